@@ -1,0 +1,1 @@
+// The precompiled header that every module reuses is built with this file.

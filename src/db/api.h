@@ -1,0 +1,185 @@
+#pragma once
+// The database: the only truth of the cloud.
+//
+// One `Database` per process, over SQLite (one file, WAL) or MariaDB (anything that speaks its protocol). SQL in the
+// rest of the program is portable between both, with `?` for each parameter; values are text, integers, reals, null.
+//
+// Reads run on pooled connections, each in a snapshot of its own. A write is a *re-runnable closure without side
+// effects*: on SQLite one writer thread runs closures as savepoints of a shared outer transaction (group commit) and
+// answers each after the shared commit is durable; on MariaDB closures run concurrently, and again on deadlock
+// (1213, 1205). So a closure may run more than once, and must only touch its Tx and its own captures, assigning
+// captures afresh each time. A thrown exception rolls back that closure alone and reaches the caller.
+//
+// Errors: Fault(unavailable) with hint when the engine fails (disk full, I/O error, lost connection): nothing of the
+// closure is written. UniqueViolation and ForeignKeyViolation when a constraint refuses.
+//
+// Threads: Database is thread-safe. Tx and Row belong to the thread and the call that got them.
+
+#include <cstdint>
+#include <functional>
+#include <initializer_list>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/ids.h"
+
+namespace virga::db {
+
+/// One SQL value. Anything convertible is taken: integers, bool (0/1), text, Id<>, Time, optional<>, nullptr.
+class Value {
+ public:
+  using Variant = std::variant<std::nullptr_t, int64_t, double, std::string>;
+  Value(std::nullptr_t = nullptr) : v_(nullptr) {}
+  template <class T>
+    requires std::is_integral_v<T>
+  Value(T v) : v_(static_cast<int64_t>(v)) {}
+  Value(double v) : v_(v) {}
+  Value(const char* v) : v_(std::string(v)) {}
+  Value(std::string v) : v_(std::move(v)) {}
+  Value(std::string_view v) : v_(std::string(v)) {}
+  Value(Time t) : v_(to_db(t)) {}
+  template <class Tag>
+  Value(const Id<Tag>& id) : v_(id.str()) {}
+  template <class T>
+  Value(const std::optional<T>& v) : Value(v ? Value(*v) : Value(nullptr)) {}
+
+  const Variant& get() const { return v_; }
+  bool is_null() const { return std::holds_alternative<std::nullptr_t>(v_); }
+
+ private:
+  Variant v_;
+};
+
+/// A unique key refused a row. `constraint` is the engine's name of it (index or column list).
+struct UniqueViolation : Fault {
+  explicit UniqueViolation(std::string constraint)
+      : Fault(FaultKind::conflict, "A row with that key exists: " + constraint), constraint(std::move(constraint)) {}
+  std::string constraint;
+};
+
+/// A foreign key refused a row or its removal.
+struct ForeignKeyViolation : Fault {
+  explicit ForeignKeyViolation(std::string what) : Fault(FaultKind::conflict, std::move(what)) {}
+};
+
+/// One row of a result; columns by position, in the order of the SELECT list.
+class Row {
+ public:
+  explicit Row(std::vector<Value> values) : values_(std::move(values)) {}
+  size_t size() const { return values_.size(); }
+  bool is_null(size_t i) const { return values_[i].is_null(); }
+  /// Text; "" for null; numbers are rendered.
+  std::string text(size_t i) const;
+  /// Integer; 0 for null; text is parsed.
+  int64_t integer(size_t i) const;
+  double real(size_t i) const;
+  bool boolean(size_t i) const { return integer(i) != 0; }
+  std::optional<std::string> maybe_text(size_t i) const;
+  std::optional<int64_t> maybe_integer(size_t i) const;
+
+ private:
+  std::vector<Value> values_;
+};
+using Rows = std::vector<Row>;
+
+enum class Dialect { sqlite, mariadb };
+
+/// A connection inside a transaction.
+class Tx {
+ public:
+  virtual ~Tx() = default;
+  virtual Rows query(std::string_view sql, const std::vector<Value>& parameters) = 0;
+  /// Number of rows changed (matched rows, also on MariaDB: CLIENT_FOUND_ROWS).
+  virtual int64_t exec(std::string_view sql, const std::vector<Value>& parameters) = 0;
+  virtual Dialect dialect() const = 0;
+  /// Runs after this transaction is durable, on the committing thread, never if it rolled back. Must be quick and not throw.
+  virtual void after_commit(std::function<void()> wake) = 0;
+
+  template <class... Args>
+  Rows query(std::string_view sql, const Args&... args) {
+    return query(sql, std::vector<Value>{Value(args)...});
+  }
+  template <class... Args>
+  int64_t exec(std::string_view sql, const Args&... args) {
+    return exec(sql, std::vector<Value>{Value(args)...});
+  }
+  /// First row, if any.
+  template <class... Args>
+  std::optional<Row> first(std::string_view sql, const Args&... args) {
+    Rows rows = query(sql, std::vector<Value>{Value(args)...});
+    if (rows.empty()) return std::nullopt;
+    return std::move(rows.front());
+  }
+};
+
+struct Options {
+  /// "sqlite:///var/lib/virga/virga.db" or "mariadb://user:password@host:port/database" (or ?socket=/path).
+  std::string url;
+  int readers = 4;       ///< pooled read connections (SQLite), or all connections (MariaDB, at least 8)
+  int group_limit = 64;  ///< closures in one commit
+};
+
+/// A numbered schema step; see migrations/. `sql` holds statements that each end with ";\n".
+struct Migration {
+  int number;
+  std::string_view name;
+  std::string_view sql;
+};
+/// All migrations that this binary knows, in order (generated from src/db/migrations).
+const std::vector<Migration>& migrations();
+
+class Database {
+ public:
+  virtual ~Database() = default;
+
+  /// Runs `f(Tx&)` in a snapshot. Writes in it are refused.
+  template <class F>
+  auto read(F&& f) -> std::invoke_result_t<F, Tx&> {
+    return call(std::forward<F>(f), [this](const std::function<void(Tx&)>& body) { run_read(body); });
+  }
+  /// Runs `f(Tx&)` as a write (see above) and returns when it is durable.
+  template <class F>
+  auto write(F&& f) -> std::invoke_result_t<F, Tx&> {
+    return call(std::forward<F>(f), [this](const std::function<void(Tx&)>& body) { run_write(body); });
+  }
+
+  virtual Dialect dialect() const = 0;
+  /// Brings the schema to this binary's version: backs an older SQLite file up first (FILE.bak-NNNN); throws
+  /// Fault(conflict) with a hint if the schema is newer than this binary. Restartable after a crash at any point.
+  virtual void migrate(const std::vector<Migration>& to = migrations()) = 0;
+  /// Number of the last migration applied; 0 for an empty database.
+  virtual int schema_version() = 0;
+
+ protected:
+  virtual void run_read(const std::function<void(Tx&)>& body) = 0;
+  virtual void run_write(const std::function<void(Tx&)>& body) = 0;
+
+ private:
+  template <class F, class Run>
+  static auto call(F&& f, Run&& run) -> std::invoke_result_t<F, Tx&> {
+    using R = std::invoke_result_t<F, Tx&>;
+    if constexpr (std::is_void_v<R>) {
+      run([&](Tx& tx) { f(tx); });
+    } else {
+      std::optional<R> result;
+      run([&](Tx& tx) { result.emplace(f(tx)); });
+      return std::move(*result);
+    }
+  }
+};
+
+/// Opens the database (creates the SQLite file, mode 0600). Does not migrate.
+std::unique_ptr<Database> open(const Options& options);
+
+/// "?, ?, ?" for `n` parameters of an IN list.
+std::string placeholders(size_t n);
+
+}  // namespace virga::db

@@ -1,0 +1,217 @@
+#pragma once
+// The agent link: one outbound gRPC connection from each agent to a controller (a unix socket on the same machine,
+// mTLS otherwise). gRPC is seen only in this room; everybody else sees the plain types below.
+//
+// Level-triggered: the controller sends an *assignment* (what should be on the host), the agent reports what it
+// *observes*; either may be repeated or lost without harm. Absence never destroys: an agent removes a domain only on
+// an explicit tombstone (State::absent) with the server's id and generation.
+//
+// Threads: Controller's functions are called from gRPC threads and must be thread-safe. AgentHub is thread-safe.
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/fault.h"
+#include "base/ids.h"
+#include "base/units.h"
+
+namespace virga::link {
+
+/// A bootable image as the agent's cache must hold it.
+struct ImageRef {
+  ImageId id;
+  std::string format;    ///< "raw", "qcow2", "aki", "ari": as detected from the bytes, and boot insists on it
+  uint64_t size = 0;     ///< bytes
+  std::string sha512;    ///< os_hash_value; the cache verifies it
+};
+
+struct Nic {
+  PortId port;           ///< also the OVN logical switch port's name (iface-id)
+  NetworkId network;
+  std::string mac;
+  int mtu = 1442;
+  // The network's metadata port (OVN localport), empty if the network has none.
+  PortId metadata_port;
+  std::string metadata_mac;
+  std::string metadata_cidr;  ///< "10.0.0.2/24"
+};
+
+/// Something to do once that is not a state: kind is "reboot_soft" or "reboot_hard".
+struct Action {
+  OperationId operation;
+  int64_t fence = 0;
+  std::string kind;
+};
+
+struct ConfigDriveFile {
+  std::string path;      ///< "openstack/latest/meta_data.json"
+  std::string content;
+};
+
+struct DesiredServer {
+  enum class State { running, stopped, absent };
+  ServerId id;
+  int64_t generation = 0;  ///< of the desired state; grows with each change
+  int64_t fence = 0;       ///< an agent refuses anything with a smaller fence than it has seen for this server
+  State state = State::running;
+  std::string name;            ///< the user's name, for the domain's title
+  std::string instance_name;   ///< domain name: "instance-0000002a"
+  std::string project_id, user_id, flavor_name;
+  int vcpus = 1;
+  MiB memory{64};
+  GiB root_disk{0};            ///< 0: the image's own size
+  std::optional<ImageRef> image, kernel, ramdisk;
+  std::string kernel_command_line;  ///< used with `kernel`
+  std::vector<Nic> nics;
+  bool config_drive = false;
+  std::vector<ConfigDriveFile> config_drive_files;
+  std::vector<Action> actions;
+};
+
+struct Assignment {
+  int64_t epoch = 0;   ///< cloud epoch; an agent refuses one that went backwards (a database restored from yesterday)
+  bool full = false;   ///< all of the host's servers (at connect), or only those listed changed
+  std::vector<DesiredServer> servers;
+};
+
+enum class Power { unknown, absent, shutoff, running, paused, crashed };
+
+/// One step an agent took for a server, for the operation's timeline and `virga explain`.
+struct StepReport {
+  std::string step;       ///< "image", "disk", "config_drive", "define", "start", "stop", "undefine", "disk_removed", …
+  bool ok = true;
+  std::string message;    ///< cause when not ok
+  int64_t at_us = 0;      ///< wall clock, microseconds since the epoch
+  int64_t took_us = 0;
+};
+
+struct ObservedServer {
+  ServerId id;
+  Power power = Power::unknown;
+  int64_t generation = 0;        ///< last desired generation that is fully applied; 0 if none
+  int64_t failed_generation = 0; ///< last desired generation that could not be applied, with its cause
+  std::string cause, hint;
+  bool permanent = false;        ///< retrying cannot help (a broken image): the server goes to ERROR
+  bool quarantined = false;      ///< found on the host, in no assignment
+  std::vector<StepReport> steps; ///< since the last report
+};
+
+struct ActionReport {
+  OperationId operation;
+  int64_t fence = 0;
+  bool ok = true;
+  std::string message;
+};
+
+struct HostFacts {
+  HostId id;              ///< stable: kept in the agent's state directory
+  std::string hostname;
+  std::string address;    ///< tunnel address
+  std::string chassis;    ///< OVN chassis name (system-id)
+  std::string hypervisor; ///< "QEMU" or "fake"
+  std::string virt_type;  ///< "kvm" or "qemu"
+  int64_t hypervisor_version = 0;  ///< libvirt's number: 7002000
+  std::string cpu_model, cpu_arch;
+  int vcpus = 0;
+  MiB memory;
+  GiB disk;
+  int64_t seen_epoch = 0;  ///< highest cloud epoch this agent has accepted
+};
+
+/// Reads an image's bytes for an agent.
+class ByteSource {
+ public:
+  virtual ~ByteSource() = default;
+  virtual size_t read(std::span<char> buffer) = 0;  ///< 0 at the end
+};
+
+/// Two-way bytes of one console; thread-safe.
+class ByteStream {
+ public:
+  virtual ~ByteStream() = default;
+  virtual bool write(std::string_view bytes) = 0;  ///< false once closed
+  virtual void close() = 0;
+  /// Set once, before any byte arrives: pieces from the far end; empty = it closed.
+  virtual void on_bytes(std::function<void(std::string_view)> receive) = 0;
+};
+
+struct MetadataRequest {
+  NetworkId network;
+  std::string source_address;
+  std::string method, path;
+  std::string body;
+};
+struct MetadataReply {
+  int status = 404;
+  std::string content_type = "text/plain";
+  std::string body;
+};
+
+/// What the link asks of the control plane. Implemented by compute.
+class Controller {
+ public:
+  virtual ~Controller() = default;
+  /// A host came (or came back). Returns its full assignment. Throws Fault(forbidden) to refuse it.
+  virtual Assignment connect(const HostFacts& facts) = 0;
+  virtual void heartbeat(const HostId& host) = 0;
+  /// `full`: the report lists everything on the host.
+  virtual void observe(const HostId& host, bool full, const std::vector<ObservedServer>& servers,
+                       const std::vector<ActionReport>& actions) = 0;
+  virtual void disconnected(const HostId& host) = 0;
+  virtual std::unique_ptr<ByteSource> open_image(const HostId& host, const ImageId& image) = 0;
+  virtual MetadataReply metadata(const HostId& host, const MetadataRequest& request) = 0;
+};
+
+/// The controller's side of all connected agents.
+class AgentHub {
+ public:
+  virtual ~AgentHub() = default;
+  virtual bool connected(const HostId& host) const = 0;
+  /// Sends a change; false if the host is not connected (its next connect gets the full assignment anyway).
+  virtual bool push(const HostId& host, const Assignment& change) = 0;
+  enum class Console { vnc, serial };
+  /// Asks the agent to open a console stream. Throws Fault(conflict) with the cause.
+  virtual std::shared_ptr<ByteStream> open_console(const HostId& host, const ServerId& server, Console kind) = 0;
+  /// The last `max_bytes` of the console log, through the agent. Throws Fault(unavailable) after `timeout`.
+  virtual std::string console_log(const HostId& host, const ServerId& server, size_t max_bytes,
+                                  std::chrono::milliseconds timeout = std::chrono::milliseconds(10000)) = 0;
+};
+
+/// Serves the link on a unix socket (and later on TCP with mTLS). `controller` must outlive it.
+/// `AgentHub` is usable at once; destruction closes all agents' streams.
+std::unique_ptr<AgentHub> serve(const std::string& unix_socket, Controller& controller);
+
+/// What the agent implements.
+class AgentSide {
+ public:
+  virtual ~AgentSide() = default;
+  virtual HostFacts facts() = 0;
+  /// Called at connect with the full assignment, then with changes. Quick: it only wakes the loop.
+  virtual void assigned(const Assignment& assignment) = 0;
+  virtual std::string console_log(const ServerId& server, size_t max_bytes) = 0;
+  /// Connects a console; throws Fault(conflict) if there is none.
+  virtual std::shared_ptr<ByteStream> open_console(const ServerId& server, AgentHub::Console kind) = 0;
+};
+
+/// The agent's connection: reconnects for ever with jittered back-off (50 ms to 5 s), re-sends facts and a full
+/// observation each time.
+class AgentConnection {
+ public:
+  virtual ~AgentConnection() = default;
+  virtual bool connected() const = 0;
+  /// Queued while disconnected: only the newest observation of each server is kept, all action reports are.
+  virtual void report(bool full, std::vector<ObservedServer> servers, std::vector<ActionReport> actions) = 0;
+  /// Streams an image to `sink`. Throws Fault if it fails midway.
+  virtual void fetch_image(const ImageId& image, const std::function<void(std::string_view)>& sink) = 0;
+  virtual MetadataReply metadata(const MetadataRequest& request) = 0;
+};
+/// `target`: "unix:/run/virga/agent.sock". `side` must outlive the connection.
+std::unique_ptr<AgentConnection> dial(const std::string& target, AgentSide& side);
+
+}  // namespace virga::link
