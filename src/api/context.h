@@ -1,0 +1,38 @@
+#pragma once
+// Who is calling, as a validated token says.
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/clock.h"
+
+namespace virga::api {
+
+struct Caller {
+  std::string user_id, user_name, user_domain_id, user_domain_name;
+  // Scope: a project, a domain, the system, or nothing of these (unscoped).
+  std::string project_id, project_name, project_domain_id, project_domain_name;
+  std::string domain_id, domain_name;
+  bool system = false;
+  std::vector<std::string> role_ids, role_names;  ///< effective, implied roles included; parallel
+  std::string token;                              ///< as the client sent it; never logged
+  Time expires;
+
+  bool has_role(std::string_view name) const {
+    return std::find(role_names.begin(), role_names.end(), name) != role_names.end();
+  }
+};
+
+/// Turns a token into its caller. Implemented by identity.
+class Authenticator {
+ public:
+  virtual ~Authenticator() = default;
+  /// Null if the token is malformed, expired, revoked, or of a disabled user, project or domain. Thread-safe; changes
+  /// and disabling anything take effect at once.
+  virtual std::shared_ptr<const Caller> authenticate(std::string_view token) = 0;
+};
+
+}  // namespace virga::api

@@ -1,0 +1,93 @@
+#pragma once
+// An API is a table: a service is its rows, and a row is method, path, policy, version range and handler.
+// Discovery, authentication, policy, microversions, faults and request ids are the dispatcher's work.
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "api/context.h"
+#include "api/fault_body.h"
+#include "api/policy.h"
+#include "api/version.h"
+#include "base/json.h"
+#include "http/api.h"
+
+namespace virga::api {
+
+struct Route;
+
+/// One request on its way through a handler. Lives as long as the handler runs.
+class Call {
+ public:
+  http::Request request;
+  std::string request_id;       ///< "req-…", also in X-Openstack-Request-Id
+  std::string base_url;         ///< service root as this client reaches it: "http://127.0.0.1:5000/identity"
+  std::string cloud_url;        ///< "http://127.0.0.1:5000"
+  Version version;              ///< negotiated microversion
+  std::shared_ptr<const Caller> maybe_caller;  ///< null only on routes without policy
+
+  /// The caller; throws Fault(unauthorized) if there is none.
+  const Caller& caller() const;
+  /// Path parameter: "{user_id}" in the route's path. Decoded.
+  const std::string& param(std::string_view name) const;
+  /// The JSON body as an object. Throws Fault(bad_request).
+  const json::object& body();
+  /// The member `key` of the body, which must be an object: {"user": {…}}. Throws Fault(bad_request).
+  const json::object& body_of(std::string_view key);
+  /// Checks the route's rule (or `rule`) on a target. Every handler whose rule looks at a target must call it.
+  void require(const Target& target);
+  void require(std::string_view rule, const Target& target);
+  bool allows(std::string_view rule, const Target& target) const;
+  /// True from this microversion on.
+  bool since(int major, int minor) const { return version >= Version{major, minor}; }
+  /// Takes the responder: the handler's return value is then ignored and the answer is sent later, from any thread.
+  std::shared_ptr<http::Responder> defer();
+
+ private:
+  friend class Dispatcher;
+  const Policy* policy_ = nullptr;
+  const Route* route_ = nullptr;
+  std::vector<std::pair<std::string_view, std::string>> params_;
+  std::optional<json::value> body_;
+  std::shared_ptr<http::Responder> responder_;
+  bool deferred_ = false, checked_ = false;
+};
+
+using Handler = std::function<http::Response(Call&)>;
+
+struct Route {
+  std::string_view method;
+  std::string_view path;     ///< below the service's root: "/v3/users/{user_id}"; a last "{name...}" takes the rest
+  std::string_view policy;   ///< rule name; "" = no token needed (a valid one is still recognised)
+  std::string_view rule;     ///< its default, in oslo.policy's language
+  Handler handler;
+  Version min{}, max{};      ///< microversions that know this route; {} = no bound
+  http::BodyMode body = http::BodyMode::buffered;
+};
+
+/// One service of the cloud. Built once at start, never copied.
+struct Service {
+  std::string name;               ///< "keystone": as operators and `virga service` call it
+  std::string type;               ///< "identity": catalogue type
+  std::string title;              ///< "Identity Service"
+  std::string prefix;             ///< "/identity"
+  std::vector<std::string> bare;  ///< also served at the root for paths that start with one of these: {"/v3"}
+  std::string catalog_path;       ///< appended to the cloud's URL in the catalogue: "/compute/v2.1"
+  FaultStyle faults = FaultStyle::nova;
+  std::optional<Microversions> microversions;
+  std::vector<Route> routes;
+  std::atomic<bool> enabled{true};  ///< false: 503 with Retry-After
+};
+
+/// JSON answer with Content-Type.
+http::Response reply(int status, const json::value& body);
+http::Response reply(int status);  ///< empty body
+/// An answer from text that is JSON already (hot lists are written straight to text).
+http::Response reply_text(int status, std::string json_text);
+
+}  // namespace virga::api

@@ -1,0 +1,47 @@
+#pragma once
+// Compute: the Compute API v2.1 (microversions 2.1 to 2.93). A boot is one transaction: quota, placement allocation,
+// ports, server row and operation, or nothing. The agent of the chosen host pulls its assignment and reports what it
+// sees; vm_state, task_state and power_state are materialised by one function from desired + observed + operation.
+//
+// Threads: everything here is thread-safe.
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "api/api.h"
+#include "base/clock.h"
+#include "db/api.h"
+#include "identity/api.h"
+#include "image/api.h"
+#include "link/api.h"
+#include "network/api.h"
+#include "placement/api.h"
+
+namespace virga::compute {
+
+struct Options {
+  double cpu_allocation_ratio = 16.0, ram_allocation_ratio = 1.5, disk_allocation_ratio = 1.0;
+  int64_t reserved_host_memory_mb = 512, reserved_host_disk_gb = 0;
+  std::map<std::string, int64_t> quotas;  ///< "instances", "cores", "ram", "key_pairs", … ; absent = nova's default
+  bool force_config_drive = false;
+  std::string console_base_url;           ///< "" = from the request
+};
+
+class Compute : public link::Controller {
+ public:
+  virtual api::Service& service() = 0;
+  /// Consoles: noVNC-style WebSocket at /console (vnc and serial), one-time tokens, Origin checked.
+  virtual api::Service& console_service() = 0;
+  /// Gives the hub once the link serves; before that, pushes are skipped (agents get full assignments on connect).
+  virtual void attach(link::AgentHub& hub) = 0;
+  /// Starts and stops the background work (port-status wake-ups, dead-host detection).
+  virtual void start() = 0;
+  virtual void stop() = 0;
+};
+
+std::unique_ptr<Compute> make_compute(Options options, db::Database& database, api::Policy& policy, const Clock& clock,
+                                      identity::Identity& identity, image::Images& images, network::Networks& networks,
+                                      placement::Placement& placement);
+
+}  // namespace virga::compute

@@ -1,0 +1,51 @@
+#pragma once
+// Identity: who may use the cloud (Identity API v3). Users, projects, domains, roles and assignments are rows; a token
+// is a sealed, self-contained text (nothing is stored for it), checked against the rows so that disabling anything
+// takes effect at once.
+//
+// Threads: everything here is thread-safe.
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "api/api.h"
+#include "base/clock.h"
+#include "db/api.h"
+
+namespace virga::identity {
+
+struct Options {
+  std::string key_dir;                              ///< token keys (Fernet-style repository: 0 staged, highest primary), 0700
+  std::chrono::seconds token_lifetime{3600};
+  std::chrono::seconds remember_password{60};       ///< how long a verified password is remembered as a keyed hash; 0 = not
+  int bcrypt_cost = 12;                             ///< 4 to 31
+  std::string region = "RegionOne";
+};
+
+/// What `virga up` makes sure of at first start: everything keystone-manage bootstrap makes, idempotent.
+struct Bootstrap {
+  std::string admin_password;
+  std::vector<std::string> service_names;
+};
+
+class Identity : public api::Authenticator {
+ public:
+  /// The service with its routes, to mount. Lives as long as this.
+  virtual api::Service& service() = 0;
+  /// domain "default", roles admin/member/reader (with implied roles) and "service", project and user admin, the
+  /// system and project role assignments, region. Changes nothing that exists, except nothing.
+  virtual void bootstrap(const Bootstrap& what) = 0;
+  /// The built-in services whose endpoints the catalogue generates from each request's URL. Call before serving.
+  virtual void set_catalog(const std::vector<api::Service*>& services) = 0;
+  /// Makes the staged key primary and stages a new one; old tokens stay valid until they expire.
+  virtual void rotate_keys() = 0;
+  /// Project name for messages and metadata; nullopt if there is none.
+  virtual std::optional<std::string> project_name(db::Tx& tx, const std::string& project_id) = 0;
+};
+
+std::unique_ptr<Identity> make_identity(Options options, db::Database& database, api::Policy& policy, const Clock& clock);
+
+}  // namespace virga::identity

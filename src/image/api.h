@@ -1,0 +1,58 @@
+#pragma once
+// Image: the Image API v2. Metadata in rows, bytes in a store directory (content written to a temporary name, fsynced,
+// renamed; the row turns active in one transaction after it). What the bytes really are is recorded at upload by our
+// own header parsers (src/qemu), and boot insists on it.
+//
+// Threads: everything here is thread-safe.
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "api/api.h"
+#include "base/clock.h"
+#include "base/ids.h"
+#include "db/api.h"
+
+namespace virga::image {
+
+/// What compute needs to boot from an image.
+struct BootImage {
+  ImageId id;
+  std::string name, status, owner, visibility;
+  std::string disk_format;      ///< declared: "qcow2", "raw", "aki", "ari", …
+  std::string detected_format;  ///< what the bytes are
+  std::string problem;          ///< not empty: why it may not boot (mismatch, names another file, …)
+  uint64_t size = 0;            ///< bytes stored
+  uint64_t virtual_size = 0;    ///< bytes of the disk it describes
+  int64_t min_disk_gb = 0, min_ram_mb = 0;
+  std::string sha512;
+  std::string kernel_id, ramdisk_id;  ///< properties, or ""
+  json::object properties;      ///< all custom properties
+};
+
+class Images {
+ public:
+  virtual ~Images() = default;
+  virtual api::Service& service() = 0;
+  /// The image if the caller may see it; nullopt otherwise (also for deleted ones).
+  virtual std::optional<BootImage> find(db::Tx& tx, const ImageId& id, const api::Caller& caller) = 0;
+  /// The same without a caller: for kernels and ramdisks and for agents.
+  virtual std::optional<BootImage> find(db::Tx& tx, const ImageId& id) = 0;
+  /// Opens the bytes. Reader returns bytes read, 0 at the end. Throws Fault(not_found).
+  virtual std::function<size_t(std::span<char>)> open_data(const ImageId& id) = 0;
+  /// Removes bytes that no row names and rows whose upload was cut off. Called at start and now and then.
+  virtual void collect_garbage() = 0;
+};
+
+struct Options {
+  std::string store_dir;            ///< /var/lib/virga/images
+  uint64_t max_image_bytes = 1ull << 40;
+};
+
+std::unique_ptr<Images> make_images(Options options, db::Database& database, api::Policy& policy, const Clock& clock);
+
+}  // namespace virga::image

@@ -1,0 +1,103 @@
+#pragma once
+// Network: the Networking API v2.0 over OVN. The database says what should be; the northbound rows are a pure function
+// of it (plan.h), written by a reconciler; port status comes back from OVN.
+//
+// Threads: everything here is thread-safe.
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "api/api.h"
+#include "base/clock.h"
+#include "base/ids.h"
+#include "db/api.h"
+
+namespace virga::network {
+
+/// What a server asks for one of its interfaces: a network (a port is made), or an existing port.
+struct NicRequest {
+  std::string network_id;   ///< or
+  std::string port_id;
+  std::string fixed_ip;     ///< wanted address, or ""
+};
+
+struct FixedIp {
+  std::string subnet_id, address;
+  int version = 4;
+  std::string cidr, gateway;
+  std::vector<std::string> dns_servers;
+  struct Route {
+    std::string destination, nexthop;
+  };
+  std::vector<Route> host_routes;
+};
+
+/// A port as compute shows it to users, agents and guests.
+struct PortInfo {
+  PortId id;
+  NetworkId network_id;
+  std::string network_name;
+  std::string mac;
+  int mtu = 1442;
+  std::vector<FixedIp> fixed_ips;
+  struct Floating {
+    std::string address;   ///< floating IP
+    std::string fixed;     ///< of this fixed address
+  };
+  std::vector<Floating> floating_ips;
+  std::vector<std::string> security_group_names;
+  std::string status;      ///< "ACTIVE", "DOWN", "BUILD"
+  bool dhcp = false;
+  bool made_by_compute = false;  ///< goes away with the server
+  // The network's metadata port, empty if the network has none.
+  PortId metadata_port;
+  std::string metadata_mac, metadata_cidr;
+};
+
+class Networks {
+ public:
+  virtual ~Networks() = default;
+  virtual api::Service& service() = 0;
+
+  /// Networks a server gets when it asks for none ("auto" or absent): the project's own and shared tenant networks.
+  /// Nova's rule: exactly one is taken; more than one is Fault(conflict) "Multiple possible networks found".
+  virtual std::vector<NetworkId> available(db::Tx& tx, const api::Caller& caller) = 0;
+  /// Makes (or takes) the ports of a server, in order, with security groups by name or id (names are the caller's
+  /// project's). Port quota and addresses are taken in this transaction. device_owner becomes "compute:<zone>".
+  /// Throws Fault: bad_request (unknown network, port or group; wording as nova's), conflict (port in use), forbidden (quota).
+  virtual std::vector<PortInfo> create_server_ports(db::Tx& tx, const api::Caller& caller, const ServerId& server,
+                                                    const std::string& zone, const std::vector<NicRequest>& requests,
+                                                    const std::vector<std::string>& security_groups) = 0;
+  /// Where the ports' server runs (OVN requested-chassis, binding:host_id); "" unbinds.
+  virtual void bind_server_ports(db::Tx& tx, const ServerId& server, const std::string& hostname) = 0;
+  /// Removes the ports compute made and unbinds those it was given.
+  virtual void release_server_ports(db::Tx& tx, const ServerId& server) = 0;
+  virtual std::vector<PortInfo> server_ports(db::Tx& tx, const ServerId& server) = 0;
+  /// The same for many servers at once, for lists; the result is parallel to `servers`.
+  virtual std::vector<std::vector<PortInfo>> server_ports(db::Tx& tx, const std::vector<ServerId>& servers) = 0;
+  /// Which server has this address on this network (metadata service).
+  virtual std::optional<ServerId> server_by_address(db::Tx& tx, const NetworkId& network, const std::string& address) = 0;
+  /// Called (any thread) when a server's port became active or went down in OVN.
+  virtual void on_port_status(std::function<void(const ServerId&)> callback) = 0;
+  /// Starts and stops the reconciler threads; without it (tests) only the API works.
+  virtual void start() = 0;
+  virtual void stop() = 0;
+  /// Makes sure a project has its "default" security group (called at first use too).
+  virtual void ensure_default_group(db::Tx& tx, const std::string& project_id) = 0;
+};
+
+struct Options {
+  std::string northbound;           ///< "unix:/run/virga/ovn/ovnnb_db.sock"; empty = no OVN (fake hypervisor): ports turn ACTIVE when bound
+  std::string southbound;           ///< "unix:/run/virga/ovn/ovnsb_db.sock"
+  int mtu = 1442;                   ///< of tenant networks (geneve)
+  int external_mtu = 1500;
+  std::vector<std::string> physical_networks{"public"};  ///< bridge mappings' names
+  std::string dns_domain = "openstacklocal.";
+};
+
+std::unique_ptr<Networks> make_networks(Options options, db::Database& database, api::Policy& policy, const Clock& clock);
+
+}  // namespace virga::network
