@@ -1,0 +1,294 @@
+#include "api/dispatcher.h"
+
+#include <fmt/format.h>
+
+#include <map>
+
+#include "base/ids.h"
+#include "base/log.h"
+
+namespace virga::api {
+namespace {
+
+std::vector<std::string_view> segments_of(std::string_view path) {
+  std::vector<std::string_view> out;
+  for (size_t from = 0; from < path.size();) {
+    if (path[from] == '/') {
+      ++from;
+      continue;
+    }
+    const size_t to = std::min(path.find('/', from), path.size());
+    out.push_back(path.substr(from, to - from));
+    from = to;
+  }
+  return out;
+}
+
+bool starts_with_path(std::string_view path, std::string_view prefix) {
+  return path.substr(0, prefix.size()) == prefix && (path.size() == prefix.size() || path[prefix.size()] == '/');
+}
+
+using Params = std::vector<std::pair<std::string_view, std::string>>;
+
+}  // namespace
+
+/// Routes by path segment: literal segments win over parameters.
+class Dispatcher::Tree {
+ public:
+  void add(const Route& route) {
+    Tree* node = this;
+    for (std::string_view part : segments_of(route.path)) {
+      if (part.size() > 4 && part.front() == '{' && part.substr(part.size() - 4) == "...}") {
+        node->rest_.push_back({&route, part.substr(1, part.size() - 5)});
+        return;
+      }
+      auto& child = part.front() == '{' ? node->parameter_ : node->literal_[std::string(part)];
+      if (!child) child = std::make_unique<Tree>();
+      node = child.get();
+    }
+    node->routes_.push_back(&route);
+  }
+
+  /// All routes of that path (one per method and version range), with the parameters' values.
+  bool find(const std::vector<std::string_view>& parts, size_t at, std::vector<std::string_view>& values,
+            std::vector<const Route*>& found) const {
+    if (at == parts.size() && !routes_.empty()) {
+      found = routes_;
+      return true;
+    }
+    if (at < parts.size()) {
+      if (const auto it = literal_.find(parts[at]); it != literal_.end() && it->second->find(parts, at + 1, values, found)) return true;
+      if (parameter_) {
+        values.push_back(parts[at]);
+        if (parameter_->find(parts, at + 1, values, found)) return true;
+        values.pop_back();
+      }
+    }
+    for (const auto& [route, name] : rest_) found.push_back(route);
+    if (rest_.empty()) return false;
+    const char* end = parts.empty() ? "" : parts.back().data() + parts.back().size();
+    values.push_back(at < parts.size() ? std::string_view(parts[at].data(), static_cast<size_t>(end - parts[at].data())) : std::string_view());
+    return true;
+  }
+
+ private:
+  std::map<std::string, std::unique_ptr<Tree>, std::less<>> literal_;
+  std::unique_ptr<Tree> parameter_;
+  std::vector<std::pair<const Route*, std::string_view>> rest_;
+  std::vector<const Route*> routes_;
+};
+
+struct Dispatcher::Mounted {
+  Service* service;
+  Tree tree;
+};
+
+struct Dispatcher::Found {
+  Service* service = nullptr;
+  std::string_view root;               ///< "/identity", or "" when reached through a bare path
+  std::vector<const Route*> candidates;
+  std::vector<std::string> values;
+};
+
+Dispatcher::Dispatcher(DispatcherOptions options, Policy& policy, Authenticator& authenticator)
+    : options_(std::move(options)), policy_(policy), authenticator_(authenticator) {}
+Dispatcher::~Dispatcher() = default;
+
+void Dispatcher::mount(Service& service) {
+  services_.push_back(&service);
+  auto mounted = std::make_unique<Mounted>();
+  mounted->service = &service;
+  for (const Route& route : service.routes) {
+    mounted->tree.add(route);
+    if (!route.policy.empty()) policy_.declare(route.policy, route.rule);
+  }
+  mounted_.push_back(std::move(mounted));
+}
+
+Dispatcher::Found Dispatcher::find(const http::Request& request) const {
+  Found found;
+  const auto look = [&](const Mounted& m, std::string_view root) {
+    found.service = m.service;
+    found.root = root;
+    const std::string_view below = std::string_view(request.path).substr(root.size());
+    std::vector<std::string_view> values;
+    m.tree.find(segments_of(below), 0, values, found.candidates);
+    found.values.assign(values.begin(), values.end());
+  };
+  for (const auto& m : mounted_)
+    if (starts_with_path(request.path, m->service->prefix)) {
+      look(*m, m->service->prefix);
+      return found;
+    }
+  for (const auto& m : mounted_)
+    for (const auto& bare : m->service->bare)
+      if (starts_with_path(request.path, bare)) {
+        look(*m, "");
+        return found;
+      }
+  return found;
+}
+
+http::BodyMode Dispatcher::body_mode(const http::Request& head) {
+  const Found found = find(head);
+  for (const Route* r : found.candidates)
+    if (r->method == head.method) return r->body;
+  return http::BodyMode::buffered;
+}
+
+std::string Dispatcher::cloud_url(const http::Request& request) const {
+  if (!options_.public_url.empty()) return options_.public_url;
+  std::string host(request.headers.get("Host"));
+  const bool odd = host.empty() || host.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-:[]_") != std::string::npos;
+  return (request.tls ? "https://" : "http://") + (odd ? "127.0.0.1:5000" : host);
+}
+
+namespace {
+
+/// The version a request asks for. Throws Fault(not_acceptable) with the range, Fault(bad_request) if it is no version.
+Version negotiate(const Microversions& m, const http::Request& request) {
+  std::string_view asked;
+  std::string_view header = request.headers.get("OpenStack-API-Version");
+  while (!header.empty()) {
+    const size_t comma = std::min(header.find(','), header.size());
+    std::string_view one = header.substr(0, comma);
+    header.remove_prefix(std::min(comma + 1, header.size()));
+    while (!one.empty() && one.front() == ' ') one.remove_prefix(1);
+    const size_t space = one.find(' ');
+    if (space != std::string_view::npos && one.substr(0, space) == m.service_type) asked = one.substr(space + 1);
+  }
+  if (asked.empty() && !m.legacy_header.empty()) asked = request.headers.get(m.legacy_header);
+  if (asked.empty()) return m.min;
+  if (asked == "latest") return m.max;
+  const auto version = parse_version(asked);
+  if (!version)
+    throw Fault(FaultKind::bad_request,
+                fmt::format("API Version String {} is of invalid format. Must be of format MajorNum.MinorNum.", asked));
+  if (*version < m.min || *version > m.max)
+    throw Fault(FaultKind::not_acceptable,
+                fmt::format("Version {} is not supported by the API. Minimum is {} and maximum is {}.", version->str(), m.min.str(), m.max.str()));
+  return *version;
+}
+
+void add_version_headers(const Microversions& m, Version version, http::Response& response) {
+  response.headers.set("OpenStack-API-Version", fmt::format("{} {}", m.service_type, version.str()));
+  std::string vary = "OpenStack-API-Version";
+  if (!m.legacy_header.empty()) {
+    response.headers.set(m.legacy_header, version.str());
+    vary += ", " + std::string(m.legacy_header);
+  }
+  response.headers.set("Vary", vary);
+}
+
+bool known_in(const Route& route, Version version) {
+  return (route.min == Version{} || version >= route.min) && (route.max == Version{} || version <= route.max);
+}
+
+const Route& choose(const std::vector<const Route*>& candidates, const std::string& method, Version version) {
+  std::string allowed;
+  const Route* other_version = nullptr;
+  const std::string_view wanted = method == "HEAD" ? "GET" : std::string_view(method);
+  for (const Route* r : candidates) {
+    if ((r->method == method || r->method == wanted) && known_in(*r, version)) {
+      if (r->method == method) return *r;
+      // HEAD: an own row first, else the GET row
+      bool own = false;
+      for (const Route* o : candidates) own |= o->method == method && known_in(*o, version);
+      if (!own) return *r;
+      continue;
+    }
+    if (r->method == wanted) other_version = r;
+    if (allowed.find(r->method) == std::string::npos) allowed += (allowed.empty() ? "" : ", ") + std::string(r->method);
+  }
+  if (candidates.empty() || other_version) throw Fault(FaultKind::not_found, "The resource could not be found.", "", "HTTPNotFound");
+  Fault fault(FaultKind::method_not_allowed, fmt::format("The method {} is not allowed for this resource.", method));
+  fault.headers.emplace_back("Allow", allowed);
+  throw fault;
+}
+
+/// The names in a route's path, in order.
+std::vector<std::string_view> parameter_names(std::string_view path) {
+  std::vector<std::string_view> names;
+  for (std::string_view part : segments_of(path))
+    if (part.front() == '{') {
+      part = part.substr(1, part.size() - 2);
+      if (part.size() > 3 && part.substr(part.size() - 3) == "...") part.remove_suffix(3);
+      names.push_back(part);
+    }
+  return names;
+}
+
+Fault unauthorized(const Call& call) {
+  Fault fault(FaultKind::unauthorized, "The request you have made requires authentication.");
+  fault.headers.emplace_back("WWW-Authenticate", fmt::format("Keystone uri=\"{}/identity\"", call.cloud_url));
+  return fault;
+}
+
+}  // namespace
+
+http::Response Dispatcher::answer(Found& found, Call& call) {
+  Service& service = *found.service;
+  if (!service.enabled) {
+    Fault fault(FaultKind::unavailable, fmt::format("The {} service is stopped.", service.name),
+                fmt::format("An operator starts it with `virga service start {}`; queued work goes on then.", service.name));
+    fault.headers.emplace_back("Retry-After", "5");
+    throw fault;
+  }
+  if (service.microversions) call.version = negotiate(*service.microversions, call.request);
+  const Route& route = choose(found.candidates, call.request.method, call.version);
+  call.route_ = &route;
+  const auto names = parameter_names(route.path);
+  for (size_t i = 0; i < names.size() && i < found.values.size(); ++i) call.params_.emplace_back(names[i], found.values[i]);
+
+  const std::string_view token = call.request.headers.get("X-Auth-Token");
+  if (!token.empty()) call.maybe_caller = authenticator_.authenticate(token);
+  if (!route.policy.empty()) {
+    if (!call.maybe_caller) throw unauthorized(call);
+    if (!policy_.needs_target(route.policy)) call.require(Target{});
+  }
+  http::Response response = route.handler(call);
+  if (!route.policy.empty() && !call.checked_)
+    throw Fault(FaultKind::internal, fmt::format("The handler of {} {} did not check its policy {}.", route.method, route.path, route.policy));
+  return response;
+}
+
+http::Response Dispatcher::root_document(const Call& call) const {
+  json::array services;
+  for (const Service* s : services_)
+    services.push_back(json::object{{"name", s->name}, {"type", s->type}, {"title", s->title}, {"url", call.cloud_url + s->prefix + "/"}});
+  return reply(200, json::object{{"cloud", "virga"}, {"services", std::move(services)}});
+}
+
+void Dispatcher::handle(http::Request request, std::shared_ptr<http::Responder> responder) {
+  Found found = find(request);
+  Call call;
+  call.request = std::move(request);
+  call.request_id = "req-" + new_uuid();
+  call.cloud_url = cloud_url(call.request);
+  call.base_url = call.cloud_url + std::string(found.root);
+  call.policy_ = &policy_;
+  call.responder_ = responder;
+  const FaultStyle style = found.service ? found.service->faults : FaultStyle::nova;
+  http::Response response;
+  try {
+    if (found.service) response = answer(found, call);
+    else if (call.request.path == "/") response = root_document(call);
+    else throw Fault(FaultKind::not_found, fmt::format("Nothing is served at {}.", call.request.path), "The services stand at /.");
+  } catch (const Fault& fault) {
+    if (fault.status() >= 500) log::error("{} {} {}: {}", call.request_id, call.request.method, call.request.path, fault.message);
+    // Errors of the token check have keystone's form whichever service asked (keystonemiddleware).
+    const bool token_fault = fault.kind == FaultKind::unauthorized;
+    response = render_fault(fault, token_fault ? FaultStyle::keystone : style, call.request_id);
+  } catch (const std::exception& error) {
+    log::error("{} {} {}: {}", call.request_id, call.request.method, call.request.path, error.what());
+    response = render_fault(Fault(FaultKind::internal, "An unexpected error prevented the server from fulfilling your request.",
+                                  fmt::format("The log has the cause under {}.", call.request_id)),
+                            style, call.request_id);
+  }
+  if (call.deferred_) return;
+  response.headers.set("X-Openstack-Request-Id", call.request_id);
+  if (found.service && found.service->microversions) add_version_headers(*found.service->microversions, call.version == Version{} ? found.service->microversions->min : call.version, response);
+  responder->send(std::move(response));
+}
+
+}  // namespace virga::api

@@ -1,0 +1,216 @@
+#include "api/page.h"
+
+#include <fmt/format.h>
+
+#include <charconv>
+
+#include "base/fault.h"
+
+namespace virga::api {
+namespace {
+
+std::string_view column_of(const Attribute& a) { return a.column.empty() ? a.name : a.column; }
+
+std::vector<std::string> split(std::string_view text, char by) {
+  std::vector<std::string> out;
+  for (size_t from = 0; from <= text.size();) {
+    const size_t to = std::min(text.find(by, from), text.size());
+    out.emplace_back(text.substr(from, to - from));
+    from = to + 1;
+  }
+  return out;
+}
+
+bool is_descending(std::string_view direction) {
+  if (direction == "desc") return true;
+  if (direction == "asc") return false;
+  throw Fault(FaultKind::bad_request, fmt::format("Unknown sort direction '{}', must be one of: asc, desc", direction));
+}
+
+const Attribute& sortable(const Resource& resource, std::string_view key) {
+  const Attribute* a = resource.find(key);
+  if (!a || !a->sort) throw Fault(FaultKind::bad_request, fmt::format("'{}' is not a sort key of {}.", key, resource.plural));
+  return *a;
+}
+
+int64_t read_limit(std::string_view text) {
+  int64_t n = -1;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), n);
+  if (error != std::errc() || end != text.data() + text.size() || n < 0)
+    throw Fault(FaultKind::bad_request, fmt::format("limit must be a whole number of at least 0, not '{}'.", text));
+  return n;
+}
+
+struct SortWords {
+  std::vector<std::string> keys, directions;
+};
+
+/// True if the parameter was one of the list's own words.
+bool read_word(const Resource& resource, std::string_view name, const std::string& value, ListQuery& query, SortWords& words) {
+  if (name == "limit") query.limit = read_limit(value);
+  else if (name == "marker") query.marker = value;
+  else if (name == "page_reverse") query.page_reverse = parse_bool(value).value_or(false);
+  else if (name == "sort_key") words.keys.push_back(value);
+  else if (name == "sort_dir") words.directions.push_back(value);
+  else if (name == "fields") query.fields.push_back(value);
+  else if (name == "sort" && !(resource.find(name) && resource.find(name)->filter)) {
+    for (const auto& part : split(value, ',')) {
+      const size_t colon = part.find(':');
+      words.keys.push_back(part.substr(0, colon));
+      words.directions.push_back(colon == std::string::npos ? "asc" : part.substr(colon + 1));
+    }
+  } else return false;
+  return true;
+}
+
+std::optional<db::Value> filter_value(const Attribute& a, const std::string& text) {
+  if (a.type == Type::boolean) {
+    const auto b = parse_bool(text);
+    return b ? std::optional<db::Value>(db::Value(*b)) : std::nullopt;
+  }
+  if (a.type == Type::integer) {
+    int64_t n = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), n);
+    if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+    return db::Value(n);
+  }
+  return db::Value(text);
+}
+
+}  // namespace
+
+void Where::add_in(std::string_view column, const std::vector<std::string>& any_of) {
+  if (any_of.empty()) return add("1 = 0");
+  add(fmt::format("{} IN ({})", column, db::placeholders(any_of.size())));
+  for (const auto& v : any_of) values.emplace_back(v);
+}
+
+void ListQuery::apply(Where& where) const {
+  for (const auto& f : filters) {
+    std::string any;
+    std::vector<db::Value> values;
+    for (const auto& text : f.values) {
+      const bool null_text = text.empty() && f.attribute->nullable;
+      const auto v = filter_value(*f.attribute, text);
+      if (!v) continue;
+      any += any.empty() ? "" : " OR ";
+      any += null_text ? fmt::format("{0} IS NULL OR {0} = ?", column_of(*f.attribute)) : fmt::format("{} = ?", column_of(*f.attribute));
+      values.push_back(*v);
+    }
+    where.add(any.empty() ? "1 = 0" : "(" + any + ")");
+    where.values.insert(where.values.end(), values.begin(), values.end());
+  }
+}
+
+ListQuery parse_list(const Resource& resource, const http::Request& request, const ListRules& rules) {
+  ListQuery query;
+  SortWords words;
+  for (const auto& [name, value] : request.query) {
+    if (std::find(rules.ignore.begin(), rules.ignore.end(), name) != rules.ignore.end()) continue;
+    if (read_word(resource, name, value, query, words)) continue;
+    const Attribute* a = resource.find(name);
+    if (a && a->filter) {
+      auto same = std::find_if(query.filters.begin(), query.filters.end(), [&](const auto& f) { return f.attribute == a; });
+      if (same == query.filters.end()) same = query.filters.insert(query.filters.end(), {a, {}});
+      same->values.push_back(value);
+    } else if (rules.refuse_unknown) {
+      throw Fault(FaultKind::bad_request, fmt::format("'{}' is not a filter of {}.", name, resource.plural));
+    }
+  }
+  if (words.directions.size() > words.keys.size() && !words.keys.empty())
+    throw Fault(FaultKind::bad_request, "There are more sort_dir than sort_key.");
+  for (size_t i = 0; i < words.keys.size(); ++i) {
+    const bool descending = i < words.directions.size() && is_descending(words.directions[i]);
+    query.sorts.push_back({&sortable(resource, words.keys[i]), descending});
+  }
+  if (rules.max_limit > 0) {
+    if (query.limit && *query.limit > rules.max_limit) query.limit = rules.max_limit;
+    if (!query.limit && rules.default_limit) query.limit = rules.max_limit;
+  }
+  return query;
+}
+
+namespace {
+
+struct Key {
+  std::string column;
+  bool descending;
+};
+
+std::vector<Key> keys_of(const ListQuery& query, std::string_view id_column) {
+  std::vector<Key> keys;
+  for (const auto& s : query.sorts) keys.push_back({std::string(column_of(*s.attribute)), s.descending != query.page_reverse});
+  if (keys.empty() || keys.back().column != id_column) keys.push_back({std::string(id_column), query.page_reverse});
+  return keys;
+}
+
+/// (a > ?) OR (a = ? AND b > ?) …: what comes after the marker row. Null sorts first, as both engines have it.
+void add_after_marker(Where& where, const std::vector<Key>& keys, const db::Row& marker) {
+  std::string any;
+  std::vector<db::Value> values;
+  const auto value = [&](size_t i) { return marker.is_null(i) ? db::Value() : db::Value(marker.text(i)); };
+  for (size_t i = 0; i < keys.size(); ++i) {
+    std::string all;
+    for (size_t j = 0; j < i; ++j) {
+      all += marker.is_null(j) ? keys[j].column + " IS NULL AND " : keys[j].column + " = ? AND ";
+      if (!marker.is_null(j)) values.push_back(value(j));
+    }
+    if (marker.is_null(i)) all += keys[i].descending ? "1 = 0" : keys[i].column + " IS NOT NULL";
+    else {
+      all += keys[i].descending ? fmt::format("({0} < ? OR {0} IS NULL)", keys[i].column) : keys[i].column + " > ?";
+      values.push_back(value(i));
+    }
+    any += (any.empty() ? "(" : " OR (") + all + ")";
+  }
+  where.add("(" + any + ")");
+  where.values.insert(where.values.end(), values.begin(), values.end());
+}
+
+}  // namespace
+
+db::Rows select_page(db::Tx& tx, std::string_view columns, std::string_view table, const ListQuery& query, Where where,
+                     std::string_view id_column) {
+  query.apply(where);
+  const std::vector<Key> keys = keys_of(query, id_column);
+  std::string order, key_columns;
+  for (const auto& k : keys) {
+    order += (order.empty() ? " ORDER BY " : ", ") + k.column + (k.descending ? " DESC" : "");
+    key_columns += (key_columns.empty() ? "" : ", ") + k.column;
+  }
+  if (!query.marker.empty()) {
+    const auto marker = tx.query(fmt::format("SELECT {} FROM {} WHERE {} = ?", key_columns, table, id_column), query.marker);
+    if (marker.empty()) throw Fault(FaultKind::bad_request, fmt::format("marker [{}] not found", query.marker), "", "MarkerNotFound");
+    add_after_marker(where, keys, marker.front());
+  }
+  std::string sql = fmt::format("SELECT {} FROM {}{}{}", columns, table, where.sql(), order);
+  if (query.limit) {
+    sql += " LIMIT ?";
+    where.values.emplace_back(*query.limit + 1);
+  }
+  return tx.query(sql, where.values);
+}
+
+bool take_page(db::Rows& rows, const ListQuery& query) {
+  const bool more = query.limit && rows.size() > static_cast<size_t>(*query.limit);
+  if (more) rows.erase(rows.begin() + *query.limit, rows.end());
+  if (query.page_reverse) std::reverse(rows.begin(), rows.end());
+  return more;
+}
+
+std::string next_url(const Call& call, const std::string& marker) {
+  const std::string target = call.request.target.substr(0, call.request.target.find('?'));
+  std::string query;
+  for (const auto& [name, value] : call.request.query)
+    if (name != "marker") query += fmt::format("{}={}&", http::percent_encode(name), http::percent_encode(value));
+  return fmt::format("{}{}?{}marker={}", call.cloud_url, target, query, http::percent_encode(marker));
+}
+
+json::object only_fields(json::object resource, const std::vector<std::string>& fields) {
+  if (fields.empty()) return resource;
+  json::object out;
+  for (const auto& f : fields)
+    if (auto it = resource.find(f); it != resource.end()) out[f] = it->value();
+  return out;
+}
+
+}  // namespace virga::api
