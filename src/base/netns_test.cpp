@@ -1,0 +1,89 @@
+#include "base/netns.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include "base/fault.h"
+#include "base/ids.h"
+
+namespace virga::netns {
+namespace {
+
+/// Two namespaces with names of their own; gone at the end of each test.
+class NetnsTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (geteuid() != 0) GTEST_SKIP() << "needs root";
+    ensure(a_);
+    ensure(b_);
+  }
+  void TearDown() override {
+    remove(a_);
+    remove(b_);
+  }
+  const std::string a_ = "vt-" + new_hex_id().substr(0, 8), b_ = a_ + "b";
+};
+
+TEST_F(NetnsTest, IsMadeOnceAndRemovedWithoutATrace) {
+  ensure(a_);
+  EXPECT_TRUE(exists(a_));
+  EXPECT_TRUE(find_link(a_, "lo")->up);
+  EXPECT_EQ(links(a_).front().name, "lo");
+  remove(a_);
+  remove(a_);
+  EXPECT_FALSE(exists(a_));
+}
+
+TEST_F(NetnsTest, AVethCarriesTcpBetweenNamespaces) {
+  for (int twice = 0; twice < 2; ++twice) {
+    ensure_veth(a_, "left", b_, "right");
+    add_address(a_, "left", "10.9.8.1/24");
+    add_address(b_, "right", "10.9.8.2/24");
+    set_up(a_, "left");
+    set_up(b_, "right");
+    add_route(b_, "default", "10.9.8.1");
+  }
+  set_mac(b_, "right", "fa:16:3e:00:00:02");
+  set_mtu(b_, "right", 1442);
+  EXPECT_EQ(find_link(b_, "right")->mac, "fa:16:3e:00:00:02");
+  EXPECT_EQ(find_link(b_, "right")->mtu, 1442);
+  EXPECT_EQ(find_link(b_, "right")->kind, "veth");
+  EXPECT_EQ(addresses(b_, "right"), std::vector<std::string>{"10.9.8.2/24"});
+  EXPECT_EQ(routes(b_).front().destination, "default");
+  const int listener = listen_tcp(a_, "10.9.8.1", 7000);
+  const int client = connect_tcp(b_, "10.9.8.1", 7000);
+  EXPECT_GE(client, 0);
+  EXPECT_THROW(connect_tcp(b_, "10.9.8.1", 7001, 500), Fault);
+  EXPECT_THROW(listen_tcp(a_, "10.9.8.1", 7000), Fault);
+  close(client);
+  close(listener);
+}
+
+TEST_F(NetnsTest, TheCallersThreadStaysWhereItIs) {
+  char before[64] = "", inside[64] = "", after[64] = "";
+  EXPECT_GT(readlink("/proc/thread-self/ns/net", before, 63), 0);
+  run_in(a_, [&] { EXPECT_GT(readlink("/proc/thread-self/ns/net", inside, 63), 0); });
+  EXPECT_GT(readlink("/proc/thread-self/ns/net", after, 63), 0);
+  EXPECT_STREQ(before, after);
+  EXPECT_STRNE(before, inside);
+}
+
+TEST_F(NetnsTest, BridgeAndMove) {
+  ensure_bridge(a_, "br0");
+  ensure_veth(a_, "p0", a_, "p1");
+  set_master(a_, "p0", "br0");
+  move_link(a_, "p1", b_);
+  EXPECT_TRUE(find_link(b_, "p1"));
+  EXPECT_EQ(find_link(a_, "br0")->kind, "bridge");
+  remove_link(a_, "p0");
+  remove_link(a_, "p0");
+  EXPECT_FALSE(find_link(b_, "p1"));
+}
+
+TEST_F(NetnsTest, WhatAFunctionThrowsComesBack) {
+  EXPECT_THROW(run_in(a_, [] { throw Fault(FaultKind::conflict, "x"); }), Fault);
+  EXPECT_THROW(run_in("no-such-namespace", [] {}), Fault);
+}
+
+}  // namespace
+}  // namespace virga::netns
