@@ -2,6 +2,7 @@
 #   src/NAME/*.cpp        -> static library virga_NAME
 #   src/NAME/*_test.cpp   -> test program NAME_test
 add_library(virga_pch STATIC ${CMAKE_SOURCE_DIR}/cmake/pch.cpp)
+target_link_libraries(virga_pch PRIVATE fmt::fmt spdlog::spdlog)
 target_precompile_headers(virga_pch PRIVATE <string> <string_view> <vector> <map> <unordered_map> <memory>
   <optional> <functional> <chrono> <mutex> <variant> <algorithm> <fmt/format.h> <boost/json.hpp>)
 

@@ -1,0 +1,185 @@
+#include "cloud/serve.h"
+
+#include <fmt/format.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "api/api.h"
+#include "base/log.h"
+#include "base/process.h"
+#include "cloud/service_control.h"
+#include "compute/api.h"
+#include "db/api.h"
+#include "http/api.h"
+#include "identity/api.h"
+#include "image/api.h"
+#include "link/api.h"
+#include "network/api.h"
+#include "placement/api.h"
+
+namespace virga::cloud {
+namespace {
+
+/// All services, in the order in which one knows another.
+struct ControlPlane {
+  explicit ControlPlane(const Config& config)
+      : paths(config),
+        database(db::open({paths.database_url})),
+        identity(make_identity(config)),
+        images(image::make_images({paths.images}, *database, policy, clock)),
+        placement(placement::make_placement(*database, policy, clock)),
+        networks(network::make_networks(network_options(config), *database, policy, clock)),
+        compute(compute::make_compute(compute_options(config), *database, policy, clock, *identity, *images, *networks, *placement)),
+        dispatcher({config.cloud.public_url}, policy, *identity) {
+    for (api::Service* s : {&identity->service(), &images->service(), &placement->service(), &networks->service(), &compute->service()})
+      services.push_back(s);
+    identity->set_catalog(services);
+    services.push_back(&compute->console_service());
+    for (api::Service* s : services) dispatcher.mount(*s);
+  }
+
+  std::unique_ptr<identity::Identity> make_identity(const Config& config) {
+    database->migrate();
+    identity::Options o;
+    o.key_dir = paths.token_keys;
+    o.region = config.cloud.region;
+    o.bcrypt_cost = config.identity.bcrypt_cost;
+    o.token_lifetime = std::chrono::seconds(config.identity.token_expiration_s);
+    o.remember_password = std::chrono::seconds(config.identity.password_memory_s);
+    return identity::make_identity(o, *database, policy, clock);
+  }
+
+  network::Options network_options(const Config& config) const {
+    network::Options o;
+    if (config.compute.hypervisor != "fake") {
+      o.northbound = paths.northbound;
+      o.southbound = paths.southbound;
+    }
+    o.mtu = config.network.mtu;
+    o.physical_networks = {config.network.physical_network};
+    return o;
+  }
+
+  static compute::Options compute_options(const Config& config) {
+    compute::Options o;
+    o.cpu_allocation_ratio = config.compute.cpu_allocation_ratio;
+    o.ram_allocation_ratio = config.compute.ram_allocation_ratio;
+    o.disk_allocation_ratio = config.compute.disk_allocation_ratio;
+    o.reserved_host_memory_mb = config.compute.reserved_host_memory_mb;
+    o.reserved_host_disk_gb = config.compute.reserved_host_disk_gb;
+    return o;
+  }
+
+  Paths paths;
+  SystemClock clock;
+  api::Policy policy;
+  std::unique_ptr<db::Database> database;
+  std::unique_ptr<identity::Identity> identity;
+  std::unique_ptr<image::Images> images;
+  std::unique_ptr<placement::Placement> placement;
+  std::unique_ptr<network::Networks> networks;
+  std::unique_ptr<compute::Compute> compute;
+  api::Dispatcher dispatcher;
+  std::vector<api::Service*> services;
+};
+
+void make_dir(const std::string& path, mode_t mode) {
+  if (mkdir(path.c_str(), mode) != 0 && errno != EEXIST)
+    throw Fault(FaultKind::internal, fmt::format("{} cannot be made.", path), "Is the state directory writable?");
+}
+
+int wait_for_end() {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGTERM);
+  sigaddset(&set, SIGINT);
+  int received = 0;
+  sigwait(&set, &received);
+  return received;
+}
+
+void block_end_signals() {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGTERM);
+  sigaddset(&set, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  signal(SIGPIPE, SIG_IGN);
+}
+
+}  // namespace
+
+Paths::Paths(const Config& config) {
+  const std::string& state = config.cloud.state_dir;
+  const std::string& run = config.cloud.run_dir;
+  database_url = config.database.url.empty() ? "sqlite://" + state + "/virga.db" : config.database.url;
+  token_keys = state + "/token-keys";
+  images = state + "/images";
+  secrets = state + "/secrets";
+  agent_state = state + "/agent";
+  instances = state + "/instances";
+  image_cache = state + "/image-cache";
+  guest = state + "/guest";
+  link_socket = run + "/link/agent.sock";
+  serve_control = run + "/serve.sock";
+  northbound = "unix:" + run + "/ovn/ovnnb_db.sock";
+  southbound = "unix:" + run + "/ovn/ovnsb_db.sock";
+  local_switch = "unix:" + run + "/ovs/db.sock";
+  libvirt_uri = "qemu+unix:///system?socket=" + run + "/libvirt/libvirt-sock";
+}
+
+Passwords passwords(const Config& config) {
+  const Paths paths(config);
+  make_dir(config.cloud.state_dir, 0711);
+  make_dir(paths.secrets, 0700);
+  const auto one = [&](const std::string& configured, const char* name) {
+    if (!configured.empty()) return configured;
+    const std::string file = paths.secrets + "/" + name;
+    if (access(file.c_str(), F_OK) != 0) write_file(file, new_hex_id().substr(0, 16), 0600);
+    return read_file(file);
+  };
+  return {one(config.identity.admin_password, "admin_password"), one(config.identity.demo_password, "demo_password")};
+}
+
+int run_serve(const Config& config, std::vector<int> listeners) {
+  block_end_signals();
+  const Paths paths(config);
+  make_dir(config.cloud.state_dir, 0711);
+  for (const auto& dir : {paths.token_keys, paths.images}) make_dir(dir, 0700);
+  make_dir(config.cloud.run_dir, 0755);
+  make_dir(config.cloud.run_dir + "/link", 0700);
+
+  ControlPlane plane(config);
+  plane.identity->bootstrap({passwords(config).admin, {}});
+  plane.images->collect_garbage();
+  ServiceControl control(plane.services, config.cloud.state_dir + "/stopped-services");
+
+  auto server = http::make_server({}, plane.dispatcher);
+  if (listeners.empty()) listeners.push_back(http::listen_tcp(config.cloud.api_address, static_cast<uint16_t>(config.cloud.api_port)));
+  for (int fd : listeners) server->listen(fd);
+  http::ServerOptions small;
+  small.io_threads = 1;
+  small.workers = 2;
+  small.stream_workers = 1;
+  auto control_server = http::make_server(small, control);
+  control_server->listen(http::listen_unix(paths.serve_control, 0600));
+
+  std::unique_ptr<link::AgentHub> hub = link::serve(paths.link_socket, *plane.compute);
+  plane.compute->attach(*hub);
+  plane.networks->start();
+  plane.compute->start();
+  server->start();
+  control_server->start();
+  log::info("serving the API on {}:{}", config.cloud.api_address, config.cloud.api_port);
+  const int received = wait_for_end();
+  log::info("ending on signal {}", received);
+  server->stop();
+  control_server->stop();
+  hub.reset();
+  plane.compute->stop();
+  plane.networks->stop();
+  return 0;
+}
+
+}  // namespace virga::cloud

@@ -1,0 +1,35 @@
+#pragma once
+// The control plane as one process: opens the database, wires the services by constructor, serves the API and the
+// agent link until SIGTERM. Nothing else knows how the services fit together.
+
+#include <vector>
+
+#include "base/config.h"
+
+namespace virga::cloud {
+
+/// Runs until SIGTERM or SIGINT; returns the exit code. `listeners` are the API's listening sockets (see
+/// open_api_listeners); when empty it listens on the configured address itself.
+int run_serve(const Config& config, std::vector<int> listeners);
+
+/// Where things stand under the configured directories; one place, so that both roles agree.
+struct Paths {
+  explicit Paths(const Config& config);
+  std::string database_url;
+  std::string token_keys, images, secrets;   ///< under state_dir
+  std::string agent_state, instances, image_cache;
+  std::string guest;                         ///< the tiny guest's files
+  std::string link_socket;                   ///< agent link, unix
+  std::string serve_control;                 ///< control of single services, unix (HTTP)
+  std::string northbound, southbound;        ///< "unix:…"
+  std::string local_switch;                  ///< "unix:…/db.sock"
+  std::string libvirt_uri;
+};
+
+/// The administrator's and demo user's passwords: configured, or made once and kept in `Paths::secrets` (mode 0600).
+struct Passwords {
+  std::string admin, demo;
+};
+Passwords passwords(const Config& config);
+
+}  // namespace virga::cloud

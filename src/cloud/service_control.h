@@ -1,0 +1,31 @@
+#pragma once
+// Control of single services inside `serve`, over a unix socket that only root reaches: GET / lists them, and
+// POST /NAME/start or /NAME/stop switches one. A stopped service answers 503 with Retry-After; its queued work waits
+// in the database. What is stopped is remembered across restarts.
+
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "api/service.h"
+#include "http/api.h"
+
+namespace virga::cloud {
+
+class ServiceControl final : public http::Handler {
+ public:
+  /// `memory` is the file that names the stopped services, one a line.
+  ServiceControl(std::vector<api::Service*> services, std::string memory);
+  http::BodyMode body_mode(const http::Request&) override { return http::BodyMode::buffered; }
+  void handle(http::Request request, std::shared_ptr<http::Responder> responder) override;
+
+ private:
+  http::Response answer(const http::Request& request);
+  void remember();
+
+  std::vector<api::Service*> services_;
+  std::string memory_;
+  std::mutex mutex_;
+};
+
+}  // namespace virga::cloud
