@@ -1,0 +1,462 @@
+#include "base/config.h"
+
+#include <arpa/inet.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#define TOML_HEADER_ONLY 1
+#include <toml++/toml.h>
+
+#include <charconv>
+#include <cmath>
+#include <numeric>
+
+#include "base/fault.h"
+#include "base/process.h"
+
+namespace virga {
+namespace {
+
+using F = ConfigForm;
+#define SLOT(member) [](Config& c) -> ConfigSlot { return &c.member; }
+
+std::vector<ConfigKey> make_keys() {
+  return {
+      {"cloud", "state_dir", SLOT(cloud.state_dir), "Database, images, disks of servers, keys: what must survive.", F::path},
+      {"cloud", "run_dir", SLOT(cloud.run_dir), "Sockets and pid files; gone after a boot.", F::path},
+      {"cloud", "log_dir", SLOT(cloud.log_dir), "One log file for each service.", F::path},
+      {"cloud", "region", SLOT(cloud.region), "Name of the region in the catalogue.", F::name},
+      {"cloud", "public_url", SLOT(cloud.public_url),
+       "Root of the catalogue's endpoints (https://cloud.example.org). Empty: as the request reached us.", F::url},
+      {"cloud", "api_address", SLOT(cloud.api_address), "Address on which the API listens.", F::ipv4},
+      {"cloud", "api_port", SLOT(cloud.api_port), "Port of all APIs, the dashboard and consoles.", F::any, 1, 65535},
+      {"cloud", "alias_ports", SLOT(cloud.alias_ports),
+       "More ports that answer likewise, for clients that assume them: [8774, 9696, 9292, 8776, 8778].", F::any, 1, 65535},
+
+      {"network", "mode", SLOT(network.mode),
+       "trial: the data plane lives in a network namespace and the host stays as it was. host: a real installation.",
+       F::any, 0, 0, {"trial", "host"}},
+      {"network", "namespace", SLOT(network.name_space), "Name of the trial's network namespace.", F::name},
+      {"network", "external_cidr", SLOT(network.external_cidr), "The external network (floating IPs).", F::cidr},
+      {"network", "external_gateway", SLOT(network.external_gateway), "Its gateway; in a trial it lies on br-ex.", F::ipv4},
+      {"network", "external_pool_start", SLOT(network.external_pool_start), "First address given to routers and floating IPs.", F::ipv4},
+      {"network", "external_pool_end", SLOT(network.external_pool_end), "Last one.", F::ipv4},
+      {"network", "private_cidr", SLOT(network.private_cidr), "The demo project's private network.", F::cidr},
+      {"network", "dns_servers", SLOT(network.dns_servers), "Name servers that guests get by DHCP. Empty: none.", F::ipv4},
+      {"network", "physical_network", SLOT(network.physical_network), "Name of the physical network of external_cidr.", F::name},
+      {"network", "bridge_mappings", SLOT(network.bridge_mappings), "PHYSICAL_NETWORK:BRIDGE, each.", F::bridge_mapping},
+      {"network", "external_interface", SLOT(network.external_interface),
+       "Interface that joins br-ex (host mode only). Empty: none.", F::device},
+      {"network", "encap_ip", SLOT(network.encap_ip), "Address of this host's tunnels (geneve). In host mode one of its own.", F::ipv4},
+      {"network", "datapath", SLOT(network.datapath),
+       "Open vSwitch's datapath. auto: the kernel's if its module is there, else userspace (netdev).", F::any, 0, 0,
+       {"auto", "netdev", "system"}},
+      {"network", "mtu", SLOT(network.mtu), "MTU of project networks; geneve takes 58 bytes of 1500.", F::any, 576, 9000},
+
+      {"compute", "hypervisor", SLOT(compute.hypervisor), "fake runs no guests: for scale tests.", F::any, 0, 0, {"libvirt", "fake"}},
+      {"compute", "virt_type", SLOT(compute.virt_type), "auto: kvm if it can really run a guest, else qemu (emulation).",
+       F::any, 0, 0, {"auto", "kvm", "qemu"}},
+      {"compute", "host_name", SLOT(compute.host_name), "Name of this compute host. Empty: the machine's.", F::name},
+      {"compute", "cpu_allocation_ratio", SLOT(compute.cpu_allocation_ratio), "Virtual CPUs for each real one.", F::any, 0.01, 1000},
+      {"compute", "ram_allocation_ratio", SLOT(compute.ram_allocation_ratio), "Overcommitment of memory.", F::any, 0.01, 1000},
+      {"compute", "disk_allocation_ratio", SLOT(compute.disk_allocation_ratio), "Overcommitment of disk.", F::any, 0.01, 1000},
+      {"compute", "reserved_host_memory_mb", SLOT(compute.reserved_host_memory_mb), "Memory kept for the host, MiB.", F::any, 0, 1e9},
+      {"compute", "reserved_host_disk_gb", SLOT(compute.reserved_host_disk_gb), "Disk kept for the host, GiB.", F::any, 0, 1e9},
+      {"compute", "reserved_host_cpus", SLOT(compute.reserved_host_cpus), "CPUs kept for the host.", F::any, 0, 4096},
+
+      {"identity", "admin_password", SLOT(identity.admin_password), "Password of admin. Empty: one is generated at the first start."},
+      {"identity", "demo_password", SLOT(identity.demo_password), "Password of demo. Empty: one is generated."},
+      {"identity", "token_expiration_s", SLOT(identity.token_expiration_s), "Life of a token, seconds.", F::any, 60, 2592000},
+      {"identity", "password_memory_s", SLOT(identity.password_memory_s),
+       "How long a verified password is remembered (keyed hash, memory only), seconds; 0 = never.", F::any, 0, 3600},
+      {"identity", "bcrypt_cost", SLOT(identity.bcrypt_cost), "Work of one password hash: 12 is about 250 ms.", F::any, 4, 16},
+
+      {"database", "url", SLOT(database.url),
+       "mariadb://user:password@host:port/virga when several controllers share it. Empty: SQLite in state_dir.", F::url},
+      {"database", "readers", SLOT(database.readers), "Pooled connections for reading.", F::any, 1, 256},
+
+      {"demo", "enabled", SLOT(demo.enabled), "Provision what packstack's demo has: flavors, networks, image, project demo."},
+      {"demo", "server", SLOT(demo.server), "And start a demo server with a floating IP."},
+      {"demo", "image_name", SLOT(demo.image_name), "Name of the tiny guest image.", F::name},
+      {"demo", "flavor", SLOT(demo.flavor), "Flavor of the demo server.", F::name},
+
+      {"log", "level", SLOT(log.level), "How much the services write.", F::any, 0, 0, {"debug", "info", "warn", "error"}},
+
+      {"quota", "instances", SLOT(quota.instances), "Defaults for each project; -1 = no limit.", F::any, -1, 1e9},
+      {"quota", "cores", SLOT(quota.cores), "", F::any, -1, 1e9},
+      {"quota", "ram_mb", SLOT(quota.ram_mb), "", F::any, -1, 1e9},
+      {"quota", "key_pairs", SLOT(quota.key_pairs), "Of each user.", F::any, -1, 1e9},
+      {"quota", "metadata_items", SLOT(quota.metadata_items), "Of each server.", F::any, -1, 1e9},
+      {"quota", "server_groups", SLOT(quota.server_groups), "", F::any, -1, 1e9},
+      {"quota", "server_group_members", SLOT(quota.server_group_members), "", F::any, -1, 1e9},
+      {"quota", "networks", SLOT(quota.networks), "", F::any, -1, 1e9},
+      {"quota", "subnets", SLOT(quota.subnets), "", F::any, -1, 1e9},
+      {"quota", "ports", SLOT(quota.ports), "", F::any, -1, 1e9},
+      {"quota", "routers", SLOT(quota.routers), "", F::any, -1, 1e9},
+      {"quota", "floating_ips", SLOT(quota.floating_ips), "", F::any, -1, 1e9},
+      {"quota", "security_groups", SLOT(quota.security_groups), "", F::any, -1, 1e9},
+      {"quota", "security_group_rules", SLOT(quota.security_group_rules), "", F::any, -1, 1e9},
+  };
+}
+#undef SLOT
+
+const std::map<std::string_view, std::string_view>& section_help() {
+  static const std::map<std::string_view, std::string_view> help = {
+      {"cloud", "Where the cloud lives and listens."},
+      {"network", "The data plane: Open vSwitch and OVN."},
+      {"compute", "This machine as a compute host."},
+      {"identity", "Passwords and tokens."},
+      {"database", "The cloud's state."},
+      {"demo", "What is provisioned at the first start."},
+      {"log", "Logs."},
+      {"quota", "Default quotas of a project."},
+  };
+  return help;
+}
+
+bool is_ipv4(const std::string& text) {
+  in_addr ignored{};
+  return inet_pton(AF_INET, text.c_str(), &ignored) == 1;
+}
+
+bool is_word(const std::string& text, std::string_view more) {
+  return std::all_of(text.begin(), text.end(), [&](unsigned char c) {
+    return std::isalnum(c) || more.find(static_cast<char>(c)) != std::string_view::npos;
+  });
+}
+
+/// What is wrong with a text, or "".
+std::string text_problem(const ConfigKey& key, const std::string& text) {
+  uint32_t address;
+  int prefix;
+  if (!key.choices.empty() && std::find(key.choices.begin(), key.choices.end(), text) == key.choices.end())
+    return fmt::format("must be one of: {}", fmt::join(key.choices, ", "));
+  switch (key.form) {
+    case F::path:
+      if (text.size() < 2 || text[0] != '/' || text.find("..") != std::string::npos) return "must be an absolute path";
+      return text.size() > 60 && key.name == "run_dir" ? "is too long: sockets below it would not fit" : "";
+    case F::name: return is_word(text, "-_. ") && text.size() <= 64 ? "" : "may hold letters, digits, '-', '_' and '.'";
+    case F::device: return text.size() < 16 && is_word(text, "-_.:@") ? "" : "is not a device name";
+    case F::ipv4: return is_ipv4(text) ? "" : "must be an IPv4 address";
+    case F::optional_ipv4: return text.empty() || is_ipv4(text) ? "" : "must be an IPv4 address";
+    case F::cidr:
+      if (!parse_ipv4_cidr(text, address, prefix)) return "must be a range such as 10.0.0.0/24";
+      return prefix < 32 && (address << prefix) != 0 ? "has bits set behind its prefix" : "";
+    case F::url: return text.empty() || text.find("://") != std::string::npos ? "" : "must be a URL";
+    case F::bridge_mapping: {
+      const size_t colon = text.find(':');
+      const bool ok = colon != std::string::npos && colon > 0 && colon + 1 < text.size() && is_word(text, "-_.:");
+      return ok ? "" : "must read PHYSICAL_NETWORK:BRIDGE";
+    }
+    case F::any: return "";
+  }
+  return "";
+}
+
+std::string number_problem(const ConfigKey& key, double value) {
+  if (std::isnan(value) || (key.most > key.least && (value < key.least || value > key.most)))
+    return fmt::format("must be between {} and {}", key.least, key.most);
+  return "";
+}
+
+/// Puts a TOML value into the key's slot; returns what is wrong, or "".
+struct Assign {
+  const ConfigKey& key;
+  const toml::node& node;
+
+  std::string operator()(std::string* to) const {
+    if (!node.is_string()) return "must be a text in quotes";
+    *to = node.as_string()->get();
+    return text_problem(key, *to);
+  }
+  std::string operator()(int* to) const {
+    if (!node.is_integer()) return "must be a whole number";
+    const int64_t value = node.as_integer()->get();
+    if (value != static_cast<int>(value)) return "is too large";
+    *to = static_cast<int>(value);
+    return number_problem(key, *to);
+  }
+  std::string operator()(double* to) const {
+    if (!node.is_number()) return "must be a number";
+    *to = *node.value<double>();
+    return number_problem(key, *to);
+  }
+  std::string operator()(bool* to) const {
+    if (!node.is_boolean()) return "must be true or false";
+    *to = node.as_boolean()->get();
+    return "";
+  }
+  template <class T>
+  std::string operator()(std::vector<T>* to) const {
+    if (!node.is_array()) return "must be a list in [ ]";
+    to->clear();
+    for (const toml::node& element : *node.as_array()) {
+      T value{};
+      if (const std::string problem = Assign{key, element}(&value); !problem.empty()) return "each " + problem;
+      to->push_back(std::move(value));
+    }
+    return "";
+  }
+};
+
+[[noreturn]] void refuse(const std::string& file, const toml::source_region& at, const std::string& what,
+                         const std::string& hint = {}) {
+  throw Fault(FaultKind::bad_request, fmt::format("{}:{}: {}", file, at.begin.line, what), hint);
+}
+
+const ConfigKey* find_key(std::string_view section, std::string_view name) {
+  for (const ConfigKey& key : config_keys())
+    if (key.section == section && key.name == name) return &key;
+  return nullptr;
+}
+
+[[noreturn]] void refuse_unknown(const std::string& file, const toml::key& at, const std::string& section) {
+  const std::string name(at.str());
+  std::vector<std::string> siblings;
+  std::string elsewhere;
+  for (const ConfigKey& key : config_keys()) {
+    if (key.section == section) siblings.emplace_back(key.name);
+    else if (key.name == name) elsewhere = fmt::format("{} belongs into [{}].", name, key.section);
+  }
+  const std::string near = nearest_word(name, siblings);
+  std::string hint = !elsewhere.empty() ? elsewhere
+                     : !near.empty()    ? fmt::format("Did you mean {}?", near)
+                                        : fmt::format("[{}] knows: {}.", section, fmt::join(siblings, ", "));
+  refuse(file, at.source(), fmt::format("unknown key {} in [{}]. {}", name, section, hint), hint);
+}
+
+void read_section(Config& config, const std::string& file, const std::string& section, const toml::table& table) {
+  for (const auto& [name, node] : table) {
+    const ConfigKey* key = find_key(section, name.str());
+    if (!key) refuse_unknown(file, name, section);
+    const std::string problem = std::visit(Assign{*key, node}, key->slot(config));
+    if (!problem.empty()) refuse(file, node.source(), fmt::format("{}.{} {}.", section, name.str(), problem));
+  }
+}
+
+std::string render(const ConfigSlot& slot);
+struct Render {
+  std::string operator()(const std::string* v) const {
+    std::string out = "\"";
+    for (const char c : *v) {
+      if (c == '"' || c == '\\') out += '\\';
+      out += c;
+    }
+    return out + "\"";
+  }
+  std::string operator()(const int* v) const { return std::to_string(*v); }
+  std::string operator()(const double* v) const {
+    const std::string text = fmt::format("{}", *v);
+    return text.find_first_of(".e") == std::string::npos ? text + ".0" : text;
+  }
+  std::string operator()(const bool* v) const { return *v ? "true" : "false"; }
+  template <class T>
+  std::string operator()(const std::vector<T>* v) const {
+    std::string out;
+    for (const T& element : *v) out += (out.empty() ? "" : ", ") + (*this)(&element);
+    return "[" + out + "]";
+  }
+};
+std::string render(const ConfigSlot& slot) { return std::visit(Render{}, slot); }
+
+const char* type_name(const ConfigSlot& slot) {
+  static constexpr const char* kNames[] = {"text", "integer", "number", "true or false", "list of texts", "list of integers"};
+  return kNames[slot.index()];
+}
+
+const ConfigKey& key_named(std::string_view dotted) {
+  const size_t dot = dotted.find('.');
+  const ConfigKey* key =
+      dot == std::string_view::npos ? nullptr : find_key(dotted.substr(0, dot), dotted.substr(dot + 1));
+  if (key) return *key;
+  std::vector<std::string> all;
+  for (const ConfigKey& k : config_keys()) all.push_back(fmt::format("{}.{}", k.section, k.name));
+  const std::string near = nearest_word(dotted, all);
+  throw Fault(FaultKind::bad_request, fmt::format("There is no key {}.", dotted),
+              near.empty() ? "`virga config init` writes all of them." : fmt::format("Did you mean {}?", near));
+}
+
+uint32_t ipv4_number(const std::string& text) {
+  in_addr a{};
+  inet_pton(AF_INET, text.c_str(), &a);
+  return ntohl(a.s_addr);
+}
+
+bool lies_in(const std::string& address, const std::string& cidr) {
+  return ranges_overlap(address + "/32", cidr);
+}
+
+}  // namespace
+
+const std::vector<ConfigKey>& config_keys() {
+  static const std::vector<ConfigKey> keys = make_keys();
+  return keys;
+}
+
+std::string Config::database_url() const {
+  return database.url.empty() ? "sqlite://" + cloud.state_dir + "/virga.db" : database.url;
+}
+
+bool parse_ipv4_cidr(std::string_view text, uint32_t& address, int& prefix) {
+  const size_t slash = text.find('/');
+  if (slash == std::string_view::npos) return false;
+  const std::string_view digits = text.substr(slash + 1);
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), prefix);
+  const std::string head(text.substr(0, slash));
+  if (error != std::errc() || end != digits.data() + digits.size() || prefix < 0 || prefix > 32 || !is_ipv4(head))
+    return false;
+  address = ipv4_number(head);
+  return true;
+}
+
+bool ranges_overlap(std::string_view cidr_a, std::string_view cidr_b) {
+  uint32_t a, b;
+  int pa, pb;
+  if (!parse_ipv4_cidr(cidr_a, a, pa) || !parse_ipv4_cidr(cidr_b, b, pb)) return false;
+  const int prefix = std::min(pa, pb);
+  const uint32_t mask = prefix == 0 ? 0 : ~uint32_t{0} << (32 - prefix);
+  return (a & mask) == (b & mask);
+}
+
+std::string nearest_word(std::string_view word, const std::vector<std::string>& candidates) {
+  std::string best;
+  size_t best_distance = std::max<size_t>(2, word.size() / 3) + 1;
+  for (const std::string& candidate : candidates) {
+    std::vector<size_t> row(candidate.size() + 1);
+    std::iota(row.begin(), row.end(), size_t{0});
+    for (size_t i = 1; i <= word.size(); ++i) {
+      size_t diagonal = row[0];
+      row[0] = i;
+      for (size_t j = 1; j <= candidate.size(); ++j) {
+        const size_t substitute = diagonal + (word[i - 1] == candidate[j - 1] ? 0 : 1);
+        diagonal = row[j];
+        row[j] = std::min({row[j] + 1, row[j - 1] + 1, substitute});
+      }
+    }
+    if (row.back() < best_distance) {
+      best_distance = row.back();
+      best = candidate;
+    }
+  }
+  return best;
+}
+
+Config parse_config(std::string_view text, const std::string& file) {
+  Config config;
+  toml::table root;
+  try {
+    root = toml::parse(text);
+  } catch (const toml::parse_error& e) {
+    refuse(file, e.source(), std::string(e.description()));
+  }
+  for (const auto& [name, node] : root) {
+    const std::string section(name.str());
+    if (section_help().count(section) == 0) {
+      std::vector<std::string> sections;
+      for (const auto& [known, help] : section_help()) sections.emplace_back(known);
+      const std::string near = nearest_word(section, sections);
+      const std::string hint = near.empty() ? fmt::format("Sections are: {}.", fmt::join(sections, ", "))
+                                            : fmt::format("Did you mean [{}]?", near);
+      refuse(file, name.source(), fmt::format("unknown section {}. {}", section, hint), hint);
+    }
+    if (!node.is_table()) refuse(file, node.source(), fmt::format("{} must be a section: [{}].", section, section));
+    read_section(config, file, section, *node.as_table());
+  }
+  check_config(config, file);
+  return config;
+}
+
+Config load_config(const std::string& path) { return parse_config(read_file(path), path); }
+
+void check_config(const Config& c, const std::string& file) {
+  const auto refuse_if = [&](bool wrong, const std::string& what, const std::string& hint = {}) {
+    if (wrong) throw Fault(FaultKind::bad_request, fmt::format("{}: {}", file, what), hint);
+  };
+  const auto& n = c.network;
+  refuse_if(!lies_in(n.external_gateway, n.external_cidr),
+            fmt::format("network.external_gateway {} lies outside network.external_cidr {}.", n.external_gateway, n.external_cidr));
+  for (const auto& address : {n.external_pool_start, n.external_pool_end})
+    refuse_if(!lies_in(address, n.external_cidr),
+              fmt::format("network.external_pool_start and _end must lie in {}, but {} does not.", n.external_cidr, address),
+              "Change them together with network.external_cidr.");
+  refuse_if(ipv4_number(n.external_pool_start) > ipv4_number(n.external_pool_end),
+            "network.external_pool_start is behind network.external_pool_end.");
+  refuse_if(ranges_overlap(n.external_cidr, n.private_cidr),
+            fmt::format("network.external_cidr {} and network.private_cidr {} overlap.", n.external_cidr, n.private_cidr));
+  refuse_if(n.name_space.empty() || n.name_space.find(' ') != std::string::npos || n.name_space[0] == '.',
+            "network.namespace must be a plain name.");
+  const bool mapped = std::any_of(n.bridge_mappings.begin(), n.bridge_mappings.end(),
+                                  [&](const std::string& m) { return m.rfind(n.physical_network + ":", 0) == 0; });
+  refuse_if(!mapped, fmt::format("network.bridge_mappings names no bridge for network.physical_network {}.", n.physical_network));
+  refuse_if(c.trial() && !n.external_interface.empty(), "network.external_interface needs network.mode = \"host\".",
+            "A trial leaves the host's interfaces alone.");
+}
+
+void set_config_text(Config& config, std::string_view dotted, std::string_view text) {
+  const ConfigKey& key = key_named(dotted);
+  const ConfigSlot slot = key.slot(config);
+  const bool quoted = std::holds_alternative<std::string*>(slot);
+  std::string value(text);
+  if (quoted) {
+    value = Render{}(&value);
+  } else if (slot.index() >= 4) {  // a list
+    std::string list;
+    for (size_t at = 0; at <= text.size() && !text.empty();) {
+      const size_t comma = std::min(text.find(',', at), text.size());
+      std::string element(text.substr(at, comma - at));
+      element.erase(0, element.find_first_not_of(' '));
+      list += (list.empty() ? "" : ", ") + (slot.index() == 4 ? Render{}(&element) : element);
+      at = comma + 1;
+    }
+    value = "[" + list + "]";
+  }
+  std::string problem;
+  try {
+    const toml::table table = toml::parse("v = " + value + "\n");
+    problem = std::visit(Assign{key, *table.get("v")}, slot);
+  } catch (const toml::parse_error&) {
+    problem = fmt::format("must be a {}", type_name(slot));
+  }
+  if (!problem.empty()) throw Fault(FaultKind::bad_request, fmt::format("{} {} (it is \"{}\").", dotted, problem, text));
+}
+
+std::string config_text(const Config& config, std::string_view dotted) {
+  const ConfigSlot slot = key_named(dotted).slot(const_cast<Config&>(config));  // read only
+  if (const auto* text = std::get_if<std::string*>(&slot)) return **text;
+  if (const auto* texts = std::get_if<std::vector<std::string>*>(&slot)) return fmt::format("{}", fmt::join(**texts, ","));
+  if (const auto* numbers = std::get_if<std::vector<int>*>(&slot)) return fmt::format("{}", fmt::join(**numbers, ","));
+  return render(slot);
+}
+
+std::string commented_config(const Config& given) {
+  Config config = given, defaults;
+  std::string out =
+      "# virga.toml: everything that may be changed about this cloud. A line that begins with '#' shows the default.\n"
+      "# Unknown keys are refused. `virga up` reads the file at start.\n";
+  std::string_view section;
+  for (const ConfigKey& key : config_keys()) {
+    if (key.section != section) {
+      section = key.section;
+      out += fmt::format("\n# {}\n[{}]\n", section_help().at(section), section);
+    }
+    if (!key.help.empty()) out += fmt::format("# {}\n", key.help);
+    if (!key.choices.empty()) out += fmt::format("# One of: {}.\n", fmt::join(key.choices, ", "));
+    const std::string value = render(key.slot(config));
+    out += fmt::format("{}{} = {}\n", value == render(key.slot(defaults)) ? "#" : "", key.name, value);
+  }
+  return out;
+}
+
+std::string commented_default() { return commented_config(Config{}); }
+
+std::string config_reference() {
+  Config defaults;
+  std::string out = "| key | type | default | meaning |\n| --- | --- | --- | --- |\n";
+  for (const ConfigKey& key : config_keys()) {
+    const ConfigSlot slot = key.slot(defaults);
+    const std::string choices = key.choices.empty() ? "" : fmt::format(" One of: {}.", fmt::join(key.choices, ", "));
+    out += fmt::format("| `{}.{}` | {} | `{}` | {}{} |\n", key.section, key.name, type_name(slot), render(slot), key.help, choices);
+  }
+  return out;
+}
+
+}  // namespace virga
