@@ -50,7 +50,7 @@ class Provisioner {
   void images() {
     const std::string kernel = image("tiny-kernel", "aki", what_.guest.kernel, {});
     const std::string ramdisk = image("tiny-ramdisk", "ari", what_.guest.initrd, {});
-    image("tiny", "qcow2", what_.guest.disk, {{"kernel_id", kernel}, {"ramdisk_id", ramdisk}, {"hw_rng_model", "virtio"}});
+    image(config_.demo.image_name, "qcow2", what_.guest.disk, {{"kernel_id", kernel}, {"ramdisk_id", ramdisk}, {"hw_rng_model", "virtio"}});
   }
 
   void networks() {
@@ -60,8 +60,8 @@ class Provisioner {
                                          {"provider:network_type", "flat"},
                                          {"provider:physical_network", net.physical_network}});
     json::object pool{{"network_id", external}, {"ip_version", 4}, {"cidr", net.external_cidr}, {"enable_dhcp", false}, {"gateway_ip", net.external_gateway}};
-    if (!net.floating_range_start.empty())
-      pool["allocation_pools"] = json::array{json::object{{"start", net.floating_range_start}, {"end", net.floating_range_end}}};
+    if (!net.external_pool_start.empty())
+      pool["allocation_pools"] = json::array{json::object{{"start", net.external_pool_start}, {"end", net.external_pool_end}}};
     ensure(admin_, "/network/v2.0/subnets", "subnets", "subnet", "public_subnet", std::move(pool));
     const std::string tenant = ensure(demo_, "/network/v2.0/networks", "networks", "network", "private", {});
     const std::string subnet = ensure(demo_, "/network/v2.0/subnets", "subnets", "subnet", "private_subnet",
@@ -97,8 +97,8 @@ class Provisioner {
     json::value found = demo_.find("/compute/v2.1/servers/detail", "servers", "demo");
     std::string id;
     if (found.is_null()) {
-      const std::string image = id_of(require(demo_, "/image/v2/images?name=tiny", "images", "tiny"));
-      const std::string flavor = id_of(require(demo_, "/compute/v2.1/flavors", "flavors", "m1.tiny"));
+      const std::string image = id_of(require(demo_, "/image/v2/images?name=" + config_.demo.image_name, "images", config_.demo.image_name));
+      const std::string flavor = id_of(require(demo_, "/compute/v2.1/flavors", "flavors", config_.demo.flavor));
       const std::string net = id_of(require(demo_, "/network/v2.0/networks", "networks", "private"));
       const json::value made = demo_.post("/compute/v2.1/servers", {{"server", {{"name", "demo"}, {"imageRef", image}, {"flavorRef", flavor}, {"key_name", "demo"}, {"networks", json::array{json::object{{"uuid", net}}}}}}});
       id = str(made.at("server").at("id"));

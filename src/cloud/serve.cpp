@@ -25,7 +25,7 @@ namespace {
 struct ControlPlane {
   explicit ControlPlane(const Config& config)
       : paths(config),
-        database(db::open({paths.database_url})),
+        database(db::open({paths.database_url, config.database.readers})),
         identity(make_identity(config)),
         images(image::make_images({paths.images}, *database, policy, clock)),
         placement(placement::make_placement(*database, policy, clock)),
@@ -58,6 +58,12 @@ struct ControlPlane {
     }
     o.mtu = config.network.mtu;
     o.physical_networks = {config.network.physical_network};
+    o.dns_servers = config.network.dns_servers;
+    const Config::Quota& q = config.quota;
+    o.quotas = {{"network", q.networks},        {"subnet", q.subnets},
+                {"port", q.ports},              {"router", q.routers},
+                {"floatingip", q.floating_ips}, {"security_group", q.security_groups},
+                {"security_group_rule", q.security_group_rules}};
     return o;
   }
 
@@ -68,6 +74,11 @@ struct ControlPlane {
     o.disk_allocation_ratio = config.compute.disk_allocation_ratio;
     o.reserved_host_memory_mb = config.compute.reserved_host_memory_mb;
     o.reserved_host_disk_gb = config.compute.reserved_host_disk_gb;
+    const Config::Quota& q = config.quota;
+    o.quotas = {{"instances", q.instances},          {"cores", q.cores},
+                {"ram", q.ram_mb},                   {"key_pairs", q.key_pairs},
+                {"metadata_items", q.metadata_items}, {"server_groups", q.server_groups},
+                {"server_group_members", q.server_group_members}};
     return o;
   }
 
@@ -113,7 +124,7 @@ void block_end_signals() {
 Paths::Paths(const Config& config) {
   const std::string& state = config.cloud.state_dir;
   const std::string& run = config.cloud.run_dir;
-  database_url = config.database.url.empty() ? "sqlite://" + state + "/virga.db" : config.database.url;
+  database_url = config.database_url();
   token_keys = state + "/token-keys";
   images = state + "/images";
   secrets = state + "/secrets";

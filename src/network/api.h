@@ -5,6 +5,7 @@
 // Threads: everything here is thread-safe.
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -96,6 +97,8 @@ struct Options {
   int external_mtu = 1500;
   std::vector<std::string> physical_networks{"public"};  ///< bridge mappings' names
   std::string dns_domain = "openstacklocal.";
+  std::vector<std::string> dns_servers;  ///< given to guests of subnets that name none
+  std::map<std::string, int64_t> quotas; ///< "network", "subnet", "port", "router", "floatingip", "security_group", "security_group_rule"; absent = neutron's default
 };
 
 std::unique_ptr<Networks> make_networks(Options options, db::Database& database, api::Policy& policy, const Clock& clock);

@@ -1,0 +1,35 @@
+#pragma once
+// The command line: one file per command group, each registering its subcommands on the program's parser. Commands are
+// thin: they parse, call the room that does the work, and print for a person (or JSON with --json).
+
+#include <string>
+
+namespace CLI {
+class App;
+}
+
+namespace virga {
+struct Config;
+}
+
+namespace virga::cli {
+
+/// Parses and runs; returns the exit code: 0 done, 1 refused or failed (the cause and next step are printed), 2 bad usage.
+int main(int argc, char** argv);
+
+/// Options that every command has.
+struct Shared {
+  std::string config_path;  ///< --config, or VIRGA_CONFIG, or /etc/virga/virga.toml if it is there; empty = defaults
+  Config load() const;
+};
+
+void add_lifecycle_commands(CLI::App& app, Shared& shared);  ///< up, down, status, serve, agent
+void add_config_commands(CLI::App& app, Shared& shared);     ///< config init|show|reference
+void add_doctor_command(CLI::App& app, Shared& shared);
+void add_service_commands(CLI::App& app, Shared& shared);    ///< service status|start|stop|restart
+void add_database_commands(CLI::App& app, Shared& shared);   ///< db tables|shell
+void add_explain_command(CLI::App& app, Shared& shared);
+void add_guest_commands(CLI::App& app, Shared& shared);      ///< ssh, console, forward, virsh
+void add_image_commands(CLI::App& app, Shared& shared);      ///< image build
+
+}  // namespace virga::cli

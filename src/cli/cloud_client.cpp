@@ -1,0 +1,52 @@
+#include "cli/cloud_client.h"
+
+#include <fmt/format.h>
+
+#include "base/fault.h"
+#include "cloud/serve.h"
+
+namespace virga::cli {
+namespace {
+
+std::string api_url(const Config& config) {
+  return config.cloud.public_url.empty() ? fmt::format("http://{}:{}", config.cloud.api_address, config.cloud.api_port) : config.cloud.public_url;
+}
+
+}  // namespace
+
+cloud::RestClient admin_client(const Config& config) {
+  cloud::Credentials c;
+  c.auth_url = api_url(config);
+  c.user = "admin";
+  c.project = "admin";
+  c.password = cloud::passwords(config).admin;
+  return cloud::RestClient(c);
+}
+
+cloud::RestClient cloud_client(const Config& config) {
+  if (const auto from_environment = cloud::credentials_from_environment()) return cloud::RestClient(*from_environment);
+  return admin_client(config);
+}
+
+std::string server_id(cloud::RestClient& client, const std::string& name_or_id) {
+  const json::value answer = client.get("/compute/v2.1/servers?all_tenants=1&name=" + http::percent_encode("^" + name_or_id + "$"));
+  const json::array& servers = answer.at("servers").as_array();
+  if (servers.size() > 1) throw Fault(FaultKind::conflict, fmt::format("{} servers are called {}.", servers.size(), name_or_id), "Give the id.");
+  if (servers.size() == 1) return str(servers.front().at("id"));
+  return str(client.get("/compute/v2.1/servers/" + name_or_id).at("server").at("id"));
+}
+
+std::string server_address(cloud::RestClient& client, const std::string& server) {
+  const json::value answer = client.get("/compute/v2.1/servers/" + server);
+  std::string fixed;
+  for (const auto& network : answer.at("server").at("addresses").as_object())
+    for (const auto& entry : network.value().as_array()) {
+      const json::object& address = entry.as_object();
+      if (find_string(address, "OS-EXT-IPS:type") == "floating") return find_string(address, "addr");
+      fixed = find_string(address, "addr");
+    }
+  throw Fault(FaultKind::conflict, fmt::format("The server has no floating IP{}.", fixed.empty() ? "" : ", only " + fixed),
+              "openstack floating ip create public; openstack server add floating ip SERVER ADDRESS");
+}
+
+}  // namespace virga::cli

@@ -1,0 +1,78 @@
+// Looking into the tables, as operators are used to.
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <map>
+
+#include "base/config.h"
+#include "cli/api.h"
+#include "db/api.h"
+
+namespace virga::cli {
+namespace {
+
+/// OpenStack's service names (and ours) to the prefix of their tables.
+const std::map<std::string, std::string>& prefixes() {
+  static const std::map<std::string, std::string> known{
+      {"keystone", "identity_"}, {"identity", "identity_"}, {"glance", "image_"},         {"image", "image_"},           {"placement", "placement_"},
+      {"neutron", "network_"},   {"network", "network_"},   {"nova", "compute_"},         {"compute", "compute_"},       {"operations", "operations_"}};
+  return known;
+}
+
+void tables(const Config& config, const std::string& service) {
+  std::string prefix;
+  if (!service.empty()) {
+    const auto found = prefixes().find(service);
+    if (found == prefixes().end()) throw Fault(FaultKind::bad_request, fmt::format("There is no service {}.", service), "Try keystone, glance, placement, neutron, nova or operations.");
+    prefix = found->second;
+  }
+  db::Options options;
+  options.url = config.database_url();
+  auto database = db::open(options);
+  database->read([&](db::Tx& tx) {
+    const char* list = tx.dialect() == db::Dialect::sqlite ? "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name"
+                                                           : "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE() ORDER BY table_name";
+    for (const auto& row : tx.query(list)) {
+      const std::string name = row.text(0);
+      if (name.rfind(prefix, 0) != 0) continue;
+      const auto count = tx.first(fmt::format("SELECT COUNT(*) FROM {}", name));
+      std::printf("%-40s %8lld rows\n", name.c_str(), static_cast<long long>(count ? count->integer(0) : 0));
+    }
+  });
+}
+
+/// mariadb://user:password@host:port/database as the client's arguments.
+void shell(const Config& config) {
+  const std::string url = config.database_url();
+  if (url.rfind("sqlite://", 0) == 0) {
+    const std::string file = url.substr(9);
+    execlp("sqlite3", "sqlite3", "-header", "-column", file.c_str(), nullptr);
+    throw Fault(FaultKind::not_found, "The program sqlite3 is missing.", "apt-get install sqlite3");
+  }
+  const std::string rest = url.substr(url.find("://") + 3);
+  const size_t at = rest.rfind('@'), colon = rest.find(':'), slash = rest.find('/', at);
+  const std::string user = rest.substr(0, std::min(colon, at)), place = rest.substr(at + 1, slash - at - 1);
+  if (colon < at) setenv("MYSQL_PWD", rest.substr(colon + 1, at - colon - 1).c_str(), 1);
+  const size_t port = place.find(':');
+  const std::string host = "--host=" + place.substr(0, port), port_option = "--port=" + (port == std::string::npos ? std::string("3306") : place.substr(port + 1));
+  const std::string user_option = "--user=" + user, name = slash == std::string::npos ? "" : rest.substr(slash + 1, rest.find('?') - slash - 1);
+  execlp("mariadb", "mariadb", host.c_str(), port_option.c_str(), user_option.c_str(), name.c_str(), nullptr);
+  throw Fault(FaultKind::not_found, "The program mariadb is missing.", "apt-get install mariadb-client");
+}
+
+}  // namespace
+
+void add_database_commands(CLI::App& app, Shared& shared) {
+  auto* group = app.add_subcommand("db", "the database behind the services");
+  group->require_subcommand(1);
+  auto service = std::make_shared<std::string>();
+  auto* command = group->add_subcommand("tables", "tables and their sizes");
+  command->add_option("service", *service, "only of this service (keystone, glance, placement, neutron, nova, operations)");
+  command->callback([&shared, service] { tables(shared.load(), *service); });
+  group->add_subcommand("shell", "an SQL prompt on it")->callback([&shared] { shell(shared.load()); });
+}
+
+}  // namespace virga::cli

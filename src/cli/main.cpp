@@ -1,0 +1,52 @@
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <cstdlib>
+
+#include "base/config.h"
+#include "base/fault.h"
+#include "cli/api.h"
+
+#include <unistd.h>
+
+namespace virga::cli {
+
+Config Shared::load() const {
+  std::string path = config_path;
+  if (path.empty())
+    if (const char* from_environment = std::getenv("VIRGA_CONFIG")) path = from_environment;
+  if (path.empty() && access("/etc/virga/virga.toml", R_OK) == 0) path = "/etc/virga/virga.toml";
+  return path.empty() ? Config{} : load_config(path);
+}
+
+int main(int argc, char** argv) {
+  CLI::App app{"virga: a private cloud with OpenStack's APIs"};
+  app.set_version_flag("--version", VIRGA_VERSION);
+  app.require_subcommand(1);
+  app.fallthrough();
+  Shared shared;
+  app.add_option("--config,-c", shared.config_path, "virga.toml (default /etc/virga/virga.toml, else built-in defaults)");
+  add_lifecycle_commands(app, shared);
+  add_config_commands(app, shared);
+  add_doctor_command(app, shared);
+  add_service_commands(app, shared);
+  add_database_commands(app, shared);
+  add_explain_command(app, shared);
+  add_guest_commands(app, shared);
+  add_image_commands(app, shared);
+  try {
+    app.parse(argc, argv);
+    return 0;
+  } catch (const CLI::RuntimeError& error) {  // a command that printed its own outcome
+    return error.get_exit_code();
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  } catch (const Fault& fault) {
+    std::fprintf(stderr, "virga: %s\n", fault.message.c_str());
+    if (!fault.hint.empty()) std::fprintf(stderr, "       %s\n", fault.hint.c_str());
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "virga: %s\n", error.what());
+  }
+  return 1;
+}
+
+}  // namespace virga::cli
