@@ -8,7 +8,12 @@
 // effects*: on SQLite one writer thread runs closures as savepoints of a shared outer transaction (group commit) and
 // answers each after the shared commit is durable; on MariaDB closures run concurrently, and again on deadlock
 // (1213, 1205). So a closure may run more than once, and must only touch its Tx and its own captures, assigning
-// captures afresh each time. A thrown exception rolls back that closure alone and reaches the caller.
+// captures afresh each time. A thrown exception rolls back that closure alone and reaches the caller. (On MariaDB a
+// read too runs again if its connection was lost.) A read or write from inside a closure or an after_commit hook of
+// the same Database throws Fault(internal): it would wait for itself.
+//
+// Portable SQL: MariaDB sessions run with ANSI_QUOTES, PIPES_AS_CONCAT, NO_BACKSLASH_ESCAPES and strict mode; SQLite
+// with case-sensitive LIKE and foreign keys on. Lengths of VARCHAR(n) are held by MariaDB alone: validate before.
 //
 // Errors: Fault(unavailable) with hint when the engine fails (disk full, I/O error, lost connection): nothing of the
 // closure is written. UniqueViolation and ForeignKeyViolation when a constraint refuses.
@@ -52,6 +57,7 @@ class Value {
   Value(const std::optional<T>& v) : Value(v ? Value(*v) : Value(nullptr)) {}
 
   const Variant& get() const { return v_; }
+  Variant& get() { return v_; }
   bool is_null() const { return std::holds_alternative<std::nullptr_t>(v_); }
 
  private:
@@ -75,7 +81,7 @@ class Row {
  public:
   explicit Row(std::vector<Value> values) : values_(std::move(values)) {}
   size_t size() const { return values_.size(); }
-  bool is_null(size_t i) const { return values_[i].is_null(); }
+  bool is_null(size_t i) const { return values_.at(i).is_null(); }
   /// Text; "" for null; numbers are rendered.
   std::string text(size_t i) const;
   /// Integer; 0 for null; text is parsed.
@@ -84,6 +90,14 @@ class Row {
   bool boolean(size_t i) const { return integer(i) != 0; }
   std::optional<std::string> maybe_text(size_t i) const;
   std::optional<int64_t> maybe_integer(size_t i) const;
+  /// Text without a copy, valid as long as the row; "" for null; Fault(internal) if the column is a number.
+  std::string_view view(size_t i) const;
+  /// Moves the text out of the row.
+  std::string take(size_t i);
+  template <class I>
+  I id(size_t i) const {
+    return I(text(i));
+  }
 
  private:
   std::vector<Value> values_;
@@ -127,6 +141,14 @@ struct Options {
   int group_limit = 64;  ///< closures in one commit
 };
 
+/// What a Database has done since it was opened.
+struct Stats {
+  uint64_t commits = 0;   ///< write transactions made durable
+  uint64_t closures = 0;  ///< write closures answered, with success or not
+  uint64_t reruns = 0;    ///< closures run again after a deadlock or a lost connection
+  uint64_t queued = 0;    ///< write closures waiting for the writer now (SQLite)
+};
+
 /// A numbered schema step; see migrations/. `sql` holds statements that each end with ";\n".
 struct Migration {
   int number;
@@ -157,6 +179,7 @@ class Database {
   virtual void migrate(const std::vector<Migration>& to = migrations()) = 0;
   /// Number of the last migration applied; 0 for an empty database.
   virtual int schema_version() = 0;
+  virtual Stats stats() const = 0;
 
  protected:
   virtual void run_read(const std::function<void(Tx&)>& body) = 0;
@@ -178,6 +201,12 @@ class Database {
 
 /// Opens the database (creates the SQLite file, mode 0600). Does not migrate.
 std::unique_ptr<Database> open(const Options& options);
+
+/// " FOR UPDATE" where the engine knows it (MariaDB); "" on SQLite, whose write closures are alone anyway.
+std::string_view for_update(const Tx& tx);
+
+/// The database's own time, the same for all controllers: what leases are measured by.
+Time database_now(Tx& tx);
 
 /// "?, ?, ?" for `n` parameters of an IN list.
 std::string placeholders(size_t n);
