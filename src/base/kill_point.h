@@ -1,9 +1,14 @@
 #pragma once
+// Places where a crash test makes the process die as `kill -9` would: no destructor, no flush, no goodbye.
+//
+// The environment variable VIRGA_KILL_POINT names one point ("agent.after_disk"). With VIRGA_KILL_POINT_ONCE set to a
+// file's path the point kills only if it can create that file, so that a supervised restart then passes it.
+
+#include <string_view>
 
 namespace virga {
 
-/// A place where a crash is worth testing. Ends the process as `kill -9` would (exit code 137, nothing flushed, no
-/// destructors) when the environment's VIRGA_KILL_POINT equals `name`; otherwise it costs a comparison.
-void kill_point(const char* name);
+/// Ends the process with status 137 if the environment names this point.
+void kill_point(std::string_view name);
 
 }  // namespace virga

@@ -176,7 +176,8 @@ v1::Hello to_wire(const HostFacts& facts) {
 }
 
 HostFacts from_wire(const v1::Hello& in) {
-  check_id(in.id(), "the host's id");
+  if (in.id().empty() || in.id().size() > 64)
+    throw Fault(FaultKind::bad_request, "the host's id is empty or longer than 64 characters");
   if (in.hostname().empty() || in.hostname().size() > 255)
     throw Fault(FaultKind::bad_request, "the host's name is empty or longer than 255 characters");
   HostFacts facts;

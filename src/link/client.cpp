@@ -1,0 +1,380 @@
+// The agent's side: one channel, one Control stream (a reading and a writing thread), side calls as they are needed.
+
+#include <grpcpp/grpcpp.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <random>
+#include <thread>
+
+#include "base/log.h"
+#include "base/scope_exit.h"
+#include "link/agent.grpc.pb.h"
+#include "link/convert.h"
+#include "link/outbox.h"
+#include "link/pool.h"
+
+namespace virga::link {
+namespace {
+
+using namespace std::chrono_literals;
+constexpr auto kHeartbeat = 5s;
+constexpr auto kMinBackoff = 50ms;
+constexpr auto kMaxBackoff = 5s;
+
+using Control = grpc::ClientReaderWriter<v1::AgentMessage, v1::ControllerMessage>;
+
+Fault to_fault(const grpc::Status& status, const std::string& what) {
+  const auto text = fmt::format("{}: {}", what, status.error_message());
+  switch (status.error_code()) {
+    case grpc::NOT_FOUND: return Fault(FaultKind::not_found, text);
+    case grpc::DATA_LOSS: return Fault(FaultKind::gone, text);
+    case grpc::PERMISSION_DENIED: return Fault(FaultKind::forbidden, text);
+    case grpc::INVALID_ARGUMENT: return Fault(FaultKind::bad_request, text);
+    default: return Fault(FaultKind::unavailable, text);
+  }
+}
+
+/// One console: pumps bytes between the local stream and the call until either ends.
+class ConsolePump {
+ public:
+  ConsolePump(v1::AgentLink::Stub& stub, const std::string& session, uint64_t request,
+              std::shared_ptr<ByteStream> local)
+      : local_(std::move(local)) {
+    context_.AddMetadata(kSessionKey, session);
+    stream_ = stub.Console(&context_);
+    v1::ConsoleFrame hello;
+    hello.set_request(request);
+    stream_->Write(hello);
+    thread_ = std::thread([this] { run(); });
+  }
+  ~ConsolePump() {
+    context_.TryCancel();
+    thread_.join();
+  }
+  bool done() const { return done_; }
+
+ private:
+  void run() {
+    local_->on_bytes([this](std::string_view bytes) { send(bytes); });
+    v1::ConsoleFrame frame;
+    while (stream_->Read(&frame))
+      if (!local_->write(frame.bytes())) break;
+    context_.TryCancel();
+    local_->close();
+    local_.reset();  // its destructor ends its callbacks
+    stream_->Finish();
+    done_ = true;
+  }
+  void send(std::string_view bytes) {
+    std::lock_guard lock(write_mutex_);
+    if (bytes.empty()) return context_.TryCancel();
+    v1::ConsoleFrame frame;
+    frame.set_bytes(bytes.data(), bytes.size());
+    if (!stream_->Write(frame)) context_.TryCancel();
+  }
+
+  grpc::ClientContext context_;
+  std::unique_ptr<grpc::ClientReaderWriter<v1::ConsoleFrame, v1::ConsoleFrame>> stream_;
+  std::shared_ptr<ByteStream> local_;
+  std::mutex write_mutex_;
+  std::atomic<bool> done_{false};
+  std::thread thread_;
+};
+
+class Connection final : public AgentConnection {
+ public:
+  Connection(const std::string& target, AgentSide& side) : target_(target), side_(side), requests_(2) {
+    grpc::ChannelArguments arguments;
+    arguments.SetMaxReceiveMessageSize(kMaxMessage);
+    arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 50);
+    arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 50);
+    arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
+    arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+    channel_ = grpc::CreateCustomChannel(target, grpc::InsecureChannelCredentials(), arguments);
+    stub_ = v1::AgentLink::NewStub(channel_);
+    thread_ = std::thread([this] { run(); });
+  }
+
+  ~Connection() override {
+    {
+      std::lock_guard lock(mutex_);
+      stopping_ = true;
+      if (context_) context_->TryCancel();
+      for (auto* call : calls_) call->TryCancel();
+    }
+    changed_.notify_all();
+    thread_.join();
+    requests_.stop();
+    consoles_.clear();
+  }
+
+  bool connected() const override {
+    std::lock_guard lock(mutex_);
+    return welcomed_;
+  }
+
+  void report(bool full, std::vector<ObservedServer> servers, std::vector<ActionReport> actions) override {
+    {
+      std::lock_guard lock(mutex_);
+      outbox_.add(full, std::move(servers), std::move(actions));
+    }
+    changed_.notify_all();
+  }
+
+  void fetch_image(const ImageId& image, const std::function<void(std::string_view)>& sink) override {
+    Call call(*this);
+    v1::FetchImageRequest request;
+    request.set_image(image.str());
+    auto reader = stub_->FetchImage(&call.context, request);
+    v1::ImagePiece piece;
+    try {
+      while (reader->Read(&piece)) sink(piece.bytes());
+    } catch (...) {
+      call.context.TryCancel();
+      reader->Finish();
+      throw;
+    }
+    const auto status = reader->Finish();
+    if (!status.ok()) throw to_fault(status, fmt::format("cannot fetch image {}", image.str()));
+  }
+
+  MetadataReply metadata(const MetadataRequest& request) override {
+    Call call(*this);
+    call.context.set_deadline(std::chrono::system_clock::now() + 10s);
+    v1::MetadataReply reply;
+    const auto status = stub_->Metadata(&call.context, to_wire(request), &reply);
+    if (!status.ok()) throw to_fault(status, "cannot ask for metadata");
+    return MetadataReply{reply.status(), reply.content_type(), reply.body()};
+  }
+
+ private:
+  /// A side call: carries the session, and is cancelled when the connection is destroyed.
+  struct Call {
+    explicit Call(Connection& owner) : owner(owner) {
+      std::lock_guard lock(owner.mutex_);
+      if (owner.stopping_ || owner.session_.empty())
+        throw Fault(FaultKind::unavailable, "the agent is not connected to a controller");
+      context.AddMetadata(kSessionKey, owner.session_);
+      owner.calls_.push_back(&context);
+    }
+    ~Call() {
+      std::lock_guard lock(owner.mutex_);
+      std::erase(owner.calls_, &context);
+    }
+    Connection& owner;
+    grpc::ClientContext context;
+  };
+
+  void run() {
+    auto backoff = std::chrono::milliseconds(kMinBackoff);
+    std::minstd_rand random(std::random_device{}());
+    while (true) {
+      const bool was_welcomed = session();
+      if (was_welcomed) backoff = kMinBackoff;
+      std::unique_lock lock(mutex_);
+      const auto wait = backoff / 2 + std::chrono::milliseconds(random() % (backoff.count() / 2 + 1));
+      if (changed_.wait_for(lock, wait, [this] { return stopping_; })) return;
+      backoff = std::min<std::chrono::milliseconds>(backoff * 2, kMaxBackoff);
+    }
+  }
+
+  /// One Control stream from greeting to end. True if the controller welcomed us.
+  bool session() {
+    grpc::ClientContext context;
+    {
+      std::lock_guard lock(mutex_);
+      if (stopping_) return false;
+      context_ = &context;
+    }
+    auto stream = stub_->Control(&context);
+    bool welcomed = false;
+    if (greet(*stream)) {
+      std::thread writer([&] { write_loop(*stream, context); });
+      welcomed = read_loop(*stream, context);
+      {
+        std::lock_guard lock(mutex_);
+        broken_ = true;
+      }
+      changed_.notify_all();
+      writer.join();
+    }
+    const auto status = stream->Finish();
+    std::lock_guard lock(mutex_);
+    context_ = nullptr;
+    welcomed_ = broken_ = false;
+    session_.clear();
+    if (!stopping_) tell(status, welcomed);
+    return welcomed;
+  }
+
+  /// One line per new reason, not one per attempt.
+  void tell(const grpc::Status& status, bool was_connected) {
+    if (!was_connected && status.error_message() == last_error_) return;
+    last_error_ = status.error_message();
+    if (was_connected) last_error_.clear();
+    log::warn("agent link: {} {}: {}", was_connected ? "lost" : "cannot reach", target_, status.error_message());
+  }
+
+  bool greet(Control& stream) {
+    v1::AgentMessage hello;
+    try {
+      *hello.mutable_hello() = to_wire(side_.facts());
+    } catch (const std::exception& e) {
+      log::warn("agent link: cannot tell the host's facts yet: {}", e.what());
+      return false;
+    }
+    return stream.Write(hello);
+  }
+
+  bool read_loop(Control& stream, grpc::ClientContext& context) {
+    v1::ControllerMessage message;
+    bool welcomed = false;
+    Assignment whole;
+    size_t bytes = 0;
+    while (stream.Read(&message)) try {
+        if (message.has_welcome()) {
+          welcome(message.welcome());
+          welcomed = true;
+        } else if (!welcomed) {
+          throw Fault(FaultKind::bad_request, "the controller sent work before its welcome");
+        } else if (message.has_assignment()) {
+          bytes += message.assignment().ByteSizeLong();
+          if (bytes > kMaxWhole) throw Fault(FaultKind::bad_request, "the assignment is too large");
+          append(whole, message.assignment());
+          if (message.assignment().more()) continue;
+          side_.assigned(std::exchange(whole, {}));
+          bytes = 0;
+        } else {
+          serve(message);
+        }
+      } catch (const std::exception& e) {
+        log::error("agent link: {}", e.what());
+        context.TryCancel();
+      }
+    return welcomed;
+  }
+
+  void welcome(const v1::Welcome& w) {
+    if (w.major() != kMajor)
+      throw Fault(FaultKind::precondition_failed,
+                  fmt::format("the controller speaks version {} of the link, this agent {}", w.major(), kMajor));
+    {
+      std::lock_guard lock(mutex_);
+      welcomed_ = true;
+      session_ = w.session();
+      last_error_.clear();
+    }
+    log::info("agent link: connected to {}", target_);
+    changed_.notify_all();
+  }
+
+  void write_loop(Control& stream, grpc::ClientContext& context) {
+    std::unique_lock lock(mutex_);
+    while (!stopping_ && !broken_) {
+      const bool something = changed_.wait_for(
+          lock, kHeartbeat, [this] { return stopping_ || broken_ || (welcomed_ && !(outbox_.empty() && replies_.empty())); });
+      if (stopping_ || broken_) return;
+      if (!welcomed_ && !something) continue;
+      auto batch = outbox_.take();
+      const auto replies = std::exchange(replies_, {});
+      lock.unlock();
+      const bool ok = write(stream, replies, batch);
+      lock.lock();
+      if (ok) continue;
+      outbox_.put_back(std::move(batch));
+      return context.TryCancel();
+    }
+  }
+
+  bool write(Control& stream, const std::deque<v1::AgentMessage>& replies, const Outbox::Batch& batch) {
+    v1::AgentMessage message;
+    for (const auto& reply : replies)
+      if (!stream.Write(reply)) return false;
+    if (batch.empty()) {
+      if (!replies.empty()) return true;
+      message.mutable_heartbeat();
+      return stream.Write(message);
+    }
+    for (auto& part : to_wire(batch.full, batch.servers, batch.actions)) {
+      *message.mutable_observation() = std::move(part);
+      if (!stream.Write(message)) return false;
+    }
+    return true;
+  }
+
+  /// Requests that may block on a file or a socket: never on the reading thread.
+  void serve(const v1::ControllerMessage& message) {
+    if (message.has_open_console())
+      requests_.post([this, m = message.open_console()] { open_console(m); });
+    else if (message.has_read_console_log())
+      requests_.post([this, m = message.read_console_log()] { read_log(m); });
+  }
+
+  void read_log(const v1::ReadConsoleLog& request) {
+    v1::AgentMessage reply;
+    auto& log = *reply.mutable_console_log();
+    log.set_request(request.request());
+    try {
+      log.set_bytes(side_.console_log(ServerId(request.server()), std::min<uint64_t>(request.max_bytes(), 4 << 20)));
+      log.set_ok(true);
+    } catch (const std::exception& e) {
+      log.set_bytes(e.what());
+    }
+    send_reply(std::move(reply));
+  }
+
+  void open_console(const v1::OpenConsole& request) {
+    v1::AgentMessage reply;
+    auto& refused = *reply.mutable_console_refused();
+    refused.set_request(request.request());
+    try {
+      auto local = side_.open_console(ServerId(request.server()),
+                                      request.vnc() ? AgentHub::Console::vnc : AgentHub::Console::serial);
+      std::lock_guard lock(mutex_);
+      if (stopping_) return;
+      std::erase_if(consoles_, [](const auto& c) { return c->done(); });
+      consoles_.push_back(std::make_unique<ConsolePump>(*stub_, session_, request.request(), std::move(local)));
+      return;
+    } catch (const Fault& fault) {
+      refused.set_cause(fault.message);
+      refused.set_hint(fault.hint);
+    } catch (const std::exception& e) {
+      refused.set_cause(e.what());
+    }
+    send_reply(std::move(reply));
+  }
+
+  void send_reply(v1::AgentMessage reply) {
+    {
+      std::lock_guard lock(mutex_);
+      replies_.push_back(std::move(reply));
+    }
+    changed_.notify_all();
+  }
+
+  const std::string target_;
+  AgentSide& side_;
+  std::shared_ptr<grpc::Channel> channel_;
+  std::unique_ptr<v1::AgentLink::Stub> stub_;
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  bool stopping_ = false, welcomed_ = false, broken_ = false;
+  grpc::ClientContext* context_ = nullptr;
+  std::vector<grpc::ClientContext*> calls_;
+  std::string session_, last_error_;
+  Outbox outbox_;
+  std::deque<v1::AgentMessage> replies_;
+  std::vector<std::unique_ptr<ConsolePump>> consoles_;
+  Pool requests_;
+  std::thread thread_;
+};
+
+}  // namespace
+
+std::unique_ptr<AgentConnection> dial(const std::string& target, AgentSide& side) {
+  return std::make_unique<Connection>(target, side);
+}
+
+}  // namespace virga::link

@@ -1,0 +1,347 @@
+#include <gtest/gtest.h>
+
+#include <condition_variable>
+#include <cstdlib>
+#include <thread>
+
+#include "base/scope_exit.h"
+#include "link/api.h"
+#include "link/outbox.h"
+
+namespace virga::link {
+namespace {
+
+using namespace std::chrono_literals;
+
+/// A value that tests wait on.
+class Watched {
+ public:
+  void change(const std::function<void()>& f) {
+    std::lock_guard lock(mutex_);
+    f();
+    changed_.notify_all();
+  }
+  bool wait(const std::function<bool()>& condition, std::chrono::milliseconds timeout = 10s) {
+    std::unique_lock lock(mutex_);
+    return changed_.wait_for(lock, timeout, condition);
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+};
+
+const std::string kServer = "11111111-2222-4333-8444-555555555555";
+const HostId kHost("aaaaaaaa-2222-4333-8444-555555555555");
+
+class StringSource final : public ByteSource {
+ public:
+  explicit StringSource(std::string text) : text_(std::move(text)) {}
+  size_t read(std::span<char> buffer) override {
+    const auto n = std::min(buffer.size(), text_.size() - at_);
+    std::copy_n(text_.data() + at_, n, buffer.data());
+    at_ += n;
+    return n;
+  }
+
+ private:
+  std::string text_;
+  size_t at_ = 0;
+};
+
+struct FakeController final : Controller {
+  Watched watched;
+  int connects = 0, disconnects = 0, heartbeats = 0;
+  Assignment next;
+  HostFacts facts;
+  std::vector<ObservedServer> seen;
+  std::vector<ActionReport> actions;
+  std::optional<Fault> refuse;
+  std::string image = "image bytes";
+
+  Assignment connect(const HostFacts& f) override {
+    watched.change([&] { ++connects, facts = f; });
+    if (refuse) throw *refuse;
+    return next;
+  }
+  void heartbeat(const HostId&) override {
+    watched.change([&] { ++heartbeats; });
+  }
+  void observe(const HostId& host, bool, const std::vector<ObservedServer>& s,
+               const std::vector<ActionReport>& a) override {
+    EXPECT_EQ(host, kHost);
+    watched.change([&] {
+      seen.insert(seen.end(), s.begin(), s.end());
+      actions.insert(actions.end(), a.begin(), a.end());
+    });
+  }
+  void disconnected(const HostId&) override {
+    watched.change([&] { ++disconnects; });
+  }
+  std::unique_ptr<ByteSource> open_image(const HostId&, const ImageId& id) override {
+    if (id.str() == "missing") throw Fault(FaultKind::not_found, "no such image");
+    return std::make_unique<StringSource>(image);
+  }
+  MetadataReply metadata(const HostId&, const MetadataRequest& request) override {
+    return {200, "text/plain", request.source_address + request.path};
+  }
+};
+
+/// Sends back what it is sent.
+class Echo final : public ByteStream {
+ public:
+  bool write(std::string_view bytes) override {
+    if (bytes == "bye") receive_({});
+    else receive_(bytes);
+    return true;
+  }
+  void close() override {}
+  void on_bytes(std::function<void(std::string_view)> receive) override { receive_ = std::move(receive); }
+
+ private:
+  std::function<void(std::string_view)> receive_;
+};
+
+struct FakeAgent final : AgentSide {
+  Watched watched;
+  std::vector<Assignment> assignments;
+  std::atomic<bool> hang{false};
+
+  HostFacts facts() override {
+    HostFacts f;
+    f.id = kHost;
+    f.hostname = "host1";
+    f.memory = MiB{1024};
+    f.seen_epoch = 7;
+    return f;
+  }
+  void assigned(const Assignment& a) override {
+    watched.change([&] { assignments.push_back(a); });
+  }
+  std::string console_log(const ServerId& server, size_t max) override {
+    watched.wait([&] { return !hang; });
+    return (server.str() + " log").substr(0, max);
+  }
+  std::shared_ptr<ByteStream> open_console(const ServerId& server, AgentHub::Console) override {
+    if (server.str() != kServer) throw Fault(FaultKind::conflict, "the server is not running", "Start it.");
+    return std::make_shared<Echo>();
+  }
+};
+
+class Link : public testing::Test {
+ protected:
+  void SetUp() override {
+    char name[] = "/tmp/virga-link-XXXXXX";
+    dir_ = mkdtemp(name);
+    hub_ = serve(dir_ + "/agent.sock", controller_);
+  }
+  void TearDown() override {
+    connection_.reset();
+    hub_.reset();
+    std::system(("rm -rf " + dir_).c_str());
+  }
+  void connect() {
+    connection_ = dial("unix:" + dir_ + "/agent.sock", agent_);
+    ASSERT_TRUE(agent_.watched.wait([&] { return !agent_.assignments.empty(); }));
+  }
+  bool ready() {
+    // `connected` turns true right after the assignment is queued.
+    for (const auto end = std::chrono::steady_clock::now() + 10s; std::chrono::steady_clock::now() < end;)
+      if (hub_->connected(kHost)) return true;
+      else std::this_thread::yield();
+    return false;
+  }
+
+  std::string dir_;
+  FakeController controller_;
+  FakeAgent agent_;
+  std::unique_ptr<AgentHub> hub_;
+  std::unique_ptr<AgentConnection> connection_;
+};
+
+DesiredServer server(const std::string& id, int64_t generation) {
+  DesiredServer s;
+  s.id = ServerId(id);
+  s.generation = generation;
+  s.name = "caf\xe9";  // not UTF-8: must not break the link
+  s.image = ImageRef{ImageId(kServer), "qcow2", 5, "abc"};
+  s.nics.push_back({PortId("p"), NetworkId("n"), "fa:16:3e:00:00:01", 1400, PortId("mp"), "mm", "10.0.0.2/24"});
+  s.config_drive_files = {{"openstack/latest/user_data", std::string("\0\xff", 2)}};
+  s.actions = {{OperationId("op"), 3, "reboot_hard"}};
+  return s;
+}
+
+TEST_F(Link, CarriesFactsAssignmentAndChanges) {
+  controller_.next.epoch = 9;
+  controller_.next.servers = {server(kServer, 4)};
+  connect();
+  EXPECT_EQ(controller_.facts.hostname, "host1");
+  EXPECT_EQ(controller_.facts.seen_epoch, 7);
+  const auto& full = agent_.assignments[0];
+  EXPECT_TRUE(full.full);
+  EXPECT_EQ(full.epoch, 9);
+  ASSERT_EQ(full.servers.size(), 1u);
+  EXPECT_EQ(full.servers[0].name, "caf\xe9");
+  EXPECT_EQ(full.servers[0].image->format, "qcow2");
+  EXPECT_FALSE(full.servers[0].kernel);
+  EXPECT_EQ(full.servers[0].nics[0].metadata_cidr, "10.0.0.2/24");
+  EXPECT_EQ(full.servers[0].config_drive_files[0].content.size(), 2u);
+  EXPECT_EQ(full.servers[0].actions[0].kind, "reboot_hard");
+  ASSERT_TRUE(ready());
+  Assignment change{9, false, {server(kServer, 5)}};
+  EXPECT_TRUE(hub_->push(kHost, change));
+  ASSERT_TRUE(agent_.watched.wait([&] { return agent_.assignments.size() == 2; }));
+  EXPECT_FALSE(agent_.assignments[1].full);
+  EXPECT_EQ(agent_.assignments[1].servers[0].generation, 5);
+  EXPECT_FALSE(hub_->push(HostId("other"), change));
+}
+
+TEST_F(Link, CutsALargeAssignmentIntoMessages) {
+  auto big = server(kServer, 1);
+  big.config_drive_files[0].content = std::string(60'000, 'x');
+  controller_.next.servers.assign(1000, big);  // 60 MB, above one message's bound
+  connect();
+  ASSERT_EQ(agent_.assignments.size(), 1u);
+  EXPECT_EQ(agent_.assignments[0].servers.size(), 1000u);
+}
+
+TEST_F(Link, ReportsObservationsAndActions) {
+  connect();
+  ObservedServer o;
+  o.id = ServerId(kServer);
+  o.power = Power::running;
+  o.generation = 4;
+  o.steps = {{"start", false, "no\xff", 1, 2}};
+  connection_->report(false, {o}, {{OperationId("op"), 3, false, "why"}});
+  ASSERT_TRUE(controller_.watched.wait([&] { return !controller_.seen.empty() && !controller_.actions.empty(); }));
+  EXPECT_EQ(controller_.seen[0].power, Power::running);
+  EXPECT_EQ(controller_.seen[0].steps[0].message, "no\xff");
+  EXPECT_EQ(controller_.actions[0].message, "why");
+}
+
+TEST_F(Link, SurvivesAControllerRestart) {
+  connect();
+  ASSERT_TRUE(ready());
+  hub_.reset();
+  EXPECT_GE(controller_.disconnects, 1);
+  ObservedServer o;
+  o.id = ServerId(kServer);
+  o.generation = 1;
+  connection_->report(false, {o}, {{OperationId("a"), 1, true, ""}});
+  o.generation = 2;
+  connection_->report(false, {o}, {{OperationId("b"), 2, true, ""}});
+  hub_ = serve(dir_ + "/agent.sock", controller_);
+  ASSERT_TRUE(agent_.watched.wait([&] { return agent_.assignments.size() >= 2; }));
+  ASSERT_TRUE(controller_.watched.wait([&] { return controller_.actions.size() == 2 && !controller_.seen.empty(); }));
+  EXPECT_EQ(controller_.seen.back().generation, 2);
+}
+
+TEST_F(Link, RefusedHostTriesAgain) {
+  controller_.refuse = Fault(FaultKind::forbidden, "unknown host");
+  connection_ = dial("unix:" + dir_ + "/agent.sock", agent_);
+  ASSERT_TRUE(controller_.watched.wait([&] { return controller_.connects >= 3; }));
+  EXPECT_FALSE(hub_->connected(kHost));
+  EXPECT_TRUE(agent_.assignments.empty());
+  EXPECT_THROW(connection_->metadata({}), Fault);
+}
+
+TEST_F(Link, FetchesImages) {
+  controller_.image = std::string(3'000'000, 'i') + "end";
+  connect();
+  std::string got;
+  connection_->fetch_image(ImageId("x"), [&](std::string_view bytes) { got += bytes; });
+  EXPECT_EQ(got, controller_.image);
+  try {
+    connection_->fetch_image(ImageId("missing"), [](std::string_view) {});
+    FAIL();
+  } catch (const Fault& fault) {
+    EXPECT_EQ(fault.kind, FaultKind::not_found);
+  }
+  EXPECT_THROW(connection_->fetch_image(ImageId("x"), [](std::string_view) { throw Fault(FaultKind::internal, "disk full"); }),
+               Fault);
+}
+
+TEST_F(Link, AsksForMetadata) {
+  connect();
+  const auto reply = connection_->metadata({NetworkId("n"), "10.0.0.5", "GET", "/openstack", ""});
+  EXPECT_EQ(reply.status, 200);
+  EXPECT_EQ(reply.body, "10.0.0.5/openstack");
+}
+
+TEST_F(Link, ConsolesEchoAndClose) {
+  connect();
+  ASSERT_TRUE(ready());
+  auto console = hub_->open_console(kHost, ServerId(kServer), AgentHub::Console::serial);
+  Watched watched;
+  std::string got;
+  bool closed = false;
+  console->on_bytes([&](std::string_view bytes) {
+    watched.change([&] {
+      got += bytes;
+      closed = closed || bytes.empty();
+    });
+  });
+  EXPECT_TRUE(console->write("hello "));
+  EXPECT_TRUE(console->write("world"));
+  EXPECT_TRUE(watched.wait([&] { return got == "hello world"; }));
+  console->write("bye");
+  EXPECT_TRUE(watched.wait([&] { return closed; }));
+  EXPECT_FALSE(console->write("x"));
+  try {
+    hub_->open_console(kHost, ServerId("other"), AgentHub::Console::vnc);
+    FAIL();
+  } catch (const Fault& fault) {
+    EXPECT_EQ(fault.kind, FaultKind::conflict);
+    EXPECT_EQ(fault.hint, "Start it.");
+  }
+  EXPECT_THROW(hub_->open_console(HostId("other"), ServerId(kServer), AgentHub::Console::vnc), Fault);
+}
+
+TEST_F(Link, ConsoleLogHasADeadline) {
+  connect();
+  ASSERT_TRUE(ready());
+  EXPECT_EQ(hub_->console_log(kHost, ServerId(kServer), 1000), kServer + " log");
+  agent_.hang = true;
+  try {
+    hub_->console_log(kHost, ServerId(kServer), 10, 50ms);
+    FAIL();
+  } catch (const Fault& fault) {
+    EXPECT_EQ(fault.kind, FaultKind::unavailable);
+  }
+  agent_.watched.change([&] { agent_.hang = false; });
+}
+
+TEST_F(Link, ANewerConnectionOfAHostTakesOver) {
+  connect();
+  FakeAgent twin;
+  auto second = dial("unix:" + dir_ + "/agent.sock", twin);
+  ASSERT_TRUE(twin.watched.wait([&] { return !twin.assignments.empty(); }));
+  EXPECT_GE(controller_.connects, 2);
+}
+
+TEST(Outbox, KeepsTheNewestOfEachServerAndAllActions) {
+  Outbox outbox;
+  ObservedServer a;
+  a.id = ServerId("a");
+  a.generation = 1;
+  a.steps = {{"define"}};
+  outbox.add(false, {a}, {{OperationId("1"), 0, true, ""}});
+  a.generation = 2;
+  a.steps = {{"start"}};
+  outbox.add(false, {a}, {{OperationId("2"), 0, true, ""}});
+  auto batch = outbox.take();
+  ASSERT_EQ(batch.servers.size(), 1u);
+  EXPECT_EQ(batch.servers[0].generation, 2);
+  EXPECT_EQ(batch.servers[0].steps.size(), 2u);
+  EXPECT_EQ(batch.actions.size(), 2u);
+  EXPECT_TRUE(outbox.empty());
+  outbox.put_back(std::move(batch));
+  outbox.add(true, {}, {});
+  batch = outbox.take();
+  EXPECT_TRUE(batch.full);
+  EXPECT_TRUE(batch.servers.empty());
+  EXPECT_EQ(batch.actions.size(), 2u);
+}
+
+}  // namespace
+}  // namespace virga::link

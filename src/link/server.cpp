@@ -1,0 +1,321 @@
+// The controller's side: one gRPC server, a ControlStream per agent, plain blocking calls for images, consoles and
+// metadata (each holds one of gRPC's bounded threads).
+
+#include <grpcpp/grpcpp.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <future>
+
+#include "base/crypto.h"
+#include "base/log.h"
+#include "base/scope_exit.h"
+#include "link/control_stream.h"
+#include "link/server_console.h"
+
+namespace virga::link {
+namespace {
+
+constexpr size_t kImagePiece = 256 << 10;
+constexpr int kMaxThreads = 512;  // images, consoles and metadata requests at once
+
+/// Control as a reactor, the rest synchronous.
+using Service = v1::AgentLink::WithCallbackMethod_Control<v1::AgentLink::Service>;
+
+class Hub final : public AgentHub, public StreamOwner, public Service {
+ public:
+  Hub(const std::string& unix_socket, Controller& controller) : controller_(controller), pool_(4) {
+    ::unlink(unix_socket.c_str());
+    grpc::ServerBuilder builder;
+    builder.AddListeningPort("unix:" + unix_socket, grpc::InsecureServerCredentials());
+    builder.RegisterService(static_cast<Service*>(this));
+    builder.SetMaxReceiveMessageSize(kMaxMessage);
+    builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::NUM_CQS, 1);
+    builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::MIN_POLLERS, 1);
+    builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::MAX_POLLERS, 2);
+    builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::CQ_TIMEOUT_MSEC, 500);  // bounds shutdown
+    builder.SetResourceQuota(grpc::ResourceQuota("agent-link").SetMaxThreads(kMaxThreads));
+    server_ = builder.BuildAndStart();
+    if (!server_)
+      throw Fault(FaultKind::conflict, fmt::format("cannot listen for agents on {}", unix_socket),
+                  "Check that the folder exists and is writable, and that no other controller uses the socket.");
+    ::chmod(unix_socket.c_str(), 0600);
+  }
+
+  ~Hub() override {
+    {
+      std::lock_guard lock(mutex_);
+      stopping_ = true;
+      for (auto& [id, call] : consoles_) call->cancel("the controller stops");
+    }
+    server_->Shutdown(std::chrono::system_clock::now() + std::chrono::milliseconds(200));
+    server_->Wait();
+    pool_.stop();
+  }
+
+  // ---- AgentHub ----
+
+  bool connected(const HostId& host) const override {
+    std::lock_guard lock(mutex_);
+    auto it = hosts_.find(host);
+    return it != hosts_.end() && it->second.ready;
+  }
+
+  bool push(const HostId& host, const Assignment& change) override {
+    auto stream = find(host);
+    if (!stream) return false;
+    for (auto& part : to_wire(change)) {
+      v1::ControllerMessage message;
+      *message.mutable_assignment() = std::move(part);
+      if (!stream->send_after_welcome(std::move(message))) return false;
+    }
+    return true;
+  }
+
+  std::shared_ptr<ByteStream> open_console(const HostId& host, const ServerId& server, AgentHub::Console kind) override {
+    auto stream = find(host);
+    if (!stream) throw not_connected(host);
+    const auto call = std::make_shared<ConsoleCall>(host);
+    const auto id = add(call);
+    v1::ControllerMessage message;
+    message.mutable_open_console()->set_request(id);
+    message.mutable_open_console()->set_server(server.str());
+    message.mutable_open_console()->set_vnc(kind == AgentHub::Console::vnc);
+    stream->send_after_welcome(std::move(message));
+    ScopeExit forget([&] { remove_console(id); });
+    return call->wait_open(std::chrono::seconds(10));
+  }
+
+  std::string console_log(const HostId& host, const ServerId& server, size_t max_bytes,
+                          std::chrono::milliseconds timeout) override {
+    auto stream = find(host);
+    if (!stream) throw not_connected(host);
+    auto reply = std::make_shared<PendingLog>();
+    reply->host = host;
+    const auto id = next_request_++;
+    {
+      std::lock_guard lock(mutex_);
+      logs_[id] = reply;
+    }
+    ScopeExit forget([&] {
+      std::lock_guard lock(mutex_);
+      logs_.erase(id);
+    });
+    v1::ControllerMessage message;
+    message.mutable_read_console_log()->set_request(id);
+    message.mutable_read_console_log()->set_server(server.str());
+    message.mutable_read_console_log()->set_max_bytes(std::min<size_t>(max_bytes, 4 << 20));
+    stream->send_after_welcome(std::move(message));
+    auto future = reply->text.get_future();
+    if (future.wait_for(timeout) != std::future_status::ready)
+      throw Fault(FaultKind::unavailable, fmt::format("host {} did not send the console log in time", host.str()),
+                  "Try again; `virga status` shows whether the host answers.");
+    return future.get();
+  }
+
+  // ---- StreamOwner: on pool threads ----
+
+  void hello(const std::shared_ptr<ControlStream>& stream, const HostFacts& facts) override {
+    const auto session = to_hex(random_bytes(16));
+    stream->bind(facts.id, session);
+    take_over(stream, facts.id);
+    const auto assignment = controller_.connect(facts);
+    v1::ControllerMessage welcome;
+    welcome.mutable_welcome()->set_major(kMajor);
+    welcome.mutable_welcome()->set_minor(kMinor);
+    welcome.mutable_welcome()->set_session(session);
+    stream->send(std::move(welcome));
+    auto full = assignment;
+    full.full = true;
+    for (auto& part : to_wire(full)) {
+      v1::ControllerMessage message;
+      *message.mutable_assignment() = std::move(part);
+      stream->send(std::move(message));
+    }
+    stream->release();
+    {
+      std::lock_guard lock(mutex_);
+      auto it = hosts_.find(facts.id);
+      if (it != hosts_.end() && it->second.stream == stream) it->second.ready = true;
+    }
+    log::info("agent link: host {} ({}) connected, {} servers assigned", facts.hostname, facts.id.str(),
+              full.servers.size());
+  }
+
+  void message(ControlStream& stream, const v1::AgentMessage& message) override {
+    switch (message.body_case()) {
+      case v1::AgentMessage::kHeartbeat: return controller_.heartbeat(stream.host());
+      case v1::AgentMessage::kConsoleLog: return answer(stream.host(), message.console_log());
+      case v1::AgentMessage::kConsoleRefused: return refuse(stream.host(), message.console_refused());
+      default: return;  // a newer agent's message
+    }
+  }
+
+  void observed(ControlStream& stream, const Observation& o) override {
+    controller_.observe(stream.host(), o.full, o.servers, o.actions);
+  }
+
+  void closed(ControlStream& stream) override {
+    if (stream.host().empty()) return;
+    {
+      std::lock_guard lock(mutex_);
+      sessions_.erase(stream.session());
+      auto it = hosts_.find(stream.host());
+      if (it == hosts_.end() || it->second.stream.get() != &stream) return;  // a newer connection took over
+      hosts_.erase(it);
+      for (auto& [id, call] : consoles_)
+        if (call->host() == stream.host()) call->cancel("the host disconnected");
+    }
+    log::info("agent link: host {} disconnected", stream.host().str());
+    try {
+      controller_.disconnected(stream.host());
+    } catch (const std::exception& e) {
+      log::warn("agent link: host {}: {}", stream.host().str(), e.what());
+    }
+  }
+
+  // ---- gRPC ----
+
+  grpc::ServerBidiReactor<v1::AgentMessage, v1::ControllerMessage>* Control(grpc::CallbackServerContext*) override {
+    auto stream = std::make_shared<ControlStream>(*this, pool_);
+    stream->begin(stream);
+    return stream.get();
+  }
+
+  grpc::Status FetchImage(grpc::ServerContext* context, const v1::FetchImageRequest* request,
+                          grpc::ServerWriter<v1::ImagePiece>* out) override try {
+    auto source = controller_.open_image(host_of(*context), ImageId(request->image()));
+    std::string buffer(kImagePiece, '\0');
+    v1::ImagePiece piece;
+    while (const auto got = source->read({buffer.data(), buffer.size()})) {
+      piece.set_bytes(buffer.data(), got);
+      if (stopping_ || !out->Write(piece)) return grpc::Status::CANCELLED;
+    }
+    return grpc::Status::OK;
+  } catch (const Fault& fault) {
+    return to_status(fault);
+  } catch (const std::exception& e) {
+    return {grpc::INTERNAL, e.what()};
+  }
+
+  grpc::Status Console(grpc::ServerContext* context, ConsoleServerStream* stream) override try {
+    const auto host = host_of(*context);
+    v1::ConsoleFrame first;
+    if (!stream->Read(&first)) return grpc::Status::CANCELLED;
+    auto call = find_console(first.request());
+    if (!call || call->host() != host) return {grpc::NOT_FOUND, "nobody waits for this console"};
+    call->run(*context, *stream);
+    return grpc::Status::OK;
+  } catch (const Fault& fault) {
+    return to_status(fault);
+  }
+
+  grpc::Status Metadata(grpc::ServerContext* context, const v1::MetadataRequest* request,
+                        v1::MetadataReply* reply) override try {
+    const auto answer = controller_.metadata(host_of(*context), from_wire(*request));
+    reply->set_status(answer.status);
+    reply->set_content_type(answer.content_type);
+    reply->set_body(answer.body);
+    return grpc::Status::OK;
+  } catch (const Fault& fault) {
+    return to_status(fault);
+  } catch (const std::exception& e) {
+    return {grpc::INTERNAL, e.what()};
+  }
+
+ private:
+  struct Host {
+    std::shared_ptr<ControlStream> stream;
+    bool ready = false;
+  };
+  struct PendingLog {
+    HostId host;
+    std::promise<std::string> text;
+  };
+
+  static Fault not_connected(const HostId& host) {
+    return Fault(FaultKind::conflict, fmt::format("the host {} is not connected", host.str()),
+                 "Check that its agent runs: `virga status`.");
+  }
+
+  std::shared_ptr<ControlStream> find(const HostId& host) const {
+    std::lock_guard lock(mutex_);
+    auto it = hosts_.find(host);
+    return it == hosts_.end() ? nullptr : it->second.stream;
+  }
+
+  void take_over(const std::shared_ptr<ControlStream>& stream, const HostId& host) {
+    std::shared_ptr<ControlStream> old;
+    {
+      std::lock_guard lock(mutex_);
+      auto& entry = hosts_[host];
+      old = std::exchange(entry.stream, stream);
+      entry.ready = false;
+      sessions_[stream->session()] = host;
+    }
+    if (old) old->finish({grpc::ABORTED, "the same host connected again"});
+  }
+
+  HostId host_of(const grpc::ServerContext& context) const {
+    const auto& sent = context.client_metadata();
+    auto it = sent.find(kSessionKey);
+    if (it != sent.end()) {
+      std::lock_guard lock(mutex_);
+      auto session = sessions_.find(std::string(it->second.data(), it->second.size()));
+      if (session != sessions_.end()) return session->second;
+    }
+    throw Fault(FaultKind::unauthorized, "this agent has no control stream here");
+  }
+
+  uint64_t add(const std::shared_ptr<ConsoleCall>& call) {
+    std::lock_guard lock(mutex_);
+    consoles_[next_request_] = call;
+    return next_request_++;
+  }
+  void remove_console(uint64_t id) {
+    std::lock_guard lock(mutex_);
+    consoles_.erase(id);
+  }
+  std::shared_ptr<ConsoleCall> find_console(uint64_t id) {
+    std::lock_guard lock(mutex_);
+    auto it = consoles_.find(id);
+    return it == consoles_.end() ? nullptr : it->second;
+  }
+
+  void answer(const HostId& host, const v1::ConsoleLog& log) {
+    std::shared_ptr<PendingLog> pending;
+    {
+      std::lock_guard lock(mutex_);
+      auto it = logs_.find(log.request());
+      if (it == logs_.end() || it->second->host != host) return;
+      pending = it->second;
+      logs_.erase(it);
+    }
+    if (log.ok()) return pending->text.set_value(log.bytes());
+    pending->text.set_exception(std::make_exception_ptr(Fault(FaultKind::conflict, log.bytes())));
+  }
+
+  void refuse(const HostId& host, const v1::ConsoleRefused& refused) {
+    auto call = find_console(refused.request());
+    if (call && call->host() == host) call->refuse(Fault(FaultKind::conflict, refused.cause(), refused.hint()));
+  }
+
+  Controller& controller_;
+  Pool pool_;
+  mutable std::mutex mutex_;
+  std::map<HostId, Host> hosts_;
+  std::map<std::string, HostId> sessions_;
+  std::map<uint64_t, std::shared_ptr<ConsoleCall>> consoles_;  // asked for, not yet open; open ones end by their host
+  std::map<uint64_t, std::shared_ptr<PendingLog>> logs_;
+  std::atomic<uint64_t> next_request_{1};
+  std::atomic<bool> stopping_{false};
+  std::unique_ptr<grpc::Server> server_;
+};
+
+}  // namespace
+
+std::unique_ptr<AgentHub> serve(const std::string& unix_socket, Controller& controller) {
+  return std::make_unique<Hub>(unix_socket, controller);
+}
+
+}  // namespace virga::link
