@@ -1,9 +1,11 @@
 #pragma once
-// HTTP/1.1 for the control plane: messages, a server and a small client. Beast is seen only in server.cpp and
-// client.cpp. The server parses the world's bytes, bounded everywhere (header 64 KiB, buffered body `max_body`, slow
+// HTTP/1.1 for the control plane: messages, a server and a small client. Beast is seen only in a few .cpp files
+// (session, websocket, client). The server parses the world's bytes, bounded everywhere (header 64 KiB, buffered body `max_body`, slow
 // senders cut off), and hands whole requests to a Handler on a bounded pool of worker threads. Handlers are plain
 // blocking functions. Three kinds of work never hold a worker: streamed bodies (their own capped pool), deferred
 // answers (Responder kept for later), and WebSockets (callbacks, own pool).
+
+#include <sys/types.h>
 
 #include <chrono>
 #include <cstdint>
@@ -35,7 +37,7 @@ class Headers {
   std::vector<std::pair<std::string, std::string>> fields_;
 };
 
-/// Pulls a request's body from the socket. Blocking; only in handlers of streamed routes.
+/// Pulls a request's body from the socket. Blocking; only inside Handler::handle of streamed routes (not after it).
 class BodyReader {
  public:
   virtual ~BodyReader() = default;
@@ -67,7 +69,8 @@ using BodySource = std::function<size_t(std::span<char>)>;
 class WebSocket {
  public:
   virtual ~WebSocket() = default;
-  /// Queues a message. Blocks (back-pressure) while more than 1 MiB is queued; returns false once closed.
+  /// Queues a message. Blocks (back-pressure) while more than 1 MiB is queued, except when called from on_message,
+  /// which must not block: there it closes the connection above 16 MiB. Returns false once closed.
   virtual bool send(std::string_view bytes, bool binary) = 0;
   virtual void close() = 0;
   /// Called for each message and once at the end, from I/O threads; must not block for long. Set before `accept` returns.
@@ -91,6 +94,8 @@ class Responder {
  public:
   virtual ~Responder() = default;
   virtual void send(Response response) = 0;
+  /// True once the peer is seen to have left: a long poll need not be kept for it. Sending is still safe.
+  virtual bool gone() const = 0;
 };
 
 /// What the server asks before it reads a body, from an I/O thread, so quick: whether this request's body is streamed.
@@ -108,6 +113,7 @@ class Handler {
 struct ServerOptions {
   int io_threads = 2;
   int workers = 64;              ///< threads that run handlers
+  size_t queue = 4096;           ///< requests that may wait for a worker; beyond it 503 with Retry-After
   int stream_workers = 32;       ///< at most as many streamed uploads and downloads at once; more wait
   size_t max_body = 1 << 20;     ///< buffered body, bytes (413 above)
   std::chrono::seconds header_timeout{10};   ///< whole header must be there (slowloris)
@@ -145,7 +151,7 @@ struct ClientRequest {
   std::function<size_t(std::span<char>)> source;  ///< streamed upload (chunked) instead of body
   std::function<void(std::string_view)> sink;     ///< streamed download instead of Response::body
   std::string unix_socket;       ///< connect here instead of the URL's host
-  std::chrono::milliseconds timeout{30'000};
+  std::chrono::milliseconds timeout{30'000};  ///< to connect, and then without any byte moving
 };
 /// Throws Fault(unavailable) if nothing answers.
 Response fetch(const ClientRequest& request);
@@ -162,6 +168,8 @@ class WebSocketClient {
 std::unique_ptr<WebSocketClient> connect_websocket(const std::string& url, const Headers& headers,
                                                    const std::string& subprotocol = "binary");
 
+/// Splits a request target into Request::target, path and query. Throws Fault(bad_request) on anything malformed.
+void parse_target(std::string_view target, Request& into);
 /// Percent-decodes; throws Fault(bad_request) on broken escapes.
 std::string percent_decode(std::string_view text, bool plus_is_space = false);
 std::string percent_encode(std::string_view text);
