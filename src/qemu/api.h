@@ -89,7 +89,7 @@ struct TinyGuestOptions {
   std::string package_dir;  ///< cache of Debian packages; a second build needs no network
   std::string user = "virga";
   std::string password = "virga123";  ///< of `user`, on the console and over SSH
-  MiB disk_size{64};
+  MiB disk_size{112};        ///< virtual size of tiny.qcow2; the guest grows into a larger disk
 };
 /// The files of a tiny guest. `checksum` is a sha256 over the content that went in: equal inputs, equal checksum.
 struct TinyGuest {

@@ -27,6 +27,7 @@ Entry entry_of(const std::string& path, unsigned type, unsigned mode) {
   archive_entry_set_filetype(entry.get(), type);
   archive_entry_set_perm(entry.get(), mode);
   archive_entry_set_mtime(entry.get(), 0, 0);
+  archive_entry_set_size(entry.get(), 0);
   return entry;
 }
 
@@ -91,7 +92,7 @@ la_ssize_t read_member(archive*, void* outer, const void** block) {
   return archive_read_data(static_cast<archive*>(outer), buffer, sizeof buffer);
 }
 
-void unpack_tar(archive* outer, const std::string& directory, const std::function<bool(const std::string&)>& want) {
+void unpack_tar(archive* outer, const std::string& directory, const std::function<std::string(const std::string&)>& place) {
   Reader tar(archive_read_new(), archive_read_free);
   archive_read_support_format_tar(tar.get());
   archive_read_support_filter_all(tar.get());
@@ -103,9 +104,10 @@ void unpack_tar(archive* outer, const std::string& directory, const std::functio
   while (archive_read_next_header(tar.get(), &entry) == ARCHIVE_OK) {
     std::string name = archive_entry_pathname(entry);
     if (name.starts_with("./")) name.erase(0, 2);
-    if (name.empty() || archive_entry_filetype(entry) == AE_IFDIR || !want(name)) continue;
-    archive_entry_set_pathname(entry, (directory + "/" + name).c_str());
-    if (archive_entry_hardlink(entry)) archive_entry_set_hardlink(entry, nullptr);
+    if (name.empty() || archive_entry_filetype(entry) == AE_IFDIR || archive_entry_hardlink(entry)) continue;
+    auto to = place(name);
+    if (to.empty()) continue;
+    archive_entry_set_pathname(entry, (directory + "/" + to).c_str());
     if (archive_write_header(disk.get(), entry) < ARCHIVE_WARN) fail(disk.get(), "unpack " + name);
     copy_data(tar.get(), disk.get(), name);
   }
@@ -114,7 +116,7 @@ void unpack_tar(archive* outer, const std::string& directory, const std::functio
 }  // namespace
 
 void unpack_deb(const std::string& deb, const std::string& directory,
-                const std::function<bool(const std::string&)>& want) {
+                const std::function<std::string(const std::string&)>& place) {
   Reader ar(archive_read_new(), archive_read_free);
   archive_read_support_format_ar(ar.get());
   if (archive_read_open_filename(ar.get(), deb.c_str(), 64 * 1024) != ARCHIVE_OK) fail(ar.get(), "open " + deb);
@@ -122,7 +124,7 @@ void unpack_deb(const std::string& deb, const std::string& directory,
   while (archive_read_next_header(ar.get(), &entry) == ARCHIVE_OK) {
     std::string name = archive_entry_pathname(entry);
     if (!name.starts_with("data.tar")) continue;
-    unpack_tar(ar.get(), directory, want);
+    unpack_tar(ar.get(), directory, place);
     return;
   }
   throw Fault(FaultKind::internal, fmt::format("{} is not a Debian package.", deb),

@@ -30,8 +30,9 @@ class ArchiveWriter {
   archive* archive_;
 };
 
-/// Unpacks the entries of a .deb's data for which `want` (path without leading "./") is true, below `directory`.
+/// Unpacks a .deb's data: `place` maps a path within the package (without leading "./") to a path below `directory`, or to
+/// "" to leave it out. Directories are made as needed.
 void unpack_deb(const std::string& deb, const std::string& directory,
-                const std::function<bool(const std::string&)>& want);
+                const std::function<std::string(const std::string&)>& place);
 
 }  // namespace virga::qemu
