@@ -1,0 +1,242 @@
+// GET /v3/role_assignments: as stored, or effective (groups, inheritance and implied roles worked out).
+#include <fmt/format.h>
+
+#include <tuple>
+
+#include "identity/roles_of.h"
+#include "identity/routes.h"
+#include "identity/rules.h"
+#include "identity/view.h"
+
+namespace virga::identity {
+namespace {
+
+struct Assignment {
+  std::string actor_kind, actor_id, target_kind, target_id, role_id;
+  bool inherited = false;
+  // Where an effective one comes from; "" = not through that.
+  std::string group_id, source_kind, source_id, prior_role_id;
+
+  auto key() const { return std::tie(actor_kind, actor_id, target_kind, target_id, role_id); }
+};
+
+struct Filter {
+  std::string user, group, role, project, domain;
+  bool system = false, effective = false, names = false, subtree = false;
+  std::optional<bool> inherited;
+};
+
+/// Keystone counts a flag as set unless it is "0".
+bool flag(const api::Call& call, std::string_view name) {
+  const auto value = call.request.query_value(name);
+  return value && *value != "0";
+}
+
+Filter read_filter(const api::Call& call) {
+  const auto text = [&](std::string_view name) { return call.request.query_value(name).value_or(""); };
+  Filter f{.user = text("user.id"), .group = text("group.id"), .role = text("role.id"), .project = text("scope.project.id"), .domain = text("scope.domain.id")};
+  f.system = !text("scope.system").empty();
+  f.effective = flag(call, "effective");
+  f.names = flag(call, "include_names");
+  f.subtree = flag(call, "include_subtree");
+  if (text("scope.OS-INHERIT:inherited_to") == "projects") f.inherited = true;
+  if (!f.user.empty() && !f.group.empty()) throw Fault(FaultKind::bad_request, "Specify a user or group, not both");
+  if (!f.project.empty() && !f.domain.empty()) throw Fault(FaultKind::bad_request, "Specify a domain or project, not both");
+  if (f.effective && !f.group.empty()) throw Fault(FaultKind::bad_request, "Combining effective and group filter will always result in an empty list.");
+  if (f.subtree && f.project.empty()) throw Fault(FaultKind::bad_request, "scope.project.id must be specified if include_subtree is also specified");
+  return f;
+}
+
+std::vector<std::string> groups_of(db::Tx& tx, const std::string& user_id) {
+  std::vector<std::string> out;
+  for (const auto& r : tx.query("SELECT group_id FROM identity_memberships WHERE user_id = ?", user_id)) out.push_back(r.text(0));
+  return out;
+}
+
+/// Narrows by actor; effective lists also need what the user's groups hold.
+void add_actor(db::Tx& tx, const Filter& f, api::Where& where) {
+  if (!f.group.empty()) where.add("actor_kind = 'group' AND actor_id = ?", f.group);
+  if (f.user.empty()) return;
+  const auto groups = f.effective ? groups_of(tx, f.user) : std::vector<std::string>{};
+  if (groups.empty()) return where.add("actor_kind = 'user' AND actor_id = ?", f.user);
+  where.add(fmt::format("((actor_kind = 'user' AND actor_id = ?) OR (actor_kind = 'group' AND actor_id IN ({})))", db::placeholders(groups.size())), f.user);
+  for (const auto& g : groups) where.values.emplace_back(g);
+}
+
+/// Narrows by target; effective lists also need what is inherited from above.
+void add_target(db::Tx& tx, const Filter& f, api::Where& where) {
+  if (f.system) where.add("target_kind = 'system'");
+  if (!f.domain.empty()) where.add("target_kind = 'domain' AND target_id = ?", f.domain);
+  if (f.project.empty()) return;
+  std::vector<std::string> ids{f.project};
+  if (f.subtree)
+    for (const auto& p : subtree_of(tx, f.project)) ids.push_back(p.id);
+  if (f.effective)
+    if (const auto project = find_project(tx, f.project))
+      for (const auto& p : ancestors_of(tx, *project)) ids.push_back(p.id);
+  where.add("target_kind <> 'system'");
+  where.add_in("target_id", ids);
+}
+
+std::vector<Assignment> stored(db::Tx& tx, const Filter& f) {
+  api::Where where;
+  add_actor(tx, f, where);
+  add_target(tx, f, where);
+  if (!f.effective && !f.role.empty()) where.add("role_id = ?", f.role);
+  if (f.inherited) where.add("inherited = ?", *f.inherited);
+  std::vector<Assignment> out;
+  const std::string sql = "SELECT actor_kind, actor_id, target_kind, target_id, role_id, inherited FROM identity_assignments" + where.sql() +
+                          " ORDER BY target_kind, target_id, actor_kind, actor_id, role_id";
+  for (const auto& r : tx.query(sql, where.values)) out.push_back({r.text(0), r.text(1), r.text(2), r.text(3), r.text(4), r.boolean(5)});
+  return out;
+}
+
+/// A group's assignment, as each member has it.
+std::vector<Assignment> per_member(db::Tx& tx, std::vector<Assignment> in) {
+  std::vector<Assignment> out;
+  for (auto& a : in) {
+    if (a.actor_kind == "user") {
+      out.push_back(std::move(a));
+      continue;
+    }
+    for (const auto& r : tx.query("SELECT user_id FROM identity_memberships WHERE group_id = ?", a.actor_id)) {
+      Assignment member = a;
+      member.actor_kind = "user";
+      member.actor_id = r.text(0);
+      member.group_id = a.actor_id;
+      out.push_back(std::move(member));
+    }
+  }
+  return out;
+}
+
+/// An inherited assignment, as each project below has it.
+std::vector<Assignment> per_project(db::Tx& tx, std::vector<Assignment> in) {
+  std::vector<Assignment> out;
+  for (auto& a : in) {
+    if (!a.inherited) {
+      out.push_back(std::move(a));
+      continue;
+    }
+    for (const auto& p : subtree_of(tx, a.target_id)) {
+      Assignment below = a;
+      below.target_kind = "project";
+      below.target_id = p.id;
+      below.inherited = false;
+      below.source_kind = a.target_kind;
+      below.source_id = a.target_id;
+      out.push_back(std::move(below));
+    }
+  }
+  return out;
+}
+
+std::vector<Assignment> per_role(const RoleGraph& graph, const std::vector<Assignment>& in) {
+  std::vector<Assignment> out;
+  for (const auto& a : in)
+    for (const auto& role : graph.expand({a.role_id})) {
+      Assignment one = a;
+      if (role.id != a.role_id) one.prior_role_id = a.role_id;
+      one.role_id = role.id;
+      out.push_back(std::move(one));
+    }
+  return out;
+}
+
+std::vector<Assignment> effective(db::Tx& tx, const Filter& f, const RoleGraph& graph) {
+  auto all = per_role(graph, per_project(tx, per_member(tx, stored(tx, f))));
+  std::set<std::string> wanted_projects;
+  if (!f.project.empty()) wanted_projects.insert(f.project);
+  if (f.subtree)
+    for (const auto& p : subtree_of(tx, f.project)) wanted_projects.insert(p.id);
+  std::erase_if(all, [&](const Assignment& a) {
+    return (!f.user.empty() && a.actor_id != f.user) || (!f.role.empty() && a.role_id != f.role) ||
+           (!f.project.empty() && (a.target_kind != "project" || !wanted_projects.contains(a.target_id))) ||
+           (!f.domain.empty() && (a.target_kind != "domain" || a.target_id != f.domain));
+  });
+  std::stable_sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.key() < b.key(); });
+  all.erase(std::unique(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.key() == b.key(); }), all.end());
+  return all;
+}
+
+/// Names of everything that a list mentions, each looked up once.
+class Names {
+ public:
+  explicit Names(db::Tx& tx) : tx_(tx) {}
+
+  void put(json::object& to, std::string_view kind, const std::string& id) {
+    const auto& [name, domain] = look_up(kind, id);
+    to["name"] = name;
+    if (kind == "domain" || (kind == "role" && domain.empty())) return;
+    to["domain"] = json::object{{"id", domain}, {"name", look_up("domain", domain).first}};
+  }
+
+ private:
+  using Entry = std::pair<std::string, std::string>;  ///< name, domain id
+  const Entry& look_up(std::string_view kind, const std::string& id) {
+    const auto key = std::make_pair(std::string(kind), id);
+    if (const auto known = known_.find(key); known != known_.end()) return known->second;
+    const std::string_view table = kind == "user" ? "identity_users" : kind == "group" ? "identity_groups" : kind == "role" ? "identity_roles" : "identity_projects";
+    const auto row = tx_.first(fmt::format("SELECT name, domain_id FROM {} WHERE id = ?", table), id);
+    return known_[key] = row ? Entry{row->text(0), row->text(1)} : Entry{};
+  }
+
+  db::Tx& tx_;
+  std::map<std::pair<std::string, std::string>, Entry> known_;
+};
+
+json::object named(Names* names, std::string_view kind, const std::string& id) {
+  json::object out{{"id", id}};
+  if (names) names->put(out, kind, id);
+  return out;
+}
+
+std::string grant_url(const api::Call& call, const Assignment& a) {
+  const std::string& kind = a.source_kind.empty() ? a.target_kind : a.source_kind;
+  const std::string& id = a.source_id.empty() ? a.target_id : a.source_id;
+  const std::string target = kind == "system" ? "system" : fmt::format("{}s/{}", kind, id);
+  const std::string actor = a.group_id.empty() ? fmt::format("{}s/{}", a.actor_kind, a.actor_id) : "groups/" + a.group_id;
+  const std::string& role = a.prior_role_id.empty() ? a.role_id : a.prior_role_id;
+  const bool inherited = a.inherited || !a.source_kind.empty();
+  return fmt::format("{}/v3/{}{}/{}/roles/{}{}", call.base_url, inherited ? "OS-INHERIT/" : "", target, actor, role,
+                     inherited ? "/inherited_to_projects" : "");
+}
+
+json::object view(const api::Call& call, const Assignment& a, Names* names) {
+  json::object scope, links{{"assignment", grant_url(call, a)}};
+  if (a.target_kind == "system") scope["system"] = json::object{{"all", true}};
+  else scope[a.target_kind] = named(names, a.target_kind, a.target_id);
+  if (a.inherited || !a.source_kind.empty()) scope["OS-INHERIT:inherited_to"] = "projects";
+  if (!a.group_id.empty()) links["membership"] = fmt::format("{}/v3/groups/{}/users/{}", call.base_url, a.group_id, a.actor_id);
+  if (!a.prior_role_id.empty()) links["prior_role"] = fmt::format("{}/v3/prior_role/{}/implies/{}", call.base_url, a.prior_role_id, a.role_id);
+  return {{"role", named(names, "role", a.role_id)}, {a.actor_kind, named(names, a.actor_kind, a.actor_id)},
+          {"scope", std::move(scope)}, {"links", std::move(links)}};
+}
+
+http::Response list_assignments(Core& core, api::Call& call) {
+  const Filter f = read_filter(call);
+  json::array out;
+  core.database.read([&](db::Tx& tx) {
+    std::string domain = f.domain;
+    if (!f.project.empty())
+      if (const auto project = find_project(tx, f.project)) domain = project->home();
+    call.require(f.subtree ? "identity:list_role_assignments_for_tree" : "identity:list_role_assignments",
+                 {{"target.domain_id", domain}, {"target.project.id", f.project}, {"target.project.domain_id", domain}});
+    Names names(tx);
+    out.clear();
+    for (const auto& a : f.effective ? effective(tx, f, RoleGraph(tx)) : stored(tx, f)) out.push_back(view(call, a, f.names ? &names : nullptr));
+  });
+  return list_reply(call, "role_assignments", std::move(out));
+}
+
+}  // namespace
+
+void add_assignment_routes(Core& core, Routes& to) {
+  core.policy.declare("identity:list_role_assignments_for_tree",
+                      "rule:admin_required or (role:reader and system_scope:all) or (role:reader and domain_id:%(target.project.domain_id)s) or "
+                      "(role:admin and project_id:%(target.project.id)s)");
+  to.push_back({"GET", "/v3/role_assignments", "identity:list_role_assignments", rules::admin_or_domain_reader,
+                [&core](api::Call& call) { return list_assignments(core, call); }});
+}
+
+}  // namespace virga::identity

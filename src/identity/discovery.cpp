@@ -1,0 +1,36 @@
+// Version documents at "/", "/v3". Clients read the links to find everything else.
+#include "identity/routes.h"
+
+namespace virga::identity {
+namespace {
+
+json::object version_document(const api::Call& call) {
+  return {{"id", "v3.14"},
+          {"status", "stable"},
+          {"updated", "2020-04-07T00:00:00Z"},
+          {"links", json::array{json::object{{"rel", "self"}, {"href", call.base_url + "/v3/"}}}},
+          {"media-types", json::array{json::object{{"base", "application/json"}, {"type", "application/vnd.openstack.identity-v3+json"}}}}};
+}
+
+http::Response show_versions(api::Call& call) {
+  http::Response r =
+      api::reply(300, json::object{{"versions", json::object{{"values", json::array{version_document(call)}}}}});
+  r.headers.set("Location", call.base_url + "/v3/");
+  r.headers.set("Vary", "X-Auth-Token");
+  return r;
+}
+
+http::Response show_version(api::Call& call) {
+  http::Response r = api::reply(200, json::object{{"version", version_document(call)}});
+  r.headers.set("Vary", "X-Auth-Token");
+  return r;
+}
+
+}  // namespace
+
+void add_discovery_routes(Core&, Routes& to) {
+  to.push_back({"GET", "/", "", "", show_versions});
+  to.push_back({"GET", "/v3", "", "", show_version});
+}
+
+}  // namespace virga::identity

@@ -1,0 +1,96 @@
+// Domains: projects without a parent, that hold users, groups and projects.
+#include <fmt/format.h>
+
+#include "identity/routes.h"
+#include "identity/rules.h"
+#include "identity/view.h"
+
+namespace virga::identity {
+namespace {
+
+using api::Set;
+using api::Type;
+
+const api::Resource& resource() {
+  static const api::Resource r{.name = "domain", .plural = "domains", .attributes = {
+      {.name = "id", .filter = true, .sort = true},
+      {.name = "name", .type = Type::string, .create = Set::required, .update = Set::optional, .min = 1, .max = 64, .filter = true, .sort = true},
+      {.name = "enabled", .type = Type::boolean, .create = Set::optional, .update = Set::optional, .fallback = json::value(true), .filter = true},
+      {.name = "description", .type = Type::string, .create = Set::optional, .update = Set::optional, .nullable = true, .max = 0},
+      {.name = "options", .type = Type::object, .create = Set::optional, .update = Set::optional}},
+      .extra = true};
+  return r;
+}
+
+http::Response create_domain(Core& core, api::Call& call) {
+  json::object a = api::validate_create(resource(), call.body_of("domain"));
+  ProjectRow d{.id = new_hex_id(), .is_domain = true};
+  d.extra = take_extra(resource(), a);
+  d.name = find_string(a, "name");
+  d.enabled = find_bool(a, "enabled", true);
+  d.description = find_string(a, "description");
+  if (const auto* options = find_object(a, "options")) d.options = *options;
+  core.change([&](db::Tx& tx) { insert_project(tx, d); });
+  return item_reply(201, "domain", domain_view(call, d));
+}
+
+http::Response list_domains(Core& core, api::Call& call) {
+  const auto query = api::parse_list(resource(), call.request, {.max_limit = 0});
+  call.require({{"target.domain_id", call.caller().domain_id}});
+  db::Rows rows = core.database.read([&](db::Tx& tx) {
+    api::Where where;
+    confine(call, where, "id");
+    where.add("is_domain = 1");
+    return api::select_page(tx, kProjectColumns, "identity_projects", query, where);
+  });
+  const bool more = api::take_page(rows, query);
+  json::array out;
+  for (const auto& row : rows) out.push_back(domain_view(call, read_project(row)));
+  return list_reply(call, "domains", std::move(out), more ? rows.back().text(0) : "");
+}
+
+http::Response show_domain(Core& core, api::Call& call) {
+  call.require({{"target.domain.id", call.param("domain_id")}});
+  const auto d = core.database.read([&](db::Tx& tx) { return get_domain(tx, call.param("domain_id")); });
+  return item_reply(200, "domain", domain_view(call, d));
+}
+
+http::Response update_domain(Core& core, api::Call& call) {
+  json::object a = update_body(call, resource(), call.param("domain_id"));
+  const json::object extra = take_extra(resource(), a);
+  const auto changed = core.change([&](db::Tx& tx) {
+    ProjectRow d = get_domain(tx, call.param("domain_id"));
+    const bool enabled = find_bool(a, "enabled", d.enabled);
+    if (d.enabled && !enabled) ++d.generation;  // ends the tokens of its users and of scopes in it
+    d.enabled = enabled;
+    d.name = find_string(a, "name", d.name);
+    if (a.contains("description")) d.description = find_string(a, "description");
+    if (const auto* options = find_object(a, "options")) merge_extra(d.options, *options);
+    merge_extra(d.extra, extra);
+    save_project(tx, d);
+    return d;
+  });
+  return item_reply(200, "domain", domain_view(call, changed));
+}
+
+http::Response delete_domain(Core& core, api::Call& call) {
+  core.change([&](db::Tx& tx) {
+    const ProjectRow d = get_domain(tx, call.param("domain_id"));
+    if (d.enabled) throw Fault(FaultKind::forbidden, "Cannot delete a domain that is enabled, please disable it first.");
+    erase_domain(tx, d.id);
+  });
+  return api::reply(204);
+}
+
+}  // namespace
+
+void add_domain_routes(Core& core, Routes& to) {
+  const auto on = [&core](auto handler) { return [&core, handler](api::Call& call) { return handler(core, call); }; };
+  to.push_back({"POST", "/v3/domains", "identity:create_domain", rules::admin, on(create_domain)});
+  to.push_back({"GET", "/v3/domains", "identity:list_domains", rules::admin_or_domain_reader, on(list_domains)});
+  to.push_back({"GET", "/v3/domains/{domain_id}", "identity:get_domain", rules::domain_reader, on(show_domain)});
+  to.push_back({"PATCH", "/v3/domains/{domain_id}", "identity:update_domain", rules::admin, on(update_domain)});
+  to.push_back({"DELETE", "/v3/domains/{domain_id}", "identity:delete_domain", rules::admin, on(delete_domain)});
+}
+
+}  // namespace virga::identity

@@ -1,0 +1,65 @@
+// The service put together.
+#include "identity/api.h"
+
+#include "identity/bootstrap.h"
+#include "identity/catalog.h"
+#include "identity/core.h"
+#include "identity/routes.h"
+#include "identity/rules.h"
+#include "identity/table.h"
+
+namespace virga::identity {
+namespace {
+
+class IdentityService final : public Identity {
+ public:
+  IdentityService(Options options, db::Database& database, api::Policy& policy, const Clock& clock)
+      : core_(std::move(options), database, policy, clock) {
+    service_.name = "keystone";
+    service_.type = "identity";
+    service_.title = "Identity Service";
+    service_.prefix = "/identity";
+    service_.bare = {"/v3"};
+    service_.catalog_path = "/identity";
+    service_.faults = api::FaultStyle::keystone;
+    policy.declare("admin_required", "role:admin or is_admin:1");
+    for (auto* add : {add_discovery_routes, add_auth_routes, add_user_routes, add_group_routes, add_project_routes, add_domain_routes,
+                      add_role_routes, add_grant_routes, add_assignment_routes, add_catalog_routes, add_region_routes})
+      add(core_, service_.routes);
+  }
+
+  api::Service& service() override { return service_; }
+
+  std::shared_ptr<const api::Caller> authenticate(std::string_view token) override {
+    auto session = core_.session(token);
+    const api::Caller* caller = session ? &session->caller : nullptr;
+    return std::shared_ptr<const api::Caller>(std::move(session), caller);
+  }
+
+  void bootstrap(const Bootstrap& what) override { identity::bootstrap(core_, what); }
+
+  void set_catalog(const std::vector<api::Service*>& services) override {
+    core_.built_in.clear();
+    for (const auto* s : services)
+      if (!s->catalog_path.empty()) core_.built_in.push_back({stable_id("service " + s->type), s->type, s->name, s->title, s->catalog_path});
+  }
+
+  void rotate_keys() override { core_.keys.rotate(); }
+
+  std::optional<std::string> project_name(db::Tx& tx, const std::string& project_id) override {
+    const auto project = find_project(tx, project_id);
+    return project ? std::optional(project->name) : std::nullopt;
+  }
+
+ private:
+  Core core_;
+  api::Service service_;
+};
+
+}  // namespace
+
+std::unique_ptr<Identity> make_identity(Options options, db::Database& database, api::Policy& policy, const Clock& clock) {
+  return std::make_unique<IdentityService>(std::move(options), database, policy, clock);
+}
+
+}  // namespace virga::identity

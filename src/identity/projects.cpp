@@ -1,0 +1,327 @@
+// Projects: a tree below each domain, with tags.
+#include <fmt/format.h>
+
+#include "identity/routes.h"
+#include "identity/rules.h"
+#include "identity/view.h"
+
+namespace virga::identity {
+namespace {
+
+using api::Set;
+using api::Type;
+
+constexpr size_t kMaxDepth = 5;   ///< keystone's max_project_tree_depth
+constexpr size_t kMaxTags = 80;
+
+const api::Resource& resource() {
+  static const api::Resource r{.name = "project", .plural = "projects", .attributes = {
+      {.name = "id", .filter = true, .sort = true},
+      {.name = "name", .type = Type::string, .create = Set::required, .update = Set::optional, .min = 1, .max = 64, .filter = true, .sort = true},
+      {.name = "domain_id", .type = Type::string, .create = Set::optional, .update = Set::optional, .nullable = true, .filter = true},
+      {.name = "parent_id", .type = Type::string, .create = Set::optional, .update = Set::optional, .nullable = true, .filter = true},
+      {.name = "is_domain", .type = Type::boolean, .create = Set::optional, .update = Set::optional, .fallback = json::value(false), .filter = true},
+      {.name = "enabled", .type = Type::boolean, .create = Set::optional, .update = Set::optional, .fallback = json::value(true), .filter = true},
+      {.name = "description", .type = Type::string, .create = Set::optional, .update = Set::optional, .nullable = true, .max = 0},
+      {.name = "tags", .type = Type::array, .create = Set::optional, .update = Set::optional, .max = 0},
+      {.name = "options", .type = Type::object, .create = Set::optional, .update = Set::optional}},
+      .extra = true};
+  return r;
+}
+
+api::Target target_of(const ProjectRow& p) {
+  return {{"target.project.id", p.id}, {"target.project.domain_id", p.home()}, {"target.domain_id", p.home()}};
+}
+
+void check_tag(std::string_view tag) {
+  if (tag.empty() || tag.size() > 255 || tag.find_first_of("/,") != std::string_view::npos)
+    throw Fault(FaultKind::bad_request, fmt::format("'{}' is not a tag: it needs 1 to 255 characters, without '/' and ','.", tag));
+}
+
+std::vector<std::string> read_tags(const json::array& given) {
+  if (given.size() > kMaxTags) throw Fault(FaultKind::bad_request, fmt::format("A project has at most {} tags.", kMaxTags));
+  std::vector<std::string> out;
+  for (const auto& tag : given) {
+    if (!tag.is_string()) throw Fault(FaultKind::bad_request, "A tag must be a string.");
+    check_tag(tag.get_string());
+    out.push_back(str(tag));
+  }
+  return out;
+}
+
+/// Places a new project in its tree and checks what surrounds it.
+void place(db::Tx& tx, ProjectRow& p, const std::string& fallback_domain) {
+  if (p.is_domain) {
+    if (!p.parent_id.empty() || !p.domain_id.empty())
+      throw Fault(FaultKind::bad_request, "A project that is a domain has neither a parent nor a domain.");
+    return;
+  }
+  if (p.parent_id.empty()) {
+    if (p.domain_id.empty()) p.domain_id = fallback_domain;
+    get_domain(tx, p.domain_id);
+    p.parent_id = p.domain_id;
+    return;
+  }
+  const ProjectRow parent = get_project(tx, p.parent_id);
+  if (p.domain_id.empty()) p.domain_id = parent.home();
+  if (p.domain_id != parent.home())
+    throw Fault(FaultKind::bad_request, "Cannot create project, since it specifies its domain_id, but its parent is in a different domain.");
+  if (!parent.enabled)
+    throw Fault(FaultKind::forbidden, fmt::format("cannot create a project in a branch containing a disabled project: {}", parent.id));
+  if (ancestors_of(tx, parent).size() + 1 > kMaxDepth) throw Fault(FaultKind::forbidden, "Max hierarchy depth reached.");
+}
+
+http::Response create_project(Core& core, api::Call& call) {
+  json::object a = api::validate_create(resource(), call.body_of("project"));
+  ProjectRow p{.id = new_hex_id()};
+  p.extra = take_extra(resource(), a);
+  const auto* tags = find_array(a, "tags");
+  const auto wanted = tags ? read_tags(*tags) : std::vector<std::string>{};
+  p.name = find_string(a, "name");
+  p.is_domain = find_bool(a, "is_domain");
+  p.enabled = find_bool(a, "enabled", true);
+  p.description = find_string(a, "description");
+  if (const auto* options = find_object(a, "options")) p.options = *options;
+  core.change([&](db::Tx& tx) {
+    p.domain_id = find_string(a, "domain_id");
+    p.parent_id = find_string(a, "parent_id");
+    place(tx, p, own_domain(call));
+    insert_project(tx, p);
+    replace_tags(tx, p.id, wanted);
+  });
+  return item_reply(201, "project", project_view(call, p, wanted));
+}
+
+std::vector<std::string> split(const std::string& text) {
+  std::vector<std::string> out;
+  for (size_t from = 0; from <= text.size();) {
+    const size_t to = std::min(text.find(',', from), text.size());
+    if (to > from) out.push_back(text.substr(from, to - from));
+    from = to + 1;
+  }
+  return out;
+}
+
+/// tags (all of), tags-any, not-tags (not all of), not-tags-any.
+void add_tag_filters(const api::Call& call, api::Where& where) {
+  const auto add = [&](std::string_view name, bool any, bool negated) {
+    const auto given = call.request.query_value(name);
+    if (!given) return;
+    const auto tags = split(*given);
+    if (tags.empty()) return;
+    const std::string have = fmt::format("(SELECT COUNT(*) FROM identity_project_tags t WHERE t.project_id = identity_projects.id AND t.name IN ({}))",
+                                         db::placeholders(tags.size()));
+    const size_t needed = any ? 1 : std::set<std::string>(tags.begin(), tags.end()).size();
+    where.add(fmt::format("{} {} {}", have, negated ? "<" : ">=", needed));
+    for (const auto& tag : tags) where.values.emplace_back(tag);
+  };
+  add("tags", false, false);
+  add("tags-any", true, false);
+  add("not-tags", false, true);
+  add("not-tags-any", true, true);
+}
+
+http::Response list_projects(Core& core, api::Call& call) {
+  const auto query = api::parse_list(resource(), call.request, {.max_limit = 0, .ignore = {"tags"}});
+  call.require({{"target.domain_id", call.caller().domain_id}});
+  json::array out;
+  std::string next;
+  core.database.read([&](db::Tx& tx) {
+    api::Where where;
+    confine(call, where);
+    add_tag_filters(call, where);
+    if (!call.request.query_value("is_domain")) where.add("is_domain = 0");
+    db::Rows rows = api::select_page(tx, kProjectColumns, "identity_projects", query, where);
+    next = api::take_page(rows, query) ? rows.back().text(0) : "";
+    out.clear();
+    for (const auto& row : rows) out.push_back(project_view(call, read_project(row), tags_of(tx, row.text(0))));
+  });
+  return list_reply(call, "projects", std::move(out), next);
+}
+
+json::value nested_ids(const std::vector<ProjectRow>& nodes, const std::string& parent) {
+  json::object out;
+  for (const auto& n : nodes)
+    if (n.parent_id == parent) out[n.id] = nested_ids(nodes, n.id);
+  return out.empty() ? json::value(nullptr) : json::value(std::move(out));
+}
+
+/// {"PARENT": {"GRANDPARENT": null}}
+json::value chain_ids(const std::vector<ProjectRow>& parents) {
+  json::value out = nullptr;
+  for (auto it = parents.rbegin(); it != parents.rend(); ++it)
+    if (!it->is_domain) out = json::object{{it->id, std::move(out)}};
+  return out;
+}
+
+void add_family(db::Tx& tx, const api::Call& call, const ProjectRow& p, json::object& view) {
+  const auto asked = [&](std::string_view name) { return call.request.query_value(name).has_value(); };
+  const auto listed = [&](const std::vector<ProjectRow>& rows) {
+    json::array out;
+    for (const auto& r : rows)
+      if (!r.is_domain) out.push_back(json::object{{"project", project_view(call, r, tags_of(tx, r.id))}});
+    return out;
+  };
+  if ((asked("parents_as_list") && asked("parents_as_ids")) || (asked("subtree_as_list") && asked("subtree_as_ids")))
+    throw Fault(FaultKind::bad_request, "Use either the _as_list or the _as_ids parameter, not both.");
+  if (asked("parents_as_list")) view["parents"] = listed(ancestors_of(tx, p));
+  if (asked("parents_as_ids")) view["parents"] = chain_ids(ancestors_of(tx, p));
+  if (asked("subtree_as_list")) view["subtree"] = listed(subtree_of(tx, p.id));
+  if (asked("subtree_as_ids")) view["subtree"] = nested_ids(subtree_of(tx, p.id), p.id);
+}
+
+/// A project that may be looked at. One that is not there is 404 for those who may see all, 403 for others.
+ProjectRow read_target(db::Tx& tx, api::Call& call) {
+  const auto project = find_project(tx, call.param("project_id"));
+  call.require(target_of(project ? *project : ProjectRow{.id = call.param("project_id")}));
+  if (!project) not_found("project", call.param("project_id"));
+  return *project;
+}
+
+http::Response show_project(Core& core, api::Call& call) {
+  const auto view = core.database.read([&](db::Tx& tx) {
+    const ProjectRow p = read_target(tx, call);
+    json::object out = project_view(call, p, tags_of(tx, p.id));
+    add_family(tx, call, p, out);
+    return out;
+  });
+  return item_reply(200, "project", view);
+}
+
+void check_fixed(const ProjectRow& p, const json::object& a) {
+  if (has_value(a, "domain_id") && find_string(a, "domain_id") != p.domain_id) throw Fault(FaultKind::bad_request, "Cannot change Domain ID");
+  if (has_value(a, "parent_id") && find_string(a, "parent_id") != p.parent_id)
+    throw Fault(FaultKind::forbidden, "Update of `parent_id` is not allowed.");
+  if (has_value(a, "is_domain") && find_bool(a, "is_domain") != p.is_domain)
+    throw Fault(FaultKind::bad_request, "Update of `is_domain` is not allowed.");
+}
+
+/// A branch has no enabled project below a disabled one.
+void check_enabling(db::Tx& tx, const ProjectRow& p, bool wanted) {
+  if (p.is_domain) return;
+  if (wanted)
+    for (const auto& parent : ancestors_of(tx, p))
+      if (!parent.enabled && !parent.is_domain)
+        throw Fault(FaultKind::forbidden, fmt::format("Cannot enable project {} since it has disabled parents.", p.id));
+  if (!wanted)
+    for (const auto& child : subtree_of(tx, p.id))
+      if (child.enabled) throw Fault(FaultKind::forbidden, fmt::format("Cannot disable project {} since its subtree contains enabled projects.", p.id));
+}
+
+http::Response update_project(Core& core, api::Call& call) {
+  json::object a = update_body(call, resource(), call.param("project_id"));
+  const json::object extra = take_extra(resource(), a);
+  const auto* tags = find_array(a, "tags");
+  const auto wanted = tags ? std::optional(read_tags(*tags)) : std::nullopt;
+  const auto view = core.change([&](db::Tx& tx) {
+    ProjectRow p = get_project(tx, call.param("project_id"));
+    check_fixed(p, a);
+    const bool enabled = find_bool(a, "enabled", p.enabled);
+    if (enabled != p.enabled) check_enabling(tx, p, enabled);
+    if (p.enabled && !enabled) ++p.generation;
+    p.enabled = enabled;
+    p.name = find_string(a, "name", p.name);
+    if (a.contains("description")) p.description = find_string(a, "description");
+    if (const auto* options = find_object(a, "options")) merge_extra(p.options, *options);
+    merge_extra(p.extra, extra);
+    save_project(tx, p);
+    if (wanted) replace_tags(tx, p.id, *wanted);
+    return project_view(call, p, tags_of(tx, p.id));
+  });
+  return item_reply(200, "project", view);
+}
+
+http::Response delete_project(Core& core, api::Call& call) {
+  core.change([&](db::Tx& tx) {
+    const ProjectRow p = get_project(tx, call.param("project_id"));
+    if (tx.first("SELECT 1 FROM identity_projects WHERE parent_id = ?", p.id))
+      throw Fault(FaultKind::forbidden, fmt::format("Cannot delete the project {} since it is not a leaf in the hierarchy.", p.id),
+                  "Delete the projects below it first.");
+    if (p.is_domain && p.enabled)
+      throw Fault(FaultKind::forbidden, "Cannot delete a domain that is enabled, please disable it first.");
+    if (p.is_domain) erase_domain(tx, p.id);
+    else erase_project(tx, p.id);
+  });
+  return api::reply(204);
+}
+
+http::Response list_tags(Core& core, api::Call& call) {
+  json::array out;
+  core.database.read([&](db::Tx& tx) {
+    out.clear();
+    for (const auto& tag : tags_of(tx, read_target(tx, call).id)) out.emplace_back(tag);
+  });
+  return list_reply(call, "tags", std::move(out));
+}
+
+http::Response put_tags(Core& core, api::Call& call) {
+  const json::array* given = find_array(call.body(), "tags");
+  if (!given) throw Fault(FaultKind::bad_request, "'tags' is a required property, and must be a list.");
+  const auto wanted = read_tags(*given);
+  json::array out;
+  core.change([&](db::Tx& tx) {
+    out.clear();
+    replace_tags(tx, get_project(tx, call.param("project_id")).id, wanted);
+    for (const auto& tag : tags_of(tx, call.param("project_id"))) out.emplace_back(tag);
+  });
+  return list_reply(call, "tags", std::move(out));
+}
+
+http::Response delete_tags(Core& core, api::Call& call) {
+  core.change([&](db::Tx& tx) { replace_tags(tx, get_project(tx, call.param("project_id")).id, {}); });
+  return api::reply(204);
+}
+
+bool has_tag(db::Tx& tx, const api::Call& call) {
+  return tx.first("SELECT 1 FROM identity_project_tags WHERE project_id = ? AND name = ?", call.param("project_id"), call.param("tag")).has_value();
+}
+
+http::Response check_tag_of(Core& core, api::Call& call) {
+  core.database.read([&](db::Tx& tx) {
+    read_target(tx, call);
+    if (!has_tag(tx, call)) not_found("project tag", call.param("tag"));
+  });
+  return api::reply(204);
+}
+
+http::Response add_tag(Core& core, api::Call& call) {
+  check_tag(call.param("tag"));
+  core.change([&](db::Tx& tx) {
+    auto tags = tags_of(tx, get_project(tx, call.param("project_id")).id);
+    if (has_tag(tx, call)) return;
+    if (tags.size() >= kMaxTags) throw Fault(FaultKind::bad_request, fmt::format("A project has at most {} tags.", kMaxTags));
+    tx.exec("INSERT INTO identity_project_tags (project_id, name) VALUES (?, ?)", call.param("project_id"), call.param("tag"));
+  });
+  http::Response r = api::reply(201);
+  r.headers.set("Location", fmt::format("{}/v3/projects/{}/tags/{}", call.base_url, call.param("project_id"), http::percent_encode(call.param("tag"))));
+  return r;
+}
+
+http::Response remove_tag(Core& core, api::Call& call) {
+  core.change([&](db::Tx& tx) {
+    get_project(tx, call.param("project_id"));
+    if (tx.exec("DELETE FROM identity_project_tags WHERE project_id = ? AND name = ?", call.param("project_id"), call.param("tag")) == 0)
+      not_found("project tag", call.param("tag"));
+  });
+  return api::reply(204);
+}
+
+}  // namespace
+
+void add_project_routes(Core& core, Routes& to) {
+  const auto on = [&core](auto handler) { return [&core, handler](api::Call& call) { return handler(core, call); }; };
+  constexpr std::string_view tags = "/v3/projects/{project_id}/tags", tag = "/v3/projects/{project_id}/tags/{tag}";
+  to.push_back({"POST", "/v3/projects", "identity:create_project", rules::admin, on(create_project)});
+  to.push_back({"GET", "/v3/projects", "identity:list_projects", rules::admin_or_domain_reader, on(list_projects)});
+  to.push_back({"GET", "/v3/projects/{project_id}", "identity:get_project", rules::project_reader, on(show_project)});
+  to.push_back({"PATCH", "/v3/projects/{project_id}", "identity:update_project", rules::admin, on(update_project)});
+  to.push_back({"DELETE", "/v3/projects/{project_id}", "identity:delete_project", rules::admin, on(delete_project)});
+  to.push_back({"GET", tags, "identity:list_project_tags", rules::project_reader, on(list_tags)});
+  to.push_back({"PUT", tags, "identity:update_project_tags", rules::admin, on(put_tags)});
+  to.push_back({"DELETE", tags, "identity:delete_project_tags", rules::admin, on(delete_tags)});
+  to.push_back({"GET", tag, "identity:get_project_tag", rules::project_reader, on(check_tag_of)});
+  to.push_back({"PUT", tag, "identity:create_project_tag", rules::admin, on(add_tag)});
+  to.push_back({"DELETE", tag, "identity:delete_project_tag", rules::admin, on(remove_tag)});
+}
+
+}  // namespace virga::identity

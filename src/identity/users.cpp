@@ -1,0 +1,187 @@
+// Users: made, changed, found, and their passwords.
+#include <fmt/format.h>
+
+#include "identity/roles_of.h"
+#include "identity/routes.h"
+#include "identity/rules.h"
+#include "identity/view.h"
+
+namespace virga::identity {
+namespace {
+
+using api::Set;
+using api::Type;
+
+const api::Resource& resource() {
+  static const api::Resource r{.name = "user", .plural = "users", .attributes = {
+      {.name = "id", .filter = true, .sort = true},
+      {.name = "name", .type = Type::string, .create = Set::required, .update = Set::optional, .min = 1, .filter = true, .sort = true},
+      {.name = "domain_id", .type = Type::string, .create = Set::optional, .update = Set::optional, .nullable = true, .filter = true},
+      {.name = "enabled", .type = Type::boolean, .create = Set::optional, .update = Set::optional, .fallback = json::value(true), .filter = true},
+      {.name = "password", .type = Type::string, .create = Set::optional, .update = Set::optional, .nullable = true, .max = 0},
+      {.name = "default_project_id", .type = Type::string, .create = Set::optional, .update = Set::optional, .nullable = true},
+      {.name = "options", .type = Type::object, .create = Set::optional, .update = Set::optional}},
+      .extra = true};
+  return r;
+}
+
+api::Target target_of(const UserRow& u) {
+  return {{"target.user.id", u.id}, {"target.user.domain_id", u.domain_id}, {"target.domain_id", u.domain_id}};
+}
+
+/// The hash for a "password" among the attributes; nullopt if there is none. Done before any transaction: it is slow.
+std::optional<std::string> hash_of(const Core& core, const json::object& a) {
+  if (!a.contains("password")) return std::nullopt;
+  return has_value(a, "password") ? core.passwords.hash(find_string(a, "password")) : std::string();
+}
+
+http::Response create_user(Core& core, api::Call& call) {
+  json::object body = call.body_of("user");
+  body.erase("id");
+  json::object a = api::validate_create(resource(), body);
+  UserRow u{.id = new_hex_id()};
+  u.extra = take_extra(resource(), a);
+  u.domain_id = find_string(a, "domain_id", own_domain(call));
+  call.require(target_of(u));
+  u.name = find_string(a, "name");
+  u.enabled = find_bool(a, "enabled", true);
+  u.default_project_id = find_string(a, "default_project_id");
+  if (const auto* options = find_object(a, "options")) u.options = *options;
+  u.password_hash = hash_of(core, a).value_or("");
+  core.change([&](db::Tx& tx) {
+    get_domain(tx, u.domain_id);
+    insert_user(tx, u, core.clock.now());
+  });
+  return item_reply(201, "user", user_view(call, u));
+}
+
+http::Response list_users(Core& core, api::Call& call) {
+  const auto query = api::parse_list(resource(), call.request, {.max_limit = 0});
+  call.require({{"target.domain_id", call.caller().domain_id}});
+  db::Rows rows = core.database.read([&](db::Tx& tx) {
+    api::Where where;
+    confine(call, where);
+    return api::select_page(tx, kUserColumns, "identity_users", query, where);
+  });
+  const bool more = api::take_page(rows, query);
+  json::array out;
+  for (const auto& row : rows) out.push_back(user_view(call, read_user(row)));
+  return list_reply(call, "users", std::move(out), more ? rows.back().text(0) : "");
+}
+
+UserRow read_target(Core& core, api::Call& call) {
+  const auto user = core.database.read([&](db::Tx& tx) { return find_user(tx, call.param("user_id")); });
+  call.require(target_of(user ? *user : UserRow{.id = call.param("user_id")}));
+  if (!user) not_found("user", call.param("user_id"));
+  return *user;
+}
+
+http::Response show_user(Core& core, api::Call& call) { return item_reply(200, "user", user_view(call, read_target(core, call))); }
+
+void merge_options(json::object& stored, const json::object& a) {
+  if (const auto* options = find_object(a, "options")) merge_extra(stored, *options);
+}
+
+void apply_update(UserRow& u, const json::object& a, const std::optional<std::string>& hash) {
+  const bool was_enabled = u.enabled;
+  u.name = find_string(a, "name", u.name);
+  u.enabled = find_bool(a, "enabled", u.enabled);
+  if (a.contains("default_project_id")) u.default_project_id = find_string(a, "default_project_id");
+  merge_options(u.options, a);
+  if (hash) u.password_hash = *hash;
+  if (hash || (was_enabled && !u.enabled)) ++u.generation;
+}
+
+http::Response update_user(Core& core, api::Call& call) {
+  json::object a = update_body(call, resource(), call.param("user_id"));
+  const json::object extra = take_extra(resource(), a);
+  read_target(core, call);
+  const auto hash = hash_of(core, a);
+  const auto changed = core.change([&](db::Tx& tx) {
+    UserRow u = get_user(tx, call.param("user_id"));
+    if (has_value(a, "domain_id") && find_string(a, "domain_id") != u.domain_id)
+      throw Fault(FaultKind::bad_request, "Cannot change Domain ID");
+    apply_update(u, a, hash);
+    merge_extra(u.extra, extra);
+    save_user(tx, u);
+    return u;
+  });
+  return item_reply(200, "user", user_view(call, changed));
+}
+
+http::Response delete_user(Core& core, api::Call& call) {
+  read_target(core, call);
+  core.change([&](db::Tx& tx) {
+    get_user(tx, call.param("user_id"));
+    erase_user(tx, call.param("user_id"));
+  });
+  return api::reply(204);
+}
+
+std::string text_member(const json::object& in, std::string_view name) {
+  const auto* value = in.if_contains(name);
+  if (!value || !value->is_string()) throw Fault(FaultKind::bad_request, fmt::format("'{}' is a required property, and must be a string.", name));
+  return str(*value);
+}
+
+/// A user's own change needs no token: the old password is the proof (an expired one must be changeable).
+http::Response change_password(Core& core, api::Call& call) {
+  const json::object& body = call.body_of("user");
+  const std::string fresh = text_member(body, "password"), original = text_member(body, "original_password");
+  const std::string& id = call.param("user_id");
+  const auto user = core.database.read([&](db::Tx& tx) { return find_user(tx, id); });
+  const bool right = core.passwords.verify(id, original, user ? user->password_hash : "");
+  if (!right || !user || !user->enabled) refuse_authentication();
+  const std::string hash = core.passwords.hash(fresh);
+  core.change([&](db::Tx& tx) {
+    UserRow u = get_user(tx, id);
+    if (u.password_hash != user->password_hash) refuse_authentication();  // somebody else changed it meanwhile
+    u.password_hash = hash;
+    ++u.generation;
+    save_user(tx, u);
+  });
+  return api::reply(204);
+}
+
+http::Response list_user_projects(Core& core, api::Call& call) {
+  read_target(core, call);
+  json::array out;
+  core.database.read([&](db::Tx& tx) {
+    out.clear();
+    for (const auto& id : projects_of(tx, call.param("user_id")))
+      if (const auto project = find_project(tx, id)) out.push_back(project_view(call, *project, tags_of(tx, id)));
+  });
+  return list_reply(call, "projects", std::move(out));
+}
+
+http::Response list_user_groups(Core& core, api::Call& call) {
+  read_target(core, call);
+  const auto name = call.request.query_value("name");
+  json::array out;
+  core.database.read([&](db::Tx& tx) {
+    out.clear();
+    const auto rows = tx.query(
+        "SELECT g.id, g.domain_id, g.name, g.description, g.extra FROM identity_memberships m JOIN identity_groups g ON g.id = m.group_id "
+        "WHERE m.user_id = ? ORDER BY g.name",
+        call.param("user_id"));
+    for (const auto& row : rows)
+      if (!name || row.text(2) == *name) out.push_back(group_view(call, read_group(row)));
+  });
+  return list_reply(call, "groups", std::move(out));
+}
+
+}  // namespace
+
+void add_user_routes(Core& core, Routes& to) {
+  const auto on = [&core](auto handler) { return [&core, handler](api::Call& call) { return handler(core, call); }; };
+  to.push_back({"POST", "/v3/users", "identity:create_user", rules::admin, on(create_user)});
+  to.push_back({"GET", "/v3/users", "identity:list_users", rules::admin_or_domain_reader, on(list_users)});
+  to.push_back({"GET", "/v3/users/{user_id}", "identity:get_user", rules::user_reader, on(show_user)});
+  to.push_back({"PATCH", "/v3/users/{user_id}", "identity:update_user", rules::admin, on(update_user)});
+  to.push_back({"DELETE", "/v3/users/{user_id}", "identity:delete_user", rules::admin, on(delete_user)});
+  to.push_back({"POST", "/v3/users/{user_id}/password", "", "", on(change_password)});
+  to.push_back({"GET", "/v3/users/{user_id}/projects", "identity:list_user_projects", rules::user_reader, on(list_user_projects)});
+  to.push_back({"GET", "/v3/users/{user_id}/groups", "identity:list_groups_for_user", rules::user_reader, on(list_user_groups)});
+}
+
+}  // namespace virga::identity

@@ -1,0 +1,37 @@
+#pragma once
+// Bodies as the Identity API has them, and small helpers that the resources share.
+
+#include <string>
+#include <string_view>
+
+#include "api/api.h"
+#include "identity/table.h"
+
+namespace virga::identity {
+
+json::object user_view(const api::Call& call, const UserRow& user);
+json::object project_view(const api::Call& call, const ProjectRow& project, const std::vector<std::string>& tags);
+json::object domain_view(const api::Call& call, const ProjectRow& domain);
+json::object group_view(const api::Call& call, const GroupRow& group);
+json::object role_view(const api::Call& call, const RoleRow& role);
+
+/// {"self": ".../v3/users/ID"}
+json::object self_link(const api::Call& call, std::string_view collection, const std::string& id);
+/// {"users": […], "links": {next, self, previous}}
+http::Response list_reply(const api::Call& call, std::string_view plural, json::array items, const std::string& next_marker = {});
+/// {"user": {…}}
+http::Response item_reply(int status, std::string_view name, json::object item);
+
+/// Moves what the resource has no row for out of the attributes: keystone's "extra".
+json::object take_extra(const api::Resource& resource, json::object& attributes);
+/// Applies an update to stored extra attributes: null removes.
+void merge_extra(json::object& stored, const json::object& changes);
+/// The body's object for an update, checked that an id in it is the one in the path.
+json::object update_body(api::Call& call, const api::Resource& resource, const std::string& id);
+
+/// The domain that a request without domain_id means: the token's, or its project's, or "default".
+std::string own_domain(const api::Call& call);
+/// For lists: a domain-scoped caller without system rights sees its own domain only.
+void confine(const api::Call& call, api::Where& where, std::string_view column = "domain_id");
+
+}  // namespace virga::identity
