@@ -1,0 +1,57 @@
+#pragma once
+// MariaDB's C API as a Connection: server-side prepared statements, kept per connection.
+
+#include <mysql.h>
+
+#include <memory>
+#include <string>
+
+#include "db/connection.h"
+#include "db/statement_cache.h"
+#include "db/url.h"
+
+namespace virga::db {
+
+class MariadbConnection final : public Connection {
+ public:
+  /// What the last errors mean for the transaction under way.
+  enum class Health {
+    good,
+    conflict,  ///< deadlock or lock wait timeout: roll back and run the closure again
+    lost,      ///< the connection is gone
+  };
+  /// `read_timeout_s` 0 waits for ever (DDL on large tables).
+  explicit MariadbConnection(const Url& url, unsigned read_timeout_s = 60);
+
+  Rows query(std::string_view sql, const std::vector<Value>& parameters) override;
+  int64_t exec(std::string_view sql, const std::vector<Value>& parameters) override;
+  void run(std::string_view sql) override;
+  Dialect dialect() const override { return Dialect::mariadb; }
+
+  Health health() const { return health_; }
+  /// Ends the transaction; afterwards health() is good, or lost.
+  void rollback() noexcept;
+  /// The engine's number of the last error (1050: table exists, ...).
+  unsigned last_error() const { return last_error_; }
+
+ private:
+  struct Close {
+    void operator()(MYSQL* m) const { mysql_close(m); }
+  };
+  struct CloseStatement {
+    void operator()(MYSQL_STMT* s) const { mysql_stmt_close(s); }
+  };
+  using Statement = std::unique_ptr<MYSQL_STMT, CloseStatement>;
+
+  void connect(const Url& url);
+  MYSQL_STMT* execute(std::string_view sql, const std::vector<Value>& parameters);
+  [[noreturn]] void raise(unsigned code, std::string message);
+  [[noreturn]] void raise(MYSQL_STMT* statement);
+
+  std::unique_ptr<MYSQL, Close> handle_;
+  StatementCache<Statement> cache_{128};  // destroyed before the handle that its statements live on
+  Health health_ = Health::good;
+  unsigned last_error_ = 0;
+};
+
+}  // namespace virga::db
