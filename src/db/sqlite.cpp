@@ -71,7 +71,11 @@ class Writer {
  private:
   Job* next(bool wait) {
     std::unique_lock lock(mutex_);
-    if (wait) arrived_.wait(lock, [&] { return stopping_ || !queue_.empty(); });
+    const auto ready = [&] { return stopping_ || !queue_.empty(); };
+    if (wait && suspect_log_)
+      arrived_.wait_for(lock, std::chrono::milliseconds(200), ready);
+    else if (wait)
+      arrived_.wait(lock, ready);
     if (queue_.empty()) return nullptr;
     Job* job = queue_.front();
     queue_.pop_front();
@@ -79,9 +83,29 @@ class Writer {
   }
 
   void loop() {
-    while (Job* first = next(true)) {
-      run_group(first);
-      tidy_log();
+    for (;;) {
+      if (Job* first = next(true)) {
+        run_group(first);
+        tidy_log();
+      } else if (suspect_log_ && !stopping()) {
+        heal_log();
+      } else if (stopping()) {
+        return;
+      }
+    }
+  }
+  bool stopping() const {
+    std::lock_guard lock(mutex_);
+    return stopping_;
+  }
+
+  // A commit whose sync failed is rolled back, but its frames may stand in the log, and a crash would bring them back
+  // to life. So the log is emptied as soon as the disk works again, without waiting for the next write.
+  void heal_log() noexcept {
+    try {
+      if (!connection_) connection_ = open_();
+      suspect_log_ = !connection_->checkpoint(true);
+    } catch (const std::exception&) {  // the disk still fails; tried again soon
     }
   }
 
@@ -106,7 +130,7 @@ class Writer {
   void begin() {
     if (!connection_) connection_ = open_();
     connection_->forget_failure();
-    if (suspect_log_) suspect_log_ = !connection_->checkpoint(true);
+    if (suspect_log_) heal_log();
     connection_->exec("BEGIN IMMEDIATE", {});
   }
 
@@ -140,12 +164,9 @@ class Writer {
     } catch (const std::exception& e) {
       log::error("a commit of {} writes failed: {}", members.size(), e.what());
     }
-    // The log may hold the frames of a commit whose sync failed; a crash now would bring them back to life.
     suspect_log_ = true;
-    if (!connection_ || !connection_->rollback())
-      connection_.reset();
-    else
-      suspect_log_ = !connection_->checkpoint(true);
+    if (connection_ && !connection_->rollback()) connection_.reset();
+    heal_log();
     for (Job* job : members) {
       job->hooks.clear();
       job->error = std::make_exception_ptr(fault);
@@ -180,7 +201,7 @@ class Writer {
   const size_t group_limit_;
   const void* database_;
   std::unique_ptr<SqliteConnection> connection_;
-  bool suspect_log_ = false;
+  bool suspect_log_ = false;  // the writer thread's own
 
   mutable std::mutex mutex_;
   std::condition_variable arrived_;
