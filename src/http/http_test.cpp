@@ -1,0 +1,207 @@
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <netinet/in.h>
+#include <unistd.h>
+
+#include <thread>
+
+#include "http/api.h"
+
+namespace virga::http {
+namespace {
+
+struct TestHandler : Handler {
+  std::mutex mutex;
+  std::vector<std::shared_ptr<Responder>> kept;
+  BodyMode body_mode(const Request& head) override {
+    return head.path == "/up" ? BodyMode::streamed : BodyMode::buffered;
+  }
+  void handle(Request request, std::shared_ptr<Responder> responder) override {
+    Response response;
+    response.body = request.method + " " + request.path + " " + request.body;
+    if (request.path == "/up") {
+      std::vector<char> buffer(100'000);
+      uint64_t total = 0;
+      while (size_t count = request.stream->read(buffer)) total += count;
+      response.body = std::to_string(total);
+    } else if (request.path == "/down") {
+      response.source = [left = uint64_t{64} << 20](std::span<char> into) mutable {
+        size_t count = std::min<uint64_t>(left, into.size());
+        std::fill_n(into.begin(), count, 'x');
+        left -= count;
+        return count;
+      };
+    } else if (request.path == "/wait") {
+      std::lock_guard lock(mutex);
+      kept.push_back(std::move(responder));
+      return;
+    } else if (request.path == "/fault") {
+      throw Fault(FaultKind::conflict, "no");
+    } else if (request.path == "/lost") {
+      return;
+    } else if (request.path == "/ws") {
+      response.status = 101;
+      response.websocket_protocol = "binary";
+      response.websocket = [](std::shared_ptr<WebSocket> ws) {
+        std::weak_ptr<WebSocket> weak = ws;
+        ws->on_message = [weak](std::string_view bytes) {
+          if (auto ws = weak.lock()) ws->send(bytes, true);
+        };
+      };
+    }
+    responder->send(std::move(response));
+  }
+};
+
+struct HttpTest : testing::Test {
+  TestHandler handler;
+  std::unique_ptr<Server> server;
+  uint16_t port = 0;
+  void SetUp() override {
+    ServerOptions options;
+    options.header_timeout = options.body_timeout = std::chrono::seconds(1);
+    server = make_server(options, handler);
+    int fd = listen_tcp("127.0.0.1", 0);
+    sockaddr_in address{};
+    socklen_t length = sizeof address;
+    getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length);
+    port = ntohs(address.sin_port);
+    server->listen(fd);
+    server->start();
+  }
+  std::string url(const std::string& path) { return "http://127.0.0.1:" + std::to_string(port) + path; }
+  int raw(const std::string& bytes) {
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(port);
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    EXPECT_EQ(connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+    EXPECT_EQ(send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL), static_cast<ssize_t>(bytes.size()));
+    return fd;
+  }
+  /// Sends, and reads until the server closes.
+  std::string talk(const std::string& bytes) {
+    int fd = raw(bytes);
+    std::string all;
+    char buffer[4096];
+    for (ssize_t n; (n = recv(fd, buffer, sizeof buffer, 0)) > 0;) all.append(buffer, static_cast<size_t>(n));
+    close(fd);
+    return all;
+  }
+};
+
+TEST_F(HttpTest, AnswersAndFaults) {
+  Response r = fetch({.method = "POST", .url = url("/a%20b?x=1"), .body = std::string(200'000, 'y')});
+  EXPECT_EQ(r.status, 200);
+  EXPECT_EQ(r.body.size(), 200'000u + 10);
+  EXPECT_EQ(r.headers.get("server"), "virga");
+  EXPECT_EQ(fetch({.url = url("/fault")}).status, 409);
+  EXPECT_EQ(fetch({.url = url("/lost")}).status, 500);
+  r = fetch({.method = "HEAD", .url = url("/h")});
+  EXPECT_EQ(r.headers.get("Content-Length"), "8");
+  EXPECT_EQ(r.body, "");
+}
+
+TEST_F(HttpTest, PipelinedInOrder) {
+  std::string in;
+  for (int i = 0; i < 50; ++i) in += "GET /p" + std::to_string(i) + " HTTP/1.1\r\nHost: x\r\n\r\n";
+  std::string out = talk(in + "PUT /up HTTP/1.1\r\nContent-Length: 3\r\n\r\nabcGET /last HTTP/1.1\r\nConnection: close\r\n\r\n");
+  size_t at = 0;
+  for (int i = 0; i < 50; ++i) {
+    at = out.find("GET /p" + std::to_string(i) + " ", at);
+    ASSERT_NE(at, std::string::npos) << i;
+  }
+  EXPECT_NE(out.find("GET /last", at), std::string::npos);
+}
+
+TEST_F(HttpTest, Limits) {
+  EXPECT_EQ(talk("GET nonsense\r\n\r\n").substr(0, 12), "HTTP/1.1 400");
+  EXPECT_EQ(talk("GET /%zz HTTP/1.1\r\n\r\n").substr(0, 12), "HTTP/1.1 400");
+  EXPECT_EQ(talk("GET / HTTP/1.1\r\nA: " + std::string(70'000, 'a') + "\r\n\r\n").substr(0, 12), "HTTP/1.1 431");
+  EXPECT_EQ(talk("PUT / HTTP/1.1\r\nContent-Length: 2000000\r\n\r\n").substr(0, 12), "HTTP/1.1 413");
+  EXPECT_EQ(talk("PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n").substr(0, 12), "HTTP/1.1 400");
+  EXPECT_EQ(talk("PUT / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n").substr(0, 12), "HTTP/1.1 400");
+  EXPECT_EQ(talk("PUT /up HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n").substr(0, 12), "HTTP/1.1 400");
+  EXPECT_EQ(talk("GET / HTTP/1.1\r\nA: slow").substr(0, 12), "HTTP/1.1 408");
+}
+
+TEST_F(HttpTest, ExpectContinue) {
+  for (std::string path : {"/b", "/up"}) {
+    int fd = raw("PUT " + path + " HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 3\r\nConnection: close\r\n\r\n");
+    char buffer[4096];
+    ssize_t n = recv(fd, buffer, sizeof buffer, 0);
+    EXPECT_EQ(std::string(buffer, static_cast<size_t>(n)), "HTTP/1.1 100 Continue\r\n\r\n");
+    send(fd, "abc", 3, 0);
+    n = recv(fd, buffer, sizeof buffer, 0);
+    EXPECT_EQ(std::string(buffer, 12), "HTTP/1.1 200");
+    close(fd);
+  }
+}
+
+TEST_F(HttpTest, Streams64MiB) {
+  uint64_t left = uint64_t{64} << 20;
+  ClientRequest up{.method = "PUT", .url = url("/up")};
+  up.source = [&](std::span<char> into) {
+    size_t count = std::min<uint64_t>(left, into.size());
+    left -= count;
+    return count;
+  };
+  EXPECT_EQ(fetch(up).body, std::to_string(uint64_t{64} << 20));
+  uint64_t got = 0;
+  ClientRequest down{.url = url("/down")};
+  down.sink = [&](std::string_view piece) { got += piece.size(); };
+  EXPECT_EQ(fetch(down).status, 200);
+  EXPECT_EQ(got, uint64_t{64} << 20);
+}
+
+TEST_F(HttpTest, LongPollsHoldNoWorker) {
+  std::vector<int> fds;
+  for (int i = 0; i < 500; ++i) fds.push_back(raw("GET /wait HTTP/1.1\r\n\r\n"));
+  auto start = std::chrono::steady_clock::now();
+  EXPECT_EQ(fetch({.url = url("/x")}).status, 200);
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::milliseconds(500));
+  for (;;) {
+    std::lock_guard lock(handler.mutex);
+    if (handler.kept.size() == 500) break;
+  }
+  for (int i = 0; i < 250; ++i) close(fds[static_cast<size_t>(i)]);  // half of them leave
+  for (auto& responder : handler.kept) responder->send(Response{.body = "late"});
+  char buffer[512];
+  for (size_t i = 250; i < 500; ++i) {
+    EXPECT_GT(recv(fds[i], buffer, sizeof buffer, 0), 0);
+    close(fds[i]);
+  }
+}
+
+TEST_F(HttpTest, WebSocketEcho) {
+  auto ws = connect_websocket("ws://127.0.0.1:" + std::to_string(port) + "/ws", {});
+  for (int i = 0; i < 20; ++i) ws->send(std::string(100'000, static_cast<char>('a' + i)), true);
+  for (int i = 0; i < 20; ++i) {
+    auto message = ws->receive(std::chrono::seconds(5));
+    ASSERT_TRUE(message);
+    EXPECT_EQ(*message, std::string(100'000, static_cast<char>('a' + i)));
+  }
+}
+
+TEST_F(HttpTest, UnixSocket) {
+  std::string path = "/tmp/virga-http-test-" + std::to_string(getpid());
+  server->listen(listen_unix(path));
+  EXPECT_EQ(fetch({.url = "http://localhost/u", .unix_socket = path}).body, "GET /u ");
+  unlink(path.c_str());
+}
+
+TEST(Targets, Decoding) {
+  Request r;
+  parse_target("/a%2Fb+c?x=1+2&y&x=%41&=z", r);
+  EXPECT_EQ(r.path, "/a/b+c");
+  EXPECT_EQ(r.query_value("x"), "1 2");
+  EXPECT_EQ(r.query.size(), 4u);
+  EXPECT_THROW(percent_decode("%"), Fault);
+  EXPECT_THROW(percent_decode("%4"), Fault);
+  EXPECT_THROW(percent_decode("%g1"), Fault);
+  EXPECT_EQ(percent_decode(percent_encode("ä b/%")), "ä b/%");
+}
+
+}  // namespace
+}  // namespace virga::http
