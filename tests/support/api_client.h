@@ -25,6 +25,7 @@
 #include "api/api.h"
 #include "base/clock.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "db/api.h"
 #include "http/api.h"
 
@@ -214,6 +215,7 @@ class TestCloud {
   explicit TestCloud(const std::string& database_url = {})
       : database_(db::open({.url = database_url.empty() ? "sqlite://" + directory_.path() + "/virga.db" : database_url})),
         dispatcher_({}, policy_, callers_) {
+    spdlog::set_level(spdlog::level::warn);  // migrations are no news here
     database_->migrate();
   }
 
