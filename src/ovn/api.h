@@ -115,7 +115,7 @@ class LocalSwitch {
   ~LocalSwitch();
 
   bool wait_connected(std::chrono::milliseconds timeout) const;
-  std::string version() const;                      ///< "3.1.0"; "" until ovs-vswitchd has run
+  std::string version() const;                      ///< ovs_version as ovs-ctl notes it; "" if OVS was started without
   std::vector<std::string> datapath_types() const;  ///< "netdev", "system"
   std::vector<std::string> ports(const std::string& bridge) const;
   /// Sets keys of Open_vSwitch.external_ids (system-id, hostname, ovn-remote, ovn-encap-type, ovn-encap-ip,

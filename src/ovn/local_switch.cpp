@@ -49,7 +49,7 @@ json::array root_of(const Replica& replica, json::array& operations) {
   const auto& table = replica.table("Open_vSwitch");
   if (!table.empty()) return json::array{"uuid", table.begin()->first};
   operations.push_back(
-      json::object{{"op", "insert"}, {"table", "Open_vSwitch"}, {"uuid-name", "root"}, {"row", json::object()}});
+      json::object{{"op", "insert"}, {"table", "Open_vSwitch"}, {"uuid-name", "root"}, {"row", {{"next_cfg", 1}}}});
   return json::array{"named-uuid", "root"};
 }
 
