@@ -1,0 +1,219 @@
+#include "cloud/engines.h"
+
+#include <fmt/format.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <thread>
+
+#include "base/fault.h"
+#include "base/ids.h"
+#include "base/process.h"
+
+namespace virga::cloud {
+namespace {
+
+namespace fs = std::filesystem;
+constexpr const char* kQemuUserFolders[] = {"etc", "lib", "cache"};
+
+void create_database(const std::string& file, const std::string& schema) {
+  if (!fs::exists(file)) {
+    const std::string temporary = file + ".new";
+    fs::remove(temporary);
+    run_or_throw({{"ovsdb-tool", "create", temporary, schema}});
+    fs::rename(temporary, file);
+    return;
+  }
+  if (run({{"ovsdb-tool", "needs-conversion", file, schema}}).out.rfind("yes", 0) == 0)
+    run_or_throw({{"ovsdb-tool", "convert", file, schema}});
+}
+
+std::vector<std::string> engine_environment(const Config& c, const Engines& e) {
+  const std::string state = c.cloud.state_dir, log = c.cloud.log_dir;
+  return {"OVS_RUNDIR=" + e.ovs_run, "OVS_LOGDIR=" + log, "OVS_DBDIR=" + state + "/ovs", "OVS_SYSCONFDIR=" + state + "/ovs",
+          "OVN_RUNDIR=" + e.ovn_run, "OVN_LOGDIR=" + log, "OVN_DBDIR=" + state + "/ovn"};
+}
+
+/// Common parts of a service.
+ServiceSpec service(const Config& c, const Engines& e, const std::string& name, std::vector<std::string> aliases) {
+  ServiceSpec s;
+  s.name = name;
+  s.aliases = std::move(aliases);
+  s.environment = engine_environment(c, e);
+  s.name_space = c.data_namespace();
+  s.log_file = c.cloud.log_dir + "/" + name + ".log";
+  return s;
+}
+
+ServiceSpec database_server(const Config& c, const Engines& e, const std::string& name, const std::string& file,
+                            const std::string& socket, std::vector<std::string> aliases) {
+  ServiceSpec s = service(c, e, name, std::move(aliases));
+  const std::string folder = fs::path(socket).parent_path();
+  s.argv = {"ovsdb-server", file, "--remote=punix:" + socket, fmt::format("--pidfile={}/{}.pid", folder, name),
+            fmt::format("--unixctl={}/{}.ctl", folder, name), "--no-chdir"};
+  s.ready_sockets = {socket};
+  return s;
+}
+
+void add_ovs(std::vector<ServiceSpec>& all, const Config& c, const Engines& e) {
+  all.push_back(database_server(c, e, "ovsdb-server", c.cloud.state_dir + "/ovs/conf.db", e.ovs_socket, {"openvswitch", "ovs"}));
+  ServiceSpec s = service(c, e, "ovs-vswitchd", {"openvswitch", "ovs"});
+  // --monitor brings it back in 0.2 s, with its ports: OVS 3.1.0's userspace datapath aborts now and then.
+  s.argv = {"ovs-vswitchd", "unix:" + e.ovs_socket, "--monitor", "--pidfile=" + e.ovs_run + "/ovs-vswitchd.pid",
+            "--unixctl=" + e.ovs_run + "/ovs-vswitchd.ctl", "--no-chdir"};
+  s.after = {"ovsdb-server"};
+  s.ready_sockets = {e.ovs_run + "/ovs-vswitchd.ctl"};
+  s.on_ready = [c, e] { set_up_switch(c, e); };
+  all.push_back(std::move(s));
+}
+
+void add_ovn(std::vector<ServiceSpec>& all, const Config& c, const Engines& e) {
+  const std::string state = c.cloud.state_dir + "/ovn";
+  all.push_back(database_server(c, e, "ovn-nb", state + "/ovnnb_db.db", e.nb_socket, {"ovn", "neutron"}));
+  all.push_back(database_server(c, e, "ovn-sb", state + "/ovnsb_db.db", e.sb_socket, {"ovn", "neutron"}));
+  ServiceSpec northd = service(c, e, "ovn-northd", {"ovn", "neutron"});
+  northd.argv = {"ovn-northd", "--ovnnb-db=unix:" + e.nb_socket, "--ovnsb-db=unix:" + e.sb_socket,
+                 "--pidfile=" + e.ovn_run + "/ovn-northd.pid", "--unixctl=" + e.ovn_run + "/ovn-northd.ctl", "--no-chdir"};
+  northd.after = {"ovn-nb", "ovn-sb"};
+  northd.ready_sockets = {e.ovn_run + "/ovn-northd.ctl"};
+  all.push_back(std::move(northd));
+  ServiceSpec controller = service(c, e, "ovn-controller", {"ovn", "neutron"});
+  controller.argv = {"ovn-controller", "unix:" + e.ovs_socket, "--pidfile=" + e.ovn_run + "/ovn-controller.pid",
+                     "--unixctl=" + e.ovn_run + "/ovn-controller.ctl", "--no-chdir"};
+  controller.after = {"ovn-sb"};
+  if (e.own_ovs) controller.after.push_back("ovs-vswitchd");
+  controller.ready_sockets = {e.ovn_run + "/ovn-controller.ctl"};
+  all.push_back(std::move(controller));
+}
+
+std::vector<std::pair<std::string, std::string>> libvirt_mounts(const Config& c, const Engines& e) {
+  std::vector<std::pair<std::string, std::string>> mounts = {{e.libvirt_home + "/etc", "/etc/libvirt"},
+                                                             {e.libvirt_home + "/lib", "/var/lib/libvirt"},
+                                                             {e.libvirt_home + "/cache", "/var/cache/libvirt"},
+                                                             {c.cloud.log_dir + "/libvirt", "/var/log/libvirt"},
+                                                             {e.libvirt_run, "/run/libvirt"}};
+  // A /dev/kvm that cannot run guests makes libvirt probe QEMU again, 4 s each time a domain starts: out of its sight.
+  if (!e.kvm && fs::exists("/dev/kvm")) mounts.emplace_back(e.libvirt_home + "/no-kvm", "/dev/kvm");
+  // Not used (x86_64 runs 32-bit guests too), and probing it doubles libvirtd's first start.
+  if (fs::exists("/usr/bin/qemu-system-i386")) mounts.emplace_back("/dev/null", "/usr/bin/qemu-system-i386");
+  return mounts;
+}
+
+void add_libvirt(std::vector<ServiceSpec>& all, const Config& c, const Engines& e) {
+  ServiceSpec logd = service(c, e, "virtlogd", {"libvirt"});
+  logd.argv = {"virtlogd", "-p", e.libvirt_run + "/virtlogd.pid"};
+  logd.mounts = libvirt_mounts(c, e);
+  logd.ready_sockets = {e.libvirt_run + "/virtlogd-sock"};
+  all.push_back(logd);
+  ServiceSpec daemon = service(c, e, "libvirtd", {"libvirt", "nova-compute-libvirt"});
+  daemon.argv = {"libvirtd", "-p", e.libvirt_run + "/libvirtd.pid"};
+  daemon.mounts = logd.mounts;
+  daemon.after = {"virtlogd"};
+  daemon.ready_sockets = {e.libvirt_socket};
+  all.push_back(std::move(daemon));
+}
+
+void make_dir(const std::string& path, mode_t mode) {
+  fs::create_directories(path);
+  if (chmod(path.c_str(), mode) != 0)
+    throw Fault(FaultKind::internal, fmt::format("The permissions of {} cannot be set.", path));
+}
+
+}  // namespace
+
+std::string compute_host_name(const Config& config) {
+  if (!config.compute.host_name.empty()) return config.compute.host_name;
+  char name[256] = "";
+  gethostname(name, sizeof name - 1);
+  return name;
+}
+
+Engines find_engines(const Config& config, const std::function<bool()>& kvm_usable) {
+  Engines e;
+  const std::string& run = config.cloud.run_dir;
+  e.ovs_run = run + "/ovs";
+  e.ovn_run = run + "/ovn";
+  e.libvirt_run = run + "/libvirt";
+  e.libvirt_home = config.cloud.state_dir + "/libvirt";
+  e.chassis = compute_host_name(config);
+  if (!config.trial()) {
+    if (socket_answers("/run/openvswitch/db.sock")) e.own_ovs = false, e.ovs_run = "/run/openvswitch";
+    if (socket_answers("/run/ovn/ovnnb_db.sock")) e.own_ovn = false, e.ovn_run = "/run/ovn";
+    if (socket_answers("/run/libvirt/libvirt-sock")) e.own_libvirt = false, e.libvirt_run = "/run/libvirt";
+  }
+  e.ovs_socket = e.ovs_run + "/db.sock";
+  e.nb_socket = e.ovn_run + "/ovnnb_db.sock";
+  e.sb_socket = e.ovn_run + "/ovnsb_db.sock";
+  e.libvirt_socket = e.libvirt_run + "/libvirt-sock";
+  const std::string& datapath = config.network.datapath;
+  e.userspace_datapath = datapath == "netdev" || (datapath == "auto" && !fs::exists("/sys/module/openvswitch"));
+  const std::string& type = config.compute.virt_type;
+  e.kvm = type == "kvm" || (type == "auto" && kvm_usable && kvm_usable());
+  return e;
+}
+
+void prepare_databases(const Config& config, const Engines& engines) {
+  const std::string& state = config.cloud.state_dir;
+  make_dir(state + "/ovs", 0755);
+  make_dir(state + "/ovn", 0755);
+  if (engines.own_ovs) {
+    make_dir(engines.ovs_run, 0755);
+    create_database(state + "/ovs/conf.db", "/usr/share/openvswitch/vswitch.ovsschema");
+  }
+  if (engines.own_ovn) {
+    make_dir(engines.ovn_run, 0755);
+    create_database(state + "/ovn/ovnnb_db.db", "/usr/share/ovn/ovn-nb.ovsschema");
+    create_database(state + "/ovn/ovnsb_db.db", "/usr/share/ovn/ovn-sb.ovsschema");
+  }
+}
+
+void prepare_libvirt(const Config& config, const Engines& engines) {
+  if (!engines.own_libvirt || config.compute.hypervisor != "libvirt") return;
+  const std::string& home = engines.libvirt_home;
+  make_dir(home, 0711);
+  for (const char* folder : kQemuUserFolders) make_dir(home + "/" + folder, 0755);
+  make_dir(config.cloud.log_dir + "/libvirt", 0755);
+  make_dir(engines.libvirt_run, 0755);
+  for (const char* target : {"/etc/libvirt", "/var/lib/libvirt", "/var/cache/libvirt", "/var/log/libvirt", "/run/libvirt"})
+    fs::create_directories(target);
+  // libvirt tells hosts apart by this UUID, and refuses to migrate between equal ones.
+  if (!fs::exists(home + "/host-uuid")) write_file(home + "/host-uuid", new_uuid());
+  write_file(home + "/etc/libvirtd.conf",
+             fmt::format("host_uuid = \"{}\"\nauth_unix_ro = \"none\"\nauth_unix_rw = \"none\"\n"
+                         "unix_sock_ro_perms = \"0700\"\nunix_sock_rw_perms = \"0700\"\n", read_file(home + "/host-uuid")));
+  write_file(home + "/etc/qemu.conf", "stdio_handler = \"logd\"\n");
+  write_file(home + "/etc/virtlogd.conf", "max_size = 4194304\nmax_backups = 1\n");
+  write_file(home + "/no-kvm", "", 0);
+}
+
+std::vector<ServiceSpec> engine_services(const Config& config, const Engines& engines) {
+  std::vector<ServiceSpec> all;
+  if (engines.own_ovs) add_ovs(all, config, engines);
+  if (engines.own_ovn) add_ovn(all, config, engines);
+  if (engines.own_libvirt && config.compute.hypervisor == "libvirt") add_libvirt(all, config, engines);
+  return all;
+}
+
+void stop_guests(const Engines& engines, std::chrono::milliseconds deadline) {
+  if (!engines.own_libvirt) return;
+  std::vector<ProcessName> guests;
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(engines.libvirt_run + "/qemu", ignored)) {
+    if (entry.path().extension() != ".pid") continue;
+    pid_t pid = 0;
+    std::ifstream(entry.path()) >> pid;
+    const std::string exe = fs::read_symlink(fmt::format("/proc/{}/exe", pid), ignored);
+    if (pid > 1 && exe.find("qemu") != std::string::npos) guests.push_back({pid, process_start_ticks(pid)});
+  }
+  for (const ProcessName& guest : guests) kill(guest.pid, SIGTERM);
+  const auto end = std::chrono::steady_clock::now() + deadline;
+  for (const ProcessName& guest : guests) {
+    while (guest.alive() && std::chrono::steady_clock::now() < end) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    if (guest.alive()) kill(guest.pid, SIGKILL);
+  }
+}
+
+}  // namespace virga::cloud

@@ -1,0 +1,44 @@
+#pragma once
+// The engines that are not ours, as services: Open vSwitch, OVN and libvirt, each on sockets and databases of its own
+// under the cloud's directories, so that several clouds, and the distribution's own daemons, live side by side.
+//
+// In a trial they run in the network namespace; libvirtd also has a mount namespace in which /etc/libvirt,
+// /run/libvirt and the rest are folders of the cloud. In host mode daemons of the distribution that already run are
+// used as they are.
+
+#include <string>
+#include <vector>
+
+#include "base/config.h"
+#include "cloud/supervised_process.h"
+
+namespace virga::cloud {
+
+/// What stands where, after looking at the machine.
+struct Engines {
+  std::string ovs_run, ovn_run, libvirt_home, libvirt_run;
+  std::string ovs_socket, nb_socket, sb_socket, libvirt_socket;
+  std::string chassis;               ///< OVN's name of this host
+  bool own_ovs = true, own_ovn = true, own_libvirt = true;
+  bool userspace_datapath = false;
+  bool kvm = false;                  ///< guests run under KVM
+};
+
+/// Decides; changes nothing. `kvm_usable` is asked if virt_type is "auto".
+Engines find_engines(const Config& config, const std::function<bool()>& kvm_usable);
+std::string compute_host_name(const Config& config);
+
+/// Creates or converts the OVS and OVN databases. Idempotent.
+void prepare_databases(const Config& config, const Engines& engines);
+/// libvirt's folders and settings. Idempotent.
+void prepare_libvirt(const Config& config, const Engines& engines);
+/// Bridges, OVN's settings in OVS, and in a trial the outside: the gateway's address on br-ex. Idempotent.
+void set_up_switch(const Config& config, const Engines& engines);
+
+/// The services, in starting order.
+std::vector<ServiceSpec> engine_services(const Config& config, const Engines& engines);
+
+/// Powers off the guests of our own libvirtd: SIGTERM to QEMU, which closes the disks; SIGKILL after the deadline.
+void stop_guests(const Engines& engines, std::chrono::milliseconds deadline);
+
+}  // namespace virga::cloud

@@ -1,0 +1,161 @@
+#include "cloud/supervisor.h"
+
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "base/fault.h"
+#include "base/ids.h"
+#include "base/process.h"
+
+namespace virga::cloud {
+namespace {
+
+using std::chrono::milliseconds;
+
+/// Services that are harmless `sleep`s, under a folder of their own.
+class SupervisorTest : public testing::Test {
+ protected:
+  void SetUp() override { std::filesystem::create_directories(dir_); }
+  void TearDown() override {
+    kill_leftovers(dir_, "");
+    std::filesystem::remove_all(dir_);
+  }
+  ServiceSpec sleeper(const std::string& name, std::vector<std::string> after = {}) {
+    ServiceSpec s;
+    s.name = name;
+    s.aliases = {"group"};
+    s.argv = {"sleep", "1000"};
+    s.after = std::move(after);
+    s.log_file = dir_ + "/" + name + ".log";
+    s.on_ready = [this, name] { note("+" + name); };
+    return s;
+  }
+  void note(const std::string& line) {
+    std::lock_guard lock(mutex_);
+    order_ += line + " ";
+  }
+  SupervisorOptions options() const { return {dir_, milliseconds(10), milliseconds(40), milliseconds(60'000)}; }
+  /// Waits (bounded) for a condition that another process or thread brings about.
+  static bool soon(const std::function<bool()>& condition) {
+    for (int i = 0; i < 1000; ++i) {
+      if (condition()) return true;
+      usleep(5000);
+    }
+    return false;
+  }
+  const std::string dir_ = "/tmp/virga-supervisor-" + new_hex_id().substr(0, 8);
+  std::mutex mutex_;
+  std::string order_;
+};
+
+TEST_F(SupervisorTest, StartsInOrderAndStopsInReverse) {
+  Supervisor s(options(), {sleeper("a"), sleeper("b", {"a"}), sleeper("c", {"a", "b"})});
+  s.run();
+  ASSERT_TRUE(s.wait_ready(milliseconds(5000)));
+  EXPECT_EQ(order_, "+a +b +c ");
+  const auto up = s.status();
+  EXPECT_GT(up[0].memory_kib, 0);
+  EXPECT_GE(up[0].uptime_s, 0);
+  s.shutdown();
+  for (const auto& row : up) EXPECT_NE(kill(row.pid, 0), 0);
+  for (const auto& row : s.status()) EXPECT_EQ(row.state, ServiceState::stopped);
+}
+
+TEST_F(SupervisorTest, AdoptsWhatSurvivedItsPredecessor) {
+  pid_t first = 0;
+  {
+    Supervisor s(options(), {sleeper("a")});
+    s.run();
+    ASSERT_TRUE(s.wait_ready(milliseconds(5000)));
+    first = s.status()[0].pid;
+  }
+  ASSERT_EQ(kill(first, 0), 0);
+  Supervisor s(options(), {sleeper("a")});
+  s.run();
+  ASSERT_TRUE(s.wait_ready(milliseconds(5000)));
+  EXPECT_EQ(s.status()[0].pid, first);
+  EXPECT_TRUE(s.status()[0].adopted);
+  s.shutdown();
+  EXPECT_TRUE(soon([&] { return kill(first, 0) != 0; }));
+}
+
+TEST_F(SupervisorTest, NeverAdoptsAStrangerWithARecycledPid) {
+  std::filesystem::create_directories(dir_ + "/pid");
+  write_file(dir_ + "/pid/a", fmt::format("{} {}\n", getpid(), process_start_ticks(getpid())));
+  Supervisor s(options(), {sleeper("a")});
+  s.run();
+  ASSERT_TRUE(s.wait_ready(milliseconds(5000)));
+  EXPECT_NE(s.status()[0].pid, getpid());
+  s.shutdown();
+}
+
+TEST_F(SupervisorTest, RestartsWhatWasKilled) {
+  Supervisor s(options(), {sleeper("a")});
+  s.run();
+  ASSERT_TRUE(s.wait_ready(milliseconds(5000)));
+  const pid_t first = s.status()[0].pid;
+  kill(first, SIGKILL);
+  EXPECT_TRUE(soon([&] { return s.status()[0].restarts == 1 && s.status()[0].state == ServiceState::ready; }));
+  EXPECT_NE(s.status()[0].pid, first);
+  s.shutdown();
+}
+
+TEST_F(SupervisorTest, BacksOffAndSaysWhy) {
+  ServiceSpec bad = sleeper("bad");
+  bad.argv = {"sh", "-c", "echo no such thing; exit 3"};
+  bad.ready_sockets = {dir_ + "/never.sock"};
+  Supervisor s(options(), {bad, sleeper("on-top", {"bad"})});
+  s.run();
+  EXPECT_TRUE(soon([&] { return s.status()[0].restarts >= 3; }));
+  EXPECT_NE(s.status()[0].problem.find("exit code 3"), std::string::npos) << s.status()[0].problem;
+  EXPECT_NE(s.status()[0].problem.find("no such thing"), std::string::npos);
+  EXPECT_EQ(s.status()[1].state, ServiceState::waiting);
+  EXPECT_FALSE(s.wait_ready(milliseconds(1)));
+  s.shutdown();
+}
+
+TEST_F(SupervisorTest, StopsStartsAndRestartsByNameOrGroup) {
+  Supervisor s(options(), {sleeper("a"), sleeper("b", {"a"})});
+  s.run();
+  ASSERT_TRUE(s.wait_ready(milliseconds(5000)));
+  const auto before = s.status();
+  s.stop("a");
+  EXPECT_TRUE(soon([&] { return s.status()[0].state == ServiceState::stopped; }));
+  EXPECT_EQ(s.status()[1].pid, before[1].pid);
+  s.start("a");
+  EXPECT_TRUE(soon([&] { return s.status()[0].state == ServiceState::ready; }));
+  s.restart("group");
+  EXPECT_TRUE(soon([&] {
+    return s.status()[1].pid != before[1].pid && s.status()[1].state == ServiceState::ready;
+  }));
+  EXPECT_THROW(s.stop("nothing"), Fault);
+  s.shutdown();
+}
+
+TEST_F(SupervisorTest, AChildWhosePidWasNeverWrittenDownIsReplaced) {
+  pid_t first = 0;
+  {
+    Supervisor s(options(), {sleeper("a")});
+    s.run();
+    ASSERT_TRUE(s.wait_ready(milliseconds(5000)));
+    first = s.status()[0].pid;
+  }
+  std::filesystem::remove(dir_ + "/pid/a");
+  Supervisor s(options(), {sleeper("a")});
+  s.run();
+  ASSERT_TRUE(s.wait_ready(milliseconds(5000)));
+  EXPECT_NE(s.status()[0].pid, first);
+  EXPECT_NE(kill(first, 0), 0);
+  s.shutdown();
+}
+
+TEST_F(SupervisorTest, RefusesServicesThatStandOnUnknownOnes) {
+  EXPECT_THROW(Supervisor(options(), {sleeper("a", {"b"}), sleeper("b")}), Fault);
+}
+
+}  // namespace
+}  // namespace virga::cloud
