@@ -1,0 +1,255 @@
+#include <pthread.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <filesystem>
+
+#include "base/kill_point.h"
+#include "base/log.h"
+#include "base/process.h"
+#include "host/agent_core.h"
+
+namespace virga::host {
+namespace {
+
+using std::chrono::milliseconds;
+
+/// The resync shares the serial queues, so that a hypervisor that hangs is seen by the watchdog and blocks no loop.
+const ServerId kResync("resync");
+
+HostId load_host_id(const AgentOptions& options) {
+  if (!options.host_id.empty()) return options.host_id;
+  const auto path = options.state_dir + "/host_id";
+  if (std::filesystem::exists(path)) {
+    auto id = read_file(path);
+    id.erase(id.find_last_not_of(" \n") + 1);
+    if (looks_like_uuid(id)) return HostId(id);
+  }
+  const auto id = new_uuid();
+  write_file(path, id + "\n");
+  return HostId(id);
+}
+
+std::string journal_path(const AgentOptions& options) {
+  std::filesystem::create_directories(options.state_dir);
+  return options.state_dir + "/journal";
+}
+
+}  // namespace
+
+Agent::Core::Core(AgentOptions options, Hypervisor& hypervisor, Storage& storage, Clock& clock)
+    : options_(std::move(options)), hypervisor_(hypervisor), storage_(storage), clock_(clock),
+      journal_(journal_path(options_)),
+      reconciler_(options_, hypervisor, storage, journal_, clock,
+                  {[this](const auto& image, const auto& sink) { connection_->fetch_image(image, sink); },
+                   [this](const auto& server, const auto& step) { queues_->step(server, step); }}) {
+  host_id_ = load_host_id(options_);
+}
+
+Agent::Core::~Core() = default;
+
+void Agent::Core::start() {
+  queues_ = std::make_unique<SerialQueues>(
+      [this](const ServerId& id) { id == kResync ? resync() : work(id); },
+      SerialQueues::Limits{.threads = options_.workers, .deadline = options_.step_deadline});
+  hypervisor_.on_change([weak = weak_from_this()](const ServerId& id) {
+    const auto core = weak.lock();
+    if (!core) return;
+    std::lock_guard lock(core->mutex_);
+    if (!core->stopping_) core->queues_->post(id);
+  });
+  if (!options_.ovsdb.empty())
+    metadata_ = std::make_unique<MetadataService>(
+        MetadataService::Options{options_.ovsdb, options_.bridge, host_id_.str().substr(0, 4)},
+        [this](const link::MetadataRequest& request) { return connection_->metadata(request); });
+  connection_ = link::dial(options_.link_target, *this);
+  thread_ = std::thread([this] { loop(); });
+}
+
+void Agent::Core::stop() {
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  changed_.notify_all();
+  thread_.join();
+  hypervisor_.on_change({});
+  metadata_.reset();
+  queues_.reset();      // before the connection: jobs fetch images through it
+  connection_.reset();
+}
+
+AgentStatus Agent::Core::status() const {
+  AgentStatus status;
+  status.connected = connection_->connected();
+  status.epoch = journal_.epoch();
+  for (const auto& o : queues_->overdue())
+    status.hung.push_back(fmt::format("server {}: step {} for {} s", o.server.str(), o.step, o.running.count() / 1000));
+  std::lock_guard lock(mutex_);
+  status.refused = refused_;
+  for (const auto& [id, record] : records_) status.servers += record.desired.has_value();
+  return status;
+}
+
+link::HostFacts Agent::Core::facts() {
+  const auto c = hypervisor_.capabilities();
+  link::HostFacts facts;
+  facts.id = host_id_;
+  facts.hostname = options_.hostname;
+  facts.address = options_.address;
+  facts.chassis = options_.chassis;
+  facts.hypervisor = c.hypervisor;
+  facts.virt_type = c.virt_type;
+  facts.hypervisor_version = c.version;
+  facts.cpu_model = c.cpu_model;
+  facts.cpu_arch = c.cpu_arch;
+  facts.vcpus = c.vcpus;
+  facts.memory = c.memory;
+  facts.disk = options_.disk.count ? options_.disk : storage_.capacity();
+  facts.seen_epoch = journal_.epoch();
+  return facts;
+}
+
+void Agent::Core::assigned(const link::Assignment& assignment) {
+  {
+    std::lock_guard lock(mutex_);
+    inbox_.push_back(assignment);
+  }
+  changed_.notify_all();
+}
+
+std::string Agent::Core::console_log(const ServerId& server, size_t max_bytes) {
+  return read_tail(storage_.paths(server).console_log, max_bytes);
+}
+
+std::shared_ptr<link::ByteStream> Agent::Core::open_console(const ServerId& server, link::AgentHub::Console kind) {
+  {
+    std::lock_guard lock(mutex_);
+    auto it = records_.find(server);
+    if (it == records_.end() || !it->second.desired)
+      throw Fault(FaultKind::conflict, "the server is not assigned to this host");
+  }
+  if (kind == link::AgentHub::Console::vnc) return consoles_.open_vnc(hypervisor_.vnc_socket(server));
+  return consoles_.open_serial(server, storage_.paths(server).serial_socket);
+}
+
+void Agent::Core::loop() {
+  auto next_resync = Steady::now() + options_.resync;
+  std::unique_lock lock(mutex_);
+  while (!stopping_) {
+    auto until = std::min(next_resync, Steady::now() + std::min(options_.step_deadline, milliseconds(1000)));
+    if (!timers_.empty()) until = std::min(until, timers_.begin()->first);
+    changed_.wait_until(lock, until, [&] {
+      const bool earlier = !timers_.empty() && timers_.begin()->first < until;
+      return stopping_ || earlier || !inbox_.empty() || !reports_.empty() || !action_reports_.empty();
+    });
+    if (stopping_) return;
+    auto inbox = std::exchange(inbox_, {});
+    lock.unlock();
+    if (!inbox.empty()) take_inbox(std::move(inbox));
+    fire_timers();
+    watch();
+    send_reports();
+    if (Steady::now() >= next_resync) {
+      queues_->post(kResync);
+      next_resync = Steady::now() + options_.resync;
+    }
+    lock.lock();
+  }
+}
+
+void Agent::Core::fire_timers() {
+  std::lock_guard lock(mutex_);
+  while (!timers_.empty() && timers_.begin()->first <= Steady::now()) {
+    queues_->post(timers_.begin()->second);
+    timers_.erase(timers_.begin());
+  }
+}
+
+void Agent::Core::wake_in(const ServerId& server, milliseconds delay) {
+  timers_.emplace(Steady::now() + delay, server);
+  changed_.notify_all();
+}
+
+void Agent::Core::send_reports() {
+  std::vector<link::ObservedServer> servers;
+  std::vector<link::ActionReport> actions;
+  bool stepped = false;
+  {
+    std::lock_guard lock(mutex_);
+    for (auto& [id, observed] : reports_) {
+      stepped = stepped || !observed.steps.empty();
+      servers.push_back(std::move(observed));
+    }
+    reports_.clear();
+    actions = std::exchange(action_reports_, {});
+  }
+  if (servers.empty() && actions.empty()) return;
+  if (stepped) kill_point("agent.before_report");
+  connection_->report(false, std::move(servers), std::move(actions));
+}
+
+void Agent::Core::watch() {
+  for (const auto& hung : queues_->watch()) {
+    const auto message = fmt::format("still running after {} s", hung.running.count() / 1000.0);
+    log::error("server {}: step {} {}", hung.server.str(), hung.step, message);
+    if (hung.server == kResync) continue;
+    std::lock_guard lock(mutex_);
+    auto it = records_.find(hung.server);
+    if (it == records_.end()) continue;
+    auto report = it->second.observed;
+    report.id = hung.server;
+    report.cause = fmt::format("step {} {}", hung.step, message);
+    report.hint = "The hypervisor does not answer for this server; look at libvirtd on the host.";
+    report.steps = {{hung.step, false, message, clock_.now().time_since_epoch().count(), hung.running.count() * 1000}};
+    reports_[hung.server] = std::move(report);
+  }
+}
+
+void Agent::Core::want_metadata() {
+  if (!metadata_) return;
+  std::map<NetworkId, MetadataNetwork> wanted;
+  {
+    std::lock_guard lock(mutex_);
+    for (const auto& [id, record] : records_) {
+      if (!record.desired || record.desired->state == link::DesiredServer::State::absent) continue;
+      for (const auto& nic : record.desired->nics)
+        if (!nic.metadata_port.empty())
+          wanted[nic.network] = {nic.network, nic.metadata_port, nic.metadata_mac, nic.metadata_cidr};
+    }
+  }
+  std::vector<MetadataNetwork> list;
+  for (auto& [id, network] : wanted) list.push_back(std::move(network));
+  metadata_->want(std::move(list));
+}
+
+// ---- Agent ----
+
+Agent::Agent(AgentOptions options, Hypervisor& hypervisor, Storage& storage, Clock& clock)
+    : core_(std::make_shared<Core>(std::move(options), hypervisor, storage, clock)) {
+  core_->start();
+}
+
+Agent::~Agent() { core_->stop(); }
+
+AgentStatus Agent::status() const { return core_->status(); }
+
+int run_agent(const AgentOptions& options, Hypervisor& hypervisor, Storage& storage) {
+  sigset_t stop;
+  sigemptyset(&stop);
+  sigaddset(&stop, SIGTERM);
+  sigaddset(&stop, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &stop, nullptr);
+  SystemClock clock;
+  auto agent = std::make_unique<Agent>(options, hypervisor, storage, clock);
+  log::info("agent of host {} runs", options.hostname);
+  int signal = 0;
+  sigwait(&stop, &signal);
+  log::info("agent stops; its guests run on");
+  // A hypervisor call that hangs must not keep the process: everything it needs is on disk already.
+  ::alarm(10);
+  agent.reset();
+  return 0;
+}
+
+}  // namespace virga::host

@@ -1,0 +1,182 @@
+// The agent's core: what it takes from an assignment, and what it makes of it per server.
+
+#include "base/log.h"
+#include "host/agent_core.h"
+
+namespace virga::host {
+
+namespace {
+/// Nothing to tell: what was reported last still holds. (A hypervisor's event often follows our own step.)
+bool same(const link::ObservedServer& a, const link::ObservedServer& b) {
+  return a.power == b.power && a.generation == b.generation && a.failed_generation == b.failed_generation &&
+         a.cause == b.cause && a.hint == b.hint && a.permanent == b.permanent && a.quarantined == b.quarantined;
+}
+}  // namespace
+
+void Agent::Core::take_inbox(std::vector<link::Assignment> inbox) {
+  std::set<ServerId> work;
+  bool full = false;
+  for (const auto& assignment : inbox) {
+    if (!accept(assignment)) continue;
+    const auto refused = raise_fences(assignment);
+    for (const auto& id : merge(assignment, refused)) work.insert(id);
+    full = full || assignment.full;
+  }
+  want_metadata();
+  for (const auto& id : work) queues_->post(id);
+  if (full) queues_->post(ServerId("resync"));
+}
+
+bool Agent::Core::accept(const link::Assignment& assignment) {
+  const auto seen = journal_.epoch();
+  std::lock_guard lock(mutex_);
+  if (assignment.epoch >= seen) {
+    refused_.clear();
+    return true;
+  }
+  refused_ = fmt::format("the cloud's epoch went back from {} to {}: the database is older than this host's servers",
+                         seen, assignment.epoch);
+  log::error("assignment REFUSED: {}. Nothing was touched; see `virga doctor`.", refused_);
+  return false;
+}
+
+/// Durable before anything is done. Returns the servers whose fence is too low.
+std::set<ServerId> Agent::Core::raise_fences(const link::Assignment& assignment) {
+  std::set<ServerId> refused;
+  std::vector<std::pair<ServerId, int64_t>> fences;
+  bool higher = assignment.epoch > journal_.epoch();
+  for (const auto& server : assignment.servers) {
+    const auto known = journal_.fence(server.id);
+    if (server.fence < known) {
+      log::error("server {}: REFUSED, fence {} is below {} seen before", server.id.str(), server.fence, known);
+      refused.insert(server.id);
+    } else if (server.fence > known) {
+      fences.emplace_back(server.id, server.fence);
+    }
+  }
+  higher = higher || !fences.empty();
+  try {
+    if (higher) journal_.raise(assignment.epoch, fences);
+  } catch (const Fault& fault) {
+    log::error("assignment not taken: {}", fault.message);
+    for (const auto& server : assignment.servers) refused.insert(server.id);
+    std::lock_guard lock(mutex_);
+    refused_ = fault.message;
+  }
+  return refused;
+}
+
+std::vector<ServerId> Agent::Core::merge(const link::Assignment& assignment, const std::set<ServerId>& refused) {
+  std::vector<ServerId> work;
+  std::lock_guard lock(mutex_);
+  std::set<ServerId> mentioned;
+  for (const auto& server : assignment.servers) {
+    mentioned.insert(server.id);
+    if (refused.count(server.id)) {
+      link::ObservedServer report = records_[server.id].observed;
+      report.id = server.id;
+      report.generation = journal_.applied(server.id);
+      report.steps = {{"refused", false, fmt::format("fence {} is below one seen before", server.fence),
+                       clock_.now().time_since_epoch().count(), 0}};
+      reports_[server.id] = std::move(report);
+      continue;
+    }
+    auto& record = records_[server.id];
+    const auto& old = record.desired;
+    const bool stale = old && old->fence == server.fence && old->generation > server.generation;
+    if (stale) continue;
+    record.desired = server;
+    work.push_back(server.id);
+  }
+  if (!assignment.full) return work;
+  full_seen_ = full_wanted_ = true;
+  for (auto& [id, record] : records_) {
+    if (!record.desired || mentioned.count(id)) continue;
+    record.desired.reset();  // not mentioned any more: left alone, and reported as quarantined if it is still there
+    work.push_back(id);
+  }
+  return work;
+}
+
+bool Agent::Core::quarantined(const ServerId& server) const {
+  auto it = records_.find(server);
+  return full_seen_ && (it == records_.end() || !it->second.desired);
+}
+
+void Agent::Core::work(const ServerId& server) {
+  std::optional<link::DesiredServer> desired;
+  std::shared_ptr<Memory> memory;
+  bool stray = false;
+  {
+    std::lock_guard lock(mutex_);
+    auto& record = records_[server];
+    desired = record.desired;
+    memory = record.memory;
+    stray = quarantined(server);
+  }
+  publish(server, desired ? reconciler_.work(*desired, *memory) : reconciler_.look(server, stray));
+}
+
+void Agent::Core::publish(const ServerId& server, Outcome outcome) {
+  std::lock_guard lock(mutex_);
+  auto& record = records_[server];
+  auto& steps = outcome.observed.steps;
+  const bool news = record.stamp == 0 || !steps.empty() || !same(record.observed, outcome.observed);
+  record.stamp = ++stamps_;
+  if (auto it = reports_.find(server); it != reports_.end())
+    steps.insert(steps.begin(), it->second.steps.begin(), it->second.steps.end());
+  record.observed = outcome.observed;
+  record.observed.steps.clear();
+  if (news) reports_[server] = std::move(outcome.observed);
+  for (auto& action : outcome.actions) action_reports_.push_back(std::move(action));
+  if (outcome.look_again) wake_in(server, *outcome.look_again);
+  const bool gone = record.observed.power == link::Power::absent && !record.observed.quarantined;
+  const bool tombstone = record.desired && record.desired->state == link::DesiredServer::State::absent;
+  // Forgotten once done; the journal keeps the fence. A newer desire that came meanwhile stays.
+  if (gone && !outcome.look_again && (!record.desired || (outcome.removed && tombstone))) records_.erase(server);
+  changed_.notify_all();
+}
+
+/// Compares everything on the host with what was last reported; at a new connection reports all of it.
+void Agent::Core::resync() {
+  uint64_t before = 0;
+  bool full = false;
+  {
+    std::lock_guard lock(mutex_);
+    before = stamps_;
+    full = full_wanted_;
+  }
+  std::map<ServerId, Domain> domains;
+  std::set<ServerId> present;
+  try {
+    for (auto& domain : hypervisor_.list()) present.insert(domain.id), domains[domain.id] = domain;
+    for (const auto& id : storage_.servers()) present.insert(id);
+  } catch (const std::exception& e) {
+    log::warn("cannot look at the host's domains: {}", e.what());
+    std::lock_guard lock(mutex_);
+    return wake_in(ServerId("resync"), std::chrono::seconds(1));
+  }
+  std::vector<link::ObservedServer> all;
+  std::set<ServerId> differing;
+  {
+    std::lock_guard lock(mutex_);
+    for (const auto& [id, record] : records_) present.insert(id);
+    for (const auto& id : present) {
+      auto& record = records_[id];
+      auto it = domains.find(id);
+      const auto power = it == domains.end() ? link::Power::absent : to_link(it->second.power);
+      const bool newer = record.stamp > before;  // looked at since we listed: that is the truth
+      if (!newer && (record.stamp == 0 || record.observed.power != power)) differing.insert(id);
+      if (!newer) record.observed.power = power;
+      record.observed.id = id;
+      record.observed.generation = journal_.applied(id);
+      if (quarantined(id)) record.observed.quarantined = true;
+      if (full) all.push_back(record.observed);
+    }
+    if (full) full_wanted_ = false;
+  }
+  if (full) connection_->report(true, std::move(all), {});
+  for (const auto& id : differing) queues_->post(id);
+}
+
+}  // namespace virga::host

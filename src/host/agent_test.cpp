@@ -1,0 +1,316 @@
+// The agent with the fake hypervisor, against a scripted controller over the real link.
+#include <gtest/gtest.h>
+
+#include <condition_variable>
+#include <cstdlib>
+#include <set>
+#include <thread>
+
+#include "host/api.h"
+#include "host/fake_hypervisor.h"
+
+namespace virga::host {
+namespace {
+
+using namespace std::chrono_literals;
+using State = link::DesiredServer::State;
+using link::Power;
+
+const ServerId kA("aaaaaaaa-0000-4000-8000-000000000001");
+const ServerId kB("bbbbbbbb-0000-4000-8000-000000000002");
+const HostId kHost("cccccccc-0000-4000-8000-000000000003");
+
+class ScriptedController final : public link::Controller {
+ public:
+  link::Assignment full;  ///< what connect answers
+  std::map<ServerId, link::ObservedServer> seen;
+  std::map<OperationId, link::ActionReport> actions;
+  std::vector<link::StepReport> steps;
+  int fulls = 0;
+  std::set<ServerId> last_full;
+
+  link::Assignment connect(const link::HostFacts&) override {
+    std::lock_guard lock(mutex_);
+    return full;
+  }
+  void heartbeat(const HostId&) override {}
+  void observe(const HostId&, bool is_full, const std::vector<link::ObservedServer>& servers,
+               const std::vector<link::ActionReport>& reports) override {
+    std::lock_guard lock(mutex_);
+    if (is_full) ++fulls, last_full.clear();
+    for (const auto& s : servers) {
+      seen[s.id] = s;
+      if (is_full) last_full.insert(s.id);
+      steps.insert(steps.end(), s.steps.begin(), s.steps.end());
+    }
+    for (const auto& r : reports) actions[r.operation] = r;
+    changed_.notify_all();
+  }
+  void disconnected(const HostId&) override {}
+  std::unique_ptr<link::ByteSource> open_image(const HostId&, const ImageId&) override {
+    throw Fault(FaultKind::not_found, "no image");
+  }
+  link::MetadataReply metadata(const HostId&, const link::MetadataRequest&) override { return {}; }
+
+  bool wait(const std::function<bool()>& condition, std::chrono::milliseconds timeout = 10s) {
+    std::unique_lock lock(mutex_);
+    return changed_.wait_for(lock, timeout, condition);
+  }
+  bool wait_power(const ServerId& id, Power power, int64_t generation) {
+    return wait([&] { return seen[id].power == power && seen[id].generation == generation; });
+  }
+  std::string step_names() {
+    std::lock_guard lock(mutex_);
+    std::string out;
+    for (const auto& s : steps) out += (out.empty() ? "" : " ") + s.step;
+    steps.clear();
+    return out;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+};
+
+class AgentTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    char name[] = "/tmp/virga-agent-XXXXXX";
+    dir_ = mkdtemp(name);
+    options_.state_dir = dir_ + "/state";
+    options_.link_target = "unix:" + dir_ + "/agent.sock";
+    options_.hostname = "host1";
+    options_.host_id = kHost;
+    options_.retry_min = 5ms;
+    options_.shutdown_timeout = 50ms;
+    options_.shutdown_repeat = 10ms;
+    controller_.full.epoch = 1;
+    hub_ = link::serve(dir_ + "/agent.sock", controller_);
+  }
+  void TearDown() override {
+    fake_.inject({});
+    agent_.reset();
+    hub_.reset();
+    std::system(("rm -rf " + dir_).c_str());
+  }
+  void start_agent() { agent_ = std::make_unique<Agent>(options_, fake_, storage_, clock_); }
+  void start() {
+    start_agent();
+    ASSERT_TRUE(controller_.wait([&] { return controller_.fulls > 0; }));
+  }
+  void want(link::DesiredServer server, int64_t epoch = 1) {
+    // The full report can precede the controller's own bookkeeping of the connection by a moment.
+    ASSERT_TRUE(hub_->push(kHost, {epoch, false, {std::move(server)}}));
+  }
+  static link::DesiredServer server(const ServerId& id, State state, int64_t generation, int64_t fence = 1) {
+    link::DesiredServer s;
+    s.id = id;
+    s.state = state;
+    s.generation = generation;
+    s.fence = fence;
+    s.instance_name = "instance-" + id.str().substr(0, 8);
+    s.image = link::ImageRef{ImageId(kA.str()), "qcow2", 1, ""};
+    return s;
+  }
+  void boot(const ServerId& id) {
+    want(server(id, State::running, 1));
+    ASSERT_TRUE(controller_.wait_power(id, Power::running, 1));
+  }
+
+  std::string dir_;
+  AgentOptions options_;
+  SystemClock clock_;
+  FakeHypervisor fake_;
+  FakeStorage storage_{fake_};
+  ScriptedController controller_;
+  std::unique_ptr<link::AgentHub> hub_;
+  std::unique_ptr<Agent> agent_;
+};
+
+TEST_F(AgentTest, BootStopStartDelete) {
+  start();
+  boot(kA);
+  EXPECT_EQ(controller_.step_names(), "image disk define start");
+  want(server(kA, State::stopped, 2));
+  ASSERT_TRUE(controller_.wait_power(kA, Power::shutoff, 2));
+  EXPECT_EQ(controller_.step_names(), "shutdown");
+  want(server(kA, State::running, 3));
+  ASSERT_TRUE(controller_.wait_power(kA, Power::running, 3));
+  controller_.step_names();
+  want(server(kA, State::absent, 4, 2));
+  ASSERT_TRUE(controller_.wait_power(kA, Power::absent, 4));
+  EXPECT_EQ(controller_.step_names(), "destroy undefine disk_removed");
+  EXPECT_TRUE(fake_.list().empty());
+  EXPECT_TRUE(storage_.servers().empty());
+  want(server(kA, State::absent, 4, 2));  // repeated: reported again, nothing to do
+  ASSERT_TRUE(controller_.wait([&] { return controller_.seen[kA].generation == 4; }));
+}
+
+TEST_F(AgentTest, AGuestThatIgnoresShutdownIsPoweredOff) {
+  start();
+  boot(kA);
+  fake_.inject([](const std::string& call, const ServerId&) {
+    if (call == "shutdown") throw Fault(FaultKind::unavailable, "ignored");
+  });
+  want(server(kA, State::stopped, 2));
+  ASSERT_TRUE(controller_.wait_power(kA, Power::shutoff, 2));
+  EXPECT_GE(fake_.count("destroy"), 1);
+}
+
+TEST_F(AgentTest, AGuestThatPowersItselfOffIsReportedNotRestarted) {
+  start();
+  boot(kA);
+  fake_.set_power(kA, DomainPower::shutoff);
+  ASSERT_TRUE(controller_.wait_power(kA, Power::shutoff, 1));
+  EXPECT_EQ(fake_.count("start"), 1);
+}
+
+TEST_F(AgentTest, RebootsOnceAndReportsEachTimeItIsAsked) {
+  start();
+  boot(kA);
+  auto s = server(kA, State::running, 1);
+  s.actions = {{OperationId("op1"), 1, "reboot_hard"}};
+  want(s);
+  ASSERT_TRUE(controller_.wait([&] { return controller_.actions.count(OperationId("op1")) > 0; }));
+  EXPECT_TRUE(controller_.actions[OperationId("op1")].ok);
+  s.actions.push_back({OperationId("op2"), 2, "dance"});
+  want(s);
+  ASSERT_TRUE(controller_.wait([&] { return controller_.actions.count(OperationId("op2")) > 0; }));
+  EXPECT_FALSE(controller_.actions[OperationId("op2")].ok);
+  EXPECT_EQ(fake_.count("reset"), 1);
+}
+
+TEST_F(AgentTest, ALowerFenceIsRefused) {
+  start();
+  boot(kA);
+  want(server(kA, State::running, 2, 5));
+  ASSERT_TRUE(controller_.wait_power(kA, Power::running, 2));
+  controller_.step_names();
+  want(server(kA, State::absent, 3, 4));
+  ASSERT_TRUE(controller_.wait([&] { return !controller_.steps.empty(); }));
+  EXPECT_EQ(controller_.step_names(), "refused");
+  EXPECT_EQ(fake_.find(kA).power, DomainPower::running);
+}
+
+TEST_F(AgentTest, AnEpochThatWentBackIsRefusedEvenAfterARestart) {
+  controller_.full.epoch = 5;
+  controller_.full.servers = {server(kA, State::running, 1)};
+  start_agent();
+  ASSERT_TRUE(controller_.wait_power(kA, Power::running, 1));
+  agent_.reset();
+  controller_.full = {4, true, {server(kA, State::absent, 2, 9)}};
+  start_agent();
+  ASSERT_TRUE([&] {
+    for (const auto end = std::chrono::steady_clock::now() + 10s; std::chrono::steady_clock::now() < end;)
+      if (!agent_->status().refused.empty()) return true;
+      else std::this_thread::yield();
+    return false;
+  }());
+  EXPECT_EQ(agent_->status().epoch, 5);
+  EXPECT_EQ(fake_.find(kA).power, DomainPower::running);
+}
+
+TEST_F(AgentTest, WhatNobodyMentionsIsQuarantined) {
+  fake_.define({.id = kA, .name = "lost"});
+  fake_.add_foreign({kB, "somebody's", DomainPower::running, 0, false});
+  start();
+  ASSERT_TRUE(controller_.wait([&] { return controller_.seen[kA].quarantined && controller_.seen[kB].quarantined; }));
+  ASSERT_TRUE(controller_.wait([&] { return !controller_.seen[kB].cause.empty(); }));
+  EXPECT_EQ(fake_.list().size(), 2u);
+  EXPECT_EQ(fake_.count("undefine") + fake_.count("destroy"), 0);
+}
+
+TEST_F(AgentTest, AHungCallDelaysNoOtherServer) {
+  options_.workers = 1;
+  options_.step_deadline = 50ms;
+  std::mutex mutex;
+  std::condition_variable released;
+  bool release = false;
+  fake_.inject([&](const std::string& call, const ServerId& id) {
+    std::unique_lock lock(mutex);
+    if (call == "start" && id == kA) released.wait(lock, [&] { return release; });
+  });
+  start();
+  want(server(kA, State::running, 1));
+  want(server(kB, State::running, 1));
+  EXPECT_TRUE(controller_.wait_power(kB, Power::running, 1));
+  EXPECT_TRUE(controller_.wait([&] { return controller_.seen[kA].cause.find("still running") != std::string::npos; }));
+  EXPECT_EQ(agent_->status().hung.size(), 1u);
+  {
+    std::lock_guard lock(mutex);
+    release = true;
+    released.notify_all();
+  }
+  EXPECT_TRUE(controller_.wait_power(kA, Power::running, 1));
+  EXPECT_TRUE(controller_.wait([&] { return controller_.seen[kA].cause.empty(); }));
+}
+
+TEST_F(AgentTest, TransientFailuresAreRetriedAndUnknownOnesGivenUp) {
+  std::atomic<int> failures{3};
+  fake_.inject([&](const std::string& call, const ServerId& id) {
+    if (call != "start") return;
+    if (id == kA && failures-- > 0) throw Fault(FaultKind::unavailable, "libvirtd is away");
+    if (id == kB) throw Fault(FaultKind::internal, "qemu: cannot allocate memory");
+  });
+  start();
+  want(server(kA, State::running, 1));
+  want(server(kB, State::running, 1));
+  EXPECT_TRUE(controller_.wait_power(kA, Power::running, 1));
+  ASSERT_TRUE(controller_.wait([&] { return controller_.seen[kB].permanent; }));
+  EXPECT_EQ(controller_.seen[kB].failed_generation, 1);
+  EXPECT_EQ(controller_.seen[kB].cause, "qemu: cannot allocate memory");
+  EXPECT_EQ(fake_.count("define"), 2);
+  want(server(kB, State::absent, 2));  // an ERROR server can be deleted
+  EXPECT_TRUE(controller_.wait_power(kB, Power::absent, 2));
+}
+
+TEST_F(AgentTest, ARestartAdoptsAndFinishesWhatWasBegun) {
+  controller_.full.servers = {server(kA, State::running, 1)};
+  start_agent();
+  ASSERT_TRUE(controller_.wait_power(kA, Power::running, 1));
+  agent_.reset();
+  fake_.define({.id = kB, .generation = 1});  // killed after define
+  controller_.full.servers.push_back(server(kB, State::running, 1));
+  start_agent();
+  ASSERT_TRUE(controller_.wait_power(kB, Power::running, 1));
+  EXPECT_EQ(fake_.count("start"), 2);  // A was not touched
+  EXPECT_EQ(fake_.count("define"), 2);
+}
+
+TEST_F(AgentTest, AControllerRestartGetsAFullReport) {
+  start();
+  boot(kA);
+  controller_.full.servers = {server(kA, State::running, 1)};
+  hub_.reset();
+  fake_.set_power(kA, DomainPower::shutoff);
+  const int before = controller_.fulls;
+  hub_ = link::serve(dir_ + "/agent.sock", controller_);
+  ASSERT_TRUE(controller_.wait([&] { return controller_.fulls > before && controller_.last_full.count(kA); }));
+  ASSERT_TRUE(controller_.wait_power(kA, Power::shutoff, 1));
+}
+
+TEST_F(AgentTest, ConsoleLogComesFromTheFolder) {
+  start();
+  EXPECT_EQ(hub_->console_log(kHost, kA, 100), "");
+  EXPECT_THROW(hub_->open_console(kHost, kA, link::AgentHub::Console::serial), Fault);
+}
+
+TEST(Fake, KeepsItsDomainsInAFile) {
+  char name[] = "/tmp/virga-fake-XXXXXX";
+  const std::string dir = mkdtemp(name);
+  {
+    FakeHypervisor fake(dir + "/domains");
+    fake.define({.id = kA, .generation = 3, .name = "x"});
+    fake.start(kA);
+    fake.define({.id = kB, .name = "y"});
+    fake.undefine(kB);
+  }
+  FakeHypervisor again(dir + "/domains");
+  ASSERT_EQ(again.list().size(), 1u);
+  EXPECT_EQ(again.find(kA).power, DomainPower::running);
+  EXPECT_EQ(again.find(kA).generation, 3);
+  std::system(("rm -rf " + dir).c_str());
+}
+
+}  // namespace
+}  // namespace virga::host

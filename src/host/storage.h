@@ -1,0 +1,46 @@
+#pragma once
+// The files of servers on this host: what the agent needs of disks. LocalStorage keeps them in
+// instances_dir/<server id>/ (disk, disk.config, console.log, serial.sock) on base images in a cache; the fake keeps
+// nothing, so that a bench with 100,000 servers touches no disk.
+//
+// All calls block, are thread-safe and may be repeated. They throw Fault: kinds unavailable, timeout and internal are
+// worth another try, any other is for ever (a broken image).
+
+#include <functional>
+#include <memory>
+#include <set>
+
+#include "host/hypervisor.h"
+#include "link/api.h"
+
+namespace virga::host {
+
+struct ServerFiles {
+  bool any = false;  ///< its folder is there
+  bool disk = false, config_drive = false;
+};
+struct ServerPaths {
+  std::string folder, disk, config_drive, console_log, serial_socket;
+};
+
+/// Streams an image from the controller into a sink.
+using FetchImage = std::function<void(const ImageId&, const std::function<void(std::string_view)>&)>;
+
+class Storage {
+ public:
+  virtual ~Storage() = default;
+  virtual ServerFiles look(const ServerId& server) = 0;
+  virtual std::vector<ServerId> servers() = 0;  ///< whose files are here
+  virtual ServerPaths paths(const ServerId& server) = 0;
+  /// The image's file in the cache, fetched if it is absent or damaged, verified.
+  virtual std::string ensure_image(const link::ImageRef& image, const FetchImage& fetch) = 0;
+  /// Root disk as an overlay on the cached image, at least `size` large.
+  virtual void create_disk(const ServerId& server, const link::ImageRef& image, GiB size) = 0;
+  virtual void write_config_drive(const ServerId& server, const std::vector<link::ConfigDriveFile>& files) = 0;
+  virtual void remove(const ServerId& server) = 0;
+  virtual GiB capacity() = 0;
+};
+
+std::unique_ptr<Storage> make_local_storage(const std::string& instances_dir, const std::string& image_cache_dir);
+
+}  // namespace virga::host
