@@ -1,4 +1,5 @@
-// What an OVSDB server may send: framing, then values and updates into a replica. The first byte cuts the stream.
+// What an OVSDB server may send: framing, then values and updates into a replica. The first byte cuts the
+// stream.
 
 #include <cstddef>
 #include <cstdint>
@@ -15,7 +16,8 @@ static const json::object& schema() {
     "name":{"type":"string"},
     "set":{"type":{"key":"string","min":0,"max":"unlimited"}},
     "map":{"type":{"key":"string","value":"string","min":0,"max":"unlimited"}},
-    "up":{"type":{"key":"boolean","min":0,"max":1}}}}}})").as_object();
+    "up":{"type":{"key":"boolean","min":0,"max":1}}}}}})")
+                                    .as_object();
   return s;
 }
 

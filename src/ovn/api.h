@@ -1,16 +1,17 @@
 #pragma once
 // OVN and Open vSwitch, through OVSDB (RFC 7047), without their command-line tools.
 //
-// The network service describes what OVN's northbound database should hold (northbound.h); NorthboundWriter compares
-// that with a replica of the database and sends what differs. It is level-triggered: sync() of the same content twice
-// sends nothing the second time, so it may be repeated after any doubt, and rows that are not ours stay untouched.
-// ovn-northd and each chassis' ovn-controller do the rest; NorthboundWriter and SouthboundWatcher hear how far they got.
-// LocalSwitch is an agent's (and the installer's) hold on its own host's Open vSwitch.
+// The network service describes what OVN's northbound database should hold (northbound.h); NorthboundWriter
+// compares that with a replica of the database and sends what differs. It is level-triggered: sync() of the
+// same content twice sends nothing the second time, so it may be repeated after any doubt, and rows that are
+// not ours stay untouched. ovn-northd and each chassis' ovn-controller do the rest; NorthboundWriter and
+// SouthboundWatcher hear how far they got. LocalSwitch is an agent's (and the installer's) hold on its own
+// host's Open vSwitch.
 //
-// All classes connect in the background, reconnect for ever, and are thread-safe. Their callbacks come from the reader
-// thread of the connection, initial content included (and, after a reconnection, what changed meanwhile): they must be
-// quick (hand over to a queue), and must not call back into the object. While not connected, calls throw
-// Fault(unavailable); repeat them later.
+// All classes connect in the background, reconnect for ever, and are thread-safe. Their callbacks come from
+// the reader thread of the connection, initial content included (and, after a reconnection, what changed
+// meanwhile): they must be quick (hand over to a queue), and must not call back into the object. While not
+// connected, calls throw Fault(unavailable); repeat them later.
 
 #include <chrono>
 #include <functional>
@@ -31,7 +32,7 @@ struct Unit;
 
 struct SyncResult {
   size_t operations = 0;  ///< sent; 0 = everything was right already
-  int64_t nb_cfg = 0;     ///< the configuration number of this change, for wait_hypervisors(); 0 if not marked
+  int64_t nb_cfg = 0;  ///< the configuration number of this change, for wait_hypervisors(); 0 if not marked
 };
 
 class NorthboundWriter {
@@ -49,8 +50,8 @@ class NorthboundWriter {
   bool wait_connected(std::chrono::milliseconds timeout) const;
   /// Makes the whole database equal to `desired`: at start, and when in doubt. `mark` as below.
   SyncResult reconcile(const Northbound& desired, bool mark = true);
-  /// Applies a part. `mark` bumps nb_cfg, which makes each chassis write a row of its own when it is done: use it when
-  /// someone waits for that, not for each of a thousand ports.
+  /// Applies a part. `mark` bumps nb_cfg, which makes each chassis write a row of its own when it is done:
+  /// use it when someone waits for that, not for each of a thousand ports.
   SyncResult sync(const NorthboundChange& change, bool mark = false);
   /// True once every chassis has applied the change with this number (a dead chassis holds this up).
   bool wait_hypervisors(int64_t nb_cfg, std::chrono::milliseconds timeout) const;
@@ -64,11 +65,11 @@ class NorthboundWriter {
 };
 
 struct Chassis {
-  std::string name;      ///< system-id
+  std::string name;  ///< system-id
   std::string hostname;
   std::vector<std::string> encap_types, encap_ips;
-  int64_t nb_cfg = 0;             ///< last configuration number it applied
-  int64_t nb_cfg_timestamp = 0;   ///< when, in milliseconds since the epoch: stale after a bump = dead
+  int64_t nb_cfg = 0;            ///< last configuration number it applied
+  int64_t nb_cfg_timestamp = 0;  ///< when, in milliseconds since the epoch: stale after a bump = dead
 };
 
 class SouthboundWatcher {
@@ -92,12 +93,12 @@ class SouthboundWatcher {
   std::unique_ptr<Client> client_;
 };
 
-/// The Open vSwitch of this host. Each change waits until ovs-vswitchd has applied it and throws Fault(internal) with
-/// its cause if it could not, Fault(timeout) if ovs-vswitchd does not react.
+/// The Open vSwitch of this host. Each change waits until ovs-vswitchd has applied it and throws
+/// Fault(internal) with its cause if it could not, Fault(timeout) if ovs-vswitchd does not react.
 class LocalSwitch {
  public:
   struct Options {
-    std::string remote;  ///< "unix:/run/openvswitch/db.sock"
+    std::string remote;                              ///< "unix:/run/openvswitch/db.sock"
     std::chrono::milliseconds apply_timeout{10000};  ///< 0 = do not wait (no ovs-vswitchd yet)
   };
   struct Bridge {
@@ -108,14 +109,14 @@ class LocalSwitch {
   };
   struct Port {
     std::string name, bridge;
-    std::string type;           ///< "" (an existing device) or "internal"
-    TextMap external_ids;       ///< of the interface: iface-id binds it to a logical switch port
+    std::string type;      ///< "" (an existing device) or "internal"
+    TextMap external_ids;  ///< of the interface: iface-id binds it to a logical switch port
   };
   explicit LocalSwitch(Options options);
   ~LocalSwitch();
 
   bool wait_connected(std::chrono::milliseconds timeout) const;
-  std::string version() const;                      ///< ovs_version as ovs-ctl notes it; "" if OVS was started without
+  std::string version() const;  ///< ovs_version as ovs-ctl notes it; "" if OVS was started without
   std::vector<std::string> datapath_types() const;  ///< "netdev", "system"
   std::vector<std::string> ports(const std::string& bridge) const;
   /// Sets keys of Open_vSwitch.external_ids (system-id, hostname, ovn-remote, ovn-encap-type, ovn-encap-ip,
@@ -124,7 +125,7 @@ class LocalSwitch {
   void ensure_bridge(const Bridge& bridge);
   void delete_bridge(const std::string& name);  ///< succeeds if there is none
   void ensure_port(const Port& port);
-  void delete_port(const std::string& name);    ///< succeeds if there is none
+  void delete_port(const std::string& name);  ///< succeeds if there is none
 
  private:
   void commit(const std::function<json::array(const Replica&)>& plan);

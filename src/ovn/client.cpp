@@ -32,7 +32,8 @@ FaultKind kind_of(std::string_view error) {
   if (error == "constraint violation" || error == "referential integrity violation" || error == "timed out" ||
       error == "aborted" || error == "duplicate uuid")
     return FaultKind::conflict;
-  if (error == "resources exhausted" || error == "I/O error" || error == "not allowed" || error == "not leader")
+  if (error == "resources exhausted" || error == "I/O error" || error == "not allowed" ||
+      error == "not leader")
     return FaultKind::unavailable;
   if (error == "permission error" || error == "not owner") return FaultKind::forbidden;
   return FaultKind::internal;
@@ -48,15 +49,17 @@ std::optional<Fault> fault_of(const json::array& operations, const json::array& 
     std::string where = "at commit";
     if (const auto* op = i < operations.size() ? operations[i].if_object() : nullptr)
       where = fmt::format("in {} of {}", find_string(*op, "op"), find_string(*op, "table"));
-    return Fault(kind_of(error), fmt::format("OVSDB refused: {} {} ({}).", error, where, find_string(*result, "details")),
-                 {}, error);
+    return Fault(kind_of(error),
+                 fmt::format("OVSDB refused: {} {} ({}).", error, where, find_string(*result, "details")), {},
+                 error);
   }
   return std::nullopt;
 }
 
 class Client::Impl {
  public:
-  explicit Impl(ClientOptions options) : options_(std::move(options)), wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+  explicit Impl(ClientOptions options)
+      : options_(std::move(options)), wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
     for (size_t at = 0; at <= options_.remote.size();) {
       const size_t comma = std::min(options_.remote.find(',', at), options_.remote.size());
       remotes_.push_back(options_.remote.substr(at, comma - at));
@@ -144,7 +147,8 @@ void Client::Impl::lose(const std::string& cause) {
     cause_ = cause;
     out_.clear();
     for (auto& [id, p] : pending_) {
-      p->fault = Fault(FaultKind::unavailable, "The connection to OVSDB was lost before the answer: " + cause);
+      p->fault =
+          Fault(FaultKind::unavailable, "The connection to OVSDB was lost before the answer: " + cause);
       p->done = true;
     }
     pending_.clear();
@@ -169,14 +173,16 @@ void Client::Impl::pump(int fd) {
       const std::lock_guard lock(mutex_);
       pending_output = !out_.empty();
     }
-    pollfd fds[2] = {{fd, static_cast<short>(POLLIN | (pending_output ? POLLOUT : 0)), 0}, {wake_.get(), POLLIN, 0}};
+    pollfd fds[2] = {{fd, static_cast<short>(POLLIN | (pending_output ? POLLOUT : 0)), 0},
+                     {wake_.get(), POLLIN, 0}};
     const auto silence = std::chrono::duration_cast<milliseconds>(Steady::now() - heard);
     const auto limit = probed ? 2 * options_.probe : options_.probe;
     const auto left = std::max(limit - silence, milliseconds(0));
     if (poll(fds, 2, static_cast<int>(left.count())) < 0 && errno != EINTR)
       throw Fault(FaultKind::unavailable, "poll failed");
     uint64_t ignored;
-    if (fds[1].revents) [[maybe_unused]] const ssize_t n = ::read(wake_.get(), &ignored, sizeof ignored);
+    if (fds[1].revents) [[maybe_unused]]
+      const ssize_t n = ::read(wake_.get(), &ignored, sizeof ignored);
     if (fds[0].revents & (POLLIN | POLLHUP | POLLERR)) {
       receive(fd, stream);
       heard = Steady::now();
@@ -203,8 +209,10 @@ void Client::Impl::flush(int fd) {
   const std::lock_guard lock(mutex_);
   if (out_.empty()) return;
   const ssize_t n = ::send(fd, out_.data(), out_.size(), MSG_NOSIGNAL);
-  if (n > 0) out_.erase(0, static_cast<size_t>(n));
-  else if (n < 0 && errno != EAGAIN && errno != EINTR) throw Fault(FaultKind::unavailable, strerror(errno));
+  if (n > 0)
+    out_.erase(0, static_cast<size_t>(n));
+  else if (n < 0 && errno != EAGAIN && errno != EINTR)
+    throw Fault(FaultKind::unavailable, strerror(errno));
 }
 
 void Client::Impl::dispatch(const json::object& message) {
@@ -213,9 +221,11 @@ void Client::Impl::dispatch(const json::object& message) {
   const auto* params = find_array(message, "params");
   if (method == "echo") {
     const auto* id = message.if_contains("id");
-    send({{"id", id ? *id : json::value()}, {"result", params ? *params : json::array()}, {"error", nullptr}});
+    send(
+        {{"id", id ? *id : json::value()}, {"result", params ? *params : json::array()}, {"error", nullptr}});
   } else if (method == "update2") {
-    if (!params || params->size() != 2) throw Fault(FaultKind::bad_gateway, "The OVSDB server sent a malformed update.");
+    if (!params || params->size() != 2)
+      throw Fault(FaultKind::bad_gateway, "The OVSDB server sent a malformed update.");
     {
       const std::lock_guard lock(mutex_);
       if (!ready_) return;
@@ -237,7 +247,8 @@ void Client::Impl::answer(const json::object& message) {
     const std::string what = str(*id);
     if (what == "echo") return;
     if (failed)
-      throw Fault(FaultKind::unavailable, fmt::format("{} was refused: {}", what, json::serialize(message.at("error"))));
+      throw Fault(FaultKind::unavailable,
+                  fmt::format("{} was refused: {}", what, json::serialize(message.at("error"))));
     if (what == "schema") begin_monitor(*result);
     if (what == "monitor") finish_monitor(*result);
     return;
@@ -248,8 +259,10 @@ void Client::Impl::answer(const json::object& message) {
     const auto it = pending_.find(id->get_int64());
     if (it == pending_.end()) return;
     if (failed || !result->is_array())
-      it->second->fault = Fault(FaultKind::internal, "OVSDB refused the request: " + json::serialize(message));
-    else it->second->results = result->get_array();
+      it->second->fault =
+          Fault(FaultKind::internal, "OVSDB refused the request: " + json::serialize(message));
+    else
+      it->second->results = result->get_array();
     it->second->done = true;
     pending_.erase(it);
   }
@@ -265,13 +278,18 @@ void Client::Impl::begin_monitor(const json::value& schema) {
     for (const auto& monitor : options_.monitors) {
       json::array columns;
       for (const auto& c : monitor.columns) {
-        if (replica_.has_column(monitor.table, c)) columns.emplace_back(c);
-        else log::warn("OVSDB {} has no column {}.{}", options_.database, monitor.table, c);
+        if (replica_.has_column(monitor.table, c))
+          columns.emplace_back(c);
+        else
+          log::warn("OVSDB {} has no column {}.{}", options_.database, monitor.table, c);
       }
-      if (!columns.empty()) requests[monitor.table] = json::array{json::object{{"columns", std::move(columns)}}};
+      if (!columns.empty())
+        requests[monitor.table] = json::array{json::object{{"columns", std::move(columns)}}};
     }
   }
-  send({{"method", "monitor_cond"}, {"params", {options_.database, "virga", std::move(requests)}}, {"id", "monitor"}});
+  send({{"method", "monitor_cond"},
+        {"params", {options_.database, "virga", std::move(requests)}},
+        {"id", "monitor"}});
 }
 
 void Client::Impl::finish_monitor(const json::value& initial) {
@@ -292,18 +310,22 @@ json::array Client::Impl::transact(json::array operations, milliseconds deadline
   const auto pending = std::make_shared<Pending>();
   std::unique_lock lock(mutex_);
   if (!ready_)
-    throw Fault(FaultKind::unavailable, fmt::format("OVSDB {} is not reachable: {}", options_.database, cause_));
+    throw Fault(FaultKind::unavailable,
+                fmt::format("OVSDB {} is not reachable: {}", options_.database, cause_));
   const int64_t id = next_id_++;
   // Serialised under the lock, so that the order of ids is the order on the wire.
-  const std::string text = json::serialize(json::object{{"method", "transact"}, {"params", std::move(params)}, {"id", id}});
+  const std::string text =
+      json::serialize(json::object{{"method", "transact"}, {"params", std::move(params)}, {"id", id}});
   if (out_.size() > options_.max_message)
-    throw Fault(FaultKind::unavailable, fmt::format("OVSDB {} does not take what was sent to it.", options_.database));
+    throw Fault(FaultKind::unavailable,
+                fmt::format("OVSDB {} does not take what was sent to it.", options_.database));
   out_ += text;
   pending_[id] = pending;
   wake();
   if (!changed_.wait_for(lock, deadline, [&] { return pending->done; })) {
     pending_.erase(id);
-    throw Fault(FaultKind::timeout, fmt::format("OVSDB {} did not answer in {} ms.", options_.database, deadline.count()));
+    throw Fault(FaultKind::timeout,
+                fmt::format("OVSDB {} did not answer in {} ms.", options_.database, deadline.count()));
   }
   lock.unlock();
   if (pending->fault) throw *pending->fault;

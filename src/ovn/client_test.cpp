@@ -57,7 +57,8 @@ class Peer {
       char buffer[4096];
       const ssize_t n = recv(fd_, buffer, sizeof buffer, 0);
       if (n <= 0) return {};
-      stream_->feed({buffer, static_cast<size_t>(n)}, [&](json::object m) { queue_.push_back(std::move(m)); });
+      stream_->feed({buffer, static_cast<size_t>(n)},
+                    [&](json::object m) { queue_.push_back(std::move(m)); });
     }
     json::object first = std::move(queue_.front());
     queue_.erase(queue_.begin());
@@ -79,12 +80,14 @@ class Peer {
 };
 
 ClientOptions options(const Peer& peer) {
-  return {.remote = peer.remote(), .database = "D", .monitors = {{"T", {"name", "set", "map", "up", "absent"}}}};
+  return {
+      .remote = peer.remote(), .database = "D", .monitors = {{"T", {"name", "set", "map", "up", "absent"}}}};
 }
 
 TEST(ScriptedPeer, AppliesDifferences) {
   Peer peer([](Peer& p, int) {
-    p.greet(R"({"T":{"u":{"initial":{"name":"a","set":["set",["x","y"]],"map":["map",[["k","v"],["l","w"]]]}}}})");
+    p.greet(
+        R"({"T":{"u":{"initial":{"name":"a","set":["set",["x","y"]],"map":["map",[["k","v"],["l","w"]]]}}}})");
     p.say(R"({"method":"update2","id":null,"params":["virga",{"T":{"u":{"modify":{"up":true,
       "set":["set",["x","z"]],"map":["map",[["k","v"],["l","new"],["m","n"]]]}}}}]})");
     while (!p.hear().empty()) {
@@ -109,7 +112,8 @@ TEST(ScriptedPeer, AnswersEchoAndDropsAPeerThatTalksNonsense) {
     p.say(R"({"method":"echo","id":"e","params":["hi"]})");
     const json::object answer = p.hear();
     echoed = echoed || (answer.contains("result") && json::serialize(answer.at("result")) == R"(["hi"])");
-    if (connection == 0) p.say(R"({"method":"update2","id":null,"params":["virga",{"T":{"u":{"modify":7}}}]})");
+    if (connection == 0)
+      p.say(R"({"method":"update2","id":null,"params":["virga",{"T":{"u":{"modify":7}}}]})");
     while (!p.hear().empty()) {
     }
   });

@@ -8,15 +8,22 @@
 namespace virga::ovn {
 namespace {
 
-[[noreturn]] void malformed() { throw Fault(FaultKind::bad_gateway, "The OVSDB server sent a malformed value."); }
+[[noreturn]] void malformed() {
+  throw Fault(FaultKind::bad_gateway, "The OVSDB server sent a malformed value.");
+}
 
 Atom atom_from_json(const json::value& in) {
   switch (in.kind()) {
-    case json::kind::bool_: return in.get_bool();
-    case json::kind::int64: return in.get_int64();
-    case json::kind::uint64: return static_cast<int64_t>(in.get_uint64());
-    case json::kind::double_: return in.get_double();
-    case json::kind::string: return std::string(in.get_string());
+    case json::kind::bool_:
+      return in.get_bool();
+    case json::kind::int64:
+      return in.get_int64();
+    case json::kind::uint64:
+      return static_cast<int64_t>(in.get_uint64());
+    case json::kind::double_:
+      return in.get_double();
+    case json::kind::string:
+      return std::string(in.get_string());
     case json::kind::array: {
       const auto& pair = in.get_array();
       if (pair.size() == 2 && pair[0].is_string() && pair[1].is_string() &&
@@ -24,15 +31,18 @@ Atom atom_from_json(const json::value& in) {
         return Uuid{std::string(pair[1].get_string())};
       malformed();
     }
-    default: malformed();
+    default:
+      malformed();
   }
 }
 
 json::value atom_to_json(const Atom& atom) {
   return std::visit(
       [](const auto& v) -> json::value {
-        if constexpr (std::is_same_v<std::decay_t<decltype(v)>, Uuid>) return json::array{"uuid", v.text};
-        else return json::value(v);
+        if constexpr (std::is_same_v<std::decay_t<decltype(v)>, Uuid>)
+          return json::array{"uuid", v.text};
+        else
+          return json::value(v);
       },
       atom);
 }
@@ -65,7 +75,9 @@ Datum Datum::boolean(bool value) {
   return d;
 }
 
-Datum Datum::optional_text(const std::string& value) { return value.empty() ? Datum() : text(value); }
+Datum Datum::optional_text(const std::string& value) {
+  return value.empty() ? Datum() : text(value);
+}
 
 Datum Datum::text_set(const std::vector<std::string>& values) {
   Datum d;
@@ -194,8 +206,8 @@ void Datum::apply_difference(const Datum& difference, bool composite) {
   }
   if (!is_map_ && !difference.is_map_) {
     std::vector<Atom> merged;
-    std::set_symmetric_difference(keys_.begin(), keys_.end(), difference.keys_.begin(), difference.keys_.end(),
-                                  std::back_inserter(merged));
+    std::set_symmetric_difference(keys_.begin(), keys_.end(), difference.keys_.begin(),
+                                  difference.keys_.end(), std::back_inserter(merged));
     keys_ = std::move(merged);
     return;
   }
@@ -203,8 +215,10 @@ void Datum::apply_difference(const Datum& difference, bool composite) {
   for (size_t i = 0; i < values_.size(); ++i) merged[keys_[i]] = values_[i];
   for (size_t i = 0; i < difference.values_.size(); ++i) {
     const auto it = merged.find(difference.keys_[i]);
-    if (it != merged.end() && it->second == difference.values_[i]) merged.erase(it);
-    else merged[difference.keys_[i]] = difference.values_[i];
+    if (it != merged.end() && it->second == difference.values_[i])
+      merged.erase(it);
+    else
+      merged[difference.keys_[i]] = difference.values_[i];
   }
   keys_.clear();
   values_.clear();

@@ -1,6 +1,6 @@
 #pragma once
-// One column's value in OVSDB's model (RFC 7047 section 3.2), in a canonical form: atoms sorted, so that equal values
-// compare equal however the server chose to write them ("x" and ["set",["x"]] are the same).
+// One column's value in OVSDB's model (RFC 7047 section 3.2), in a canonical form: atoms sorted, so that
+// equal values compare equal however the server chose to write them ("x" and ["set",["x"]] are the same).
 
 #include <cstdint>
 #include <map>
@@ -51,14 +51,16 @@ class Datum {
   bool as_boolean(bool fallback = false) const;
   std::string at(std::string_view key) const;  ///< of a text map; "" if absent
   TextMap as_text_map() const;
-  std::vector<std::string> as_texts() const;   ///< texts or uuids
+  std::vector<std::string> as_texts() const;  ///< texts or uuids
   bool has_uuid(const std::string& uuid) const;
 
-  /// Applies the difference that an "update2" carries (ovsdb-server(7), 4.1.14). `composite`: the column may hold
-  /// more than one element; if not, the difference is the new value.
+  /// Applies the difference that an "update2" carries (ovsdb-server(7), 4.1.14). `composite`: the column may
+  /// hold more than one element; if not, the difference is the new value.
   void apply_difference(const Datum& difference, bool composite);
 
-  friend bool operator==(const Datum& a, const Datum& b) { return a.keys_ == b.keys_ && a.values_ == b.values_; }
+  friend bool operator==(const Datum& a, const Datum& b) {
+    return a.keys_ == b.keys_ && a.values_ == b.values_;
+  }
 
  private:
   void sort();

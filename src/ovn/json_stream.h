@@ -1,5 +1,6 @@
 #pragma once
-// JSON-RPC over a byte stream: values follow one another without any framing, so the parser itself finds the ends.
+// JSON-RPC over a byte stream: values follow one another without any framing, so the parser itself finds the
+// ends.
 
 #include <functional>
 #include <string_view>

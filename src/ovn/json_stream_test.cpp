@@ -20,7 +20,9 @@ TEST(JsonStream, FindsTheEndsHoweverTheBytesWereCut) {
                            "\n"
                            R"({"c":"é"})";
   for (size_t piece = 1; piece <= text.size(); ++piece)
-    EXPECT_EQ(split(text, piece), (std::vector<std::string>{R"({"a":"}{\""})", R"({"b":[{}]})", R"({"c":"é"})"})) << piece;
+    EXPECT_EQ(split(text, piece),
+              (std::vector<std::string>{R"({"a":"}{\""})", R"({"b":[{}]})", R"({"c":"é"})"}))
+        << piece;
 }
 
 TEST(JsonStream, RefusesWhatIsNotAnObject) {

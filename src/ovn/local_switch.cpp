@@ -13,11 +13,13 @@ json::object update(std::string_view table, const std::string& uuid, json::objec
 }
 
 json::object mutate(std::string_view table, const std::string& uuid, json::array mutations) {
-  return {{"op", "mutate"}, {"table", table}, {"where", where_uuid(uuid)}, {"mutations", std::move(mutations)}};
+  return {
+      {"op", "mutate"}, {"table", table}, {"where", where_uuid(uuid)}, {"mutations", std::move(mutations)}};
 }
 
 /// Keys of a map column set or (no value) removed, the others kept.
-json::array map_mutations(std::string_view name, const std::map<std::string, std::optional<std::string>>& keys) {
+json::array map_mutations(std::string_view name,
+                          const std::map<std::string, std::optional<std::string>>& keys) {
   json::array remove, insert;
   for (const auto& [key, value] : keys) {
     remove.emplace_back(key);
@@ -48,8 +50,8 @@ void add_map_changes(json::array& operations, std::string_view table, const std:
 json::array root_of(const Replica& replica, json::array& operations) {
   const auto& table = replica.table("Open_vSwitch");
   if (!table.empty()) return json::array{"uuid", table.begin()->first};
-  operations.push_back(
-      json::object{{"op", "insert"}, {"table", "Open_vSwitch"}, {"uuid-name", "root"}, {"row", {{"next_cfg", 1}}}});
+  operations.push_back(json::object{
+      {"op", "insert"}, {"table", "Open_vSwitch"}, {"uuid-name", "root"}, {"row", {{"next_cfg", 1}}}});
   return json::array{"named-uuid", "root"};
 }
 
@@ -68,10 +70,11 @@ json::array insert_port(json::array& operations, const LocalSwitch::Port& port) 
                                      {{"name", port.name},
                                       {"type", port.type},
                                       {"external_ids", Datum::text_map(port.external_ids).to_json()}}}});
-  operations.push_back(json::object{{"op", "insert"},
-                                    {"table", "Port"},
-                                    {"uuid-name", "port"},
-                                    {"row", {{"name", port.name}, {"interfaces", {"named-uuid", "interface"}}}}});
+  operations.push_back(
+      json::object{{"op", "insert"},
+                   {"table", "Port"},
+                   {"uuid-name", "port"},
+                   {"row", {{"name", port.name}, {"interfaces", {"named-uuid", "interface"}}}}});
   return json::array{"named-uuid", "port"};
 }
 
@@ -86,7 +89,8 @@ json::array plan_bridge(const Replica& replica, const LocalSwitch::Bridge& b) {
   const auto [uuid, row] = replica.find_by_name("Bridge", b.name);
   if (row) {
     json::object columns;
-    if (column(*row, "datapath_type").as_text() != b.datapath_type) columns["datapath_type"] = b.datapath_type;
+    if (column(*row, "datapath_type").as_text() != b.datapath_type)
+      columns["datapath_type"] = b.datapath_type;
     if (column(*row, "fail_mode").as_text() != b.fail_mode)
       columns["fail_mode"] = Datum::optional_text(b.fail_mode).to_json();
     if (!columns.empty()) operations.push_back(update("Bridge", uuid, std::move(columns)));
@@ -114,11 +118,13 @@ json::array plan_bridge(const Replica& replica, const LocalSwitch::Bridge& b) {
 json::array plan_port(const Replica& replica, const LocalSwitch::Port& p) {
   json::array operations;
   const auto [bridge, bridge_row] = replica.find_by_name("Bridge", p.bridge);
-  if (!bridge_row) throw Fault(FaultKind::not_found, fmt::format("There is no bridge {} to put {} on.", p.bridge, p.name));
+  if (!bridge_row)
+    throw Fault(FaultKind::not_found, fmt::format("There is no bridge {} to put {} on.", p.bridge, p.name));
   const auto [port, port_row] = replica.find_by_name("Port", p.name);
   if (!port_row) {
     const json::array made = insert_port(operations, p);
-    operations.push_back(mutate("Bridge", bridge, {json::array{"ports", "insert", json::array{"set", {made}}}}));
+    operations.push_back(
+        mutate("Bridge", bridge, {json::array{"ports", "insert", json::array{"set", {made}}}}));
     return operations;
   }
   const json::array set{"set", {json::array{"uuid", port}}};
@@ -137,21 +143,24 @@ json::array plan_port(const Replica& replica, const LocalSwitch::Port& p) {
 }  // namespace
 
 LocalSwitch::LocalSwitch(Options options) : options_(std::move(options)) {
-  client_ = std::make_unique<Client>(
-      ClientOptions{.remote = options_.remote,
-                    .database = "Open_vSwitch",
-                    .monitors = {{"Open_vSwitch",
-                                  {"bridges", "external_ids", "ovs_version", "datapath_types", "next_cfg", "cur_cfg"}},
-                                 {"Bridge", {"name", "ports", "datapath_type", "fail_mode", "other_config", "external_ids"}},
-                                 {"Port", {"name", "interfaces"}},
-                                 {"Interface", {"name", "type", "external_ids", "ofport", "error"}}}});
+  client_ = std::make_unique<Client>(ClientOptions{
+      .remote = options_.remote,
+      .database = "Open_vSwitch",
+      .monitors = {
+          {"Open_vSwitch",
+           {"bridges", "external_ids", "ovs_version", "datapath_types", "next_cfg", "cur_cfg"}},
+          {"Bridge", {"name", "ports", "datapath_type", "fail_mode", "other_config", "external_ids"}},
+          {"Port", {"name", "interfaces"}},
+          {"Interface", {"name", "type", "external_ids", "ofport", "error"}}}});
 }
 LocalSwitch::~LocalSwitch() = default;
 
-bool LocalSwitch::wait_connected(std::chrono::milliseconds timeout) const { return client_->wait_ready(timeout); }
+bool LocalSwitch::wait_connected(std::chrono::milliseconds timeout) const {
+  return client_->wait_ready(timeout);
+}
 
-/// Plans, sends, and waits until ovs-vswitchd has caught up (cur_cfg). Others write this database too (libvirt, by
-/// ovs-vsctl): a lost race is planned again.
+/// Plans, sends, and waits until ovs-vswitchd has caught up (cur_cfg). Others write this database too
+/// (libvirt, by ovs-vsctl): a lost race is planned again.
 void LocalSwitch::commit(const std::function<json::array(const Replica&)>& plan) {
   for (int attempt = 1;; ++attempt) {
     json::array operations;
@@ -178,7 +187,8 @@ void LocalSwitch::commit(const std::function<json::array(const Replica&)>& plan)
     return column(root, "cur_cfg").as_integer() >= wanted;
   });
   if (!applied)
-    throw Fault(FaultKind::timeout, "ovs-vswitchd has not applied the change.", "Is ovs-vswitchd running? See its log.");
+    throw Fault(FaultKind::timeout, "ovs-vswitchd has not applied the change.",
+                "Is ovs-vswitchd running? See its log.");
 }
 
 std::string LocalSwitch::version() const {
@@ -192,7 +202,8 @@ std::string LocalSwitch::version() const {
 std::vector<std::string> LocalSwitch::datapath_types() const {
   std::vector<std::string> out;
   client_->read([&](const Replica& replica) {
-    for (const auto& [uuid, row] : replica.table("Open_vSwitch")) out = column(row, "datapath_types").as_texts();
+    for (const auto& [uuid, row] : replica.table("Open_vSwitch"))
+      out = column(row, "datapath_types").as_texts();
   });
   return out;
 }
@@ -212,7 +223,8 @@ void LocalSwitch::configure(const std::map<std::string, std::optional<std::strin
   commit([&](const Replica& replica) {
     json::array operations;
     const auto& table = replica.table("Open_vSwitch");
-    const TextMap have = table.empty() ? TextMap() : column(table.begin()->second, "external_ids").as_text_map();
+    const TextMap have =
+        table.empty() ? TextMap() : column(table.begin()->second, "external_ids").as_text_map();
     std::map<std::string, std::optional<std::string>> changed;
     for (const auto& [key, value] : external_ids) {
       const auto it = have.find(key);
@@ -234,8 +246,9 @@ void LocalSwitch::delete_bridge(const std::string& name) {
     json::array operations;
     const auto [uuid, row] = replica.find_by_name("Bridge", name);
     if (row)
-      operations.push_back(mutate_root(
-          root_of(replica, operations), {json::array{"bridges", "delete", json::array{"set", {json::array{"uuid", uuid}}}}}));
+      operations.push_back(
+          mutate_root(root_of(replica, operations),
+                      {json::array{"bridges", "delete", json::array{"set", {json::array{"uuid", uuid}}}}}));
     return operations;
   });
 }
@@ -245,7 +258,8 @@ void LocalSwitch::ensure_port(const Port& port) {
   if (options_.apply_timeout.count() == 0) return;
   std::string error;
   client_->read([&](const Replica& replica) {
-    if (const Row* row = replica.find_by_name("Interface", port.name).second) error = column(*row, "error").as_text();
+    if (const Row* row = replica.find_by_name("Interface", port.name).second)
+      error = column(*row, "error").as_text();
   });
   if (!error.empty())
     throw Fault(FaultKind::internal, fmt::format("Open vSwitch could not add {}: {}.", port.name, error));
@@ -258,7 +272,8 @@ void LocalSwitch::delete_port(const std::string& name) {
     const std::string bridge = row ? bridge_of(replica, uuid) : "";
     if (!bridge.empty())
       operations.push_back(
-          mutate("Bridge", bridge, {json::array{"ports", "delete", json::array{"set", {json::array{"uuid", uuid}}}}}));
+          mutate("Bridge", bridge,
+                 {json::array{"ports", "delete", json::array{"set", {json::array{"uuid", uuid}}}}}));
     return operations;
   });
 }

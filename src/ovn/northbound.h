@@ -1,10 +1,11 @@
 #pragma once
-// What OVN's northbound database should hold, as plain data in OVN's terms. The network service computes it as a pure
-// function of the cloud's database; NorthboundWriter (api.h) makes it so.
+// What OVN's northbound database should hold, as plain data in OVN's terms. The network service computes it
+// as a pure function of the cloud's database; NorthboundWriter (api.h) makes it so.
 //
-// Each struct has an `id`: our key, kept in external_ids as "virga:id", from which the row's UUID derives, so that two
-// controllers can never insert the same thing twice. Rows without that mark are not ours and are never touched.
-// `revision` (0 = none) is kept as "virga:revision": a row is never overwritten by an older revision.
+// Each struct has an `id`: our key, kept in external_ids as "virga:id", from which the row's UUID derives, so
+// that two controllers can never insert the same thing twice. Rows without that mark are not ours and are
+// never touched. `revision` (0 = none) is kept as "virga:revision": a row is never overwritten by an older
+// revision.
 
 #include <cstdint>
 #include <optional>
@@ -25,15 +26,15 @@ struct LogicalSwitch {
 };
 
 struct LogicalSwitchPort {
-  std::string id;             ///< also the port's name in OVN, hence the VIF's iface-id
+  std::string id;  ///< also the port's name in OVN, hence the VIF's iface-id
   int64_t revision = 0;
-  std::string logical_switch; ///< LogicalSwitch::id
-  std::string type;           ///< "" (VIF), "router", "localnet", "localport"
+  std::string logical_switch;              ///< LogicalSwitch::id
+  std::string type;                        ///< "" (VIF), "router", "localnet", "localport"
   std::vector<std::string> addresses;      ///< "fa:16:3e:… 10.0.0.5", "unknown", "router"
   std::vector<std::string> port_security;  ///< empty = off
   std::optional<bool> enabled;
-  std::optional<int64_t> tag;              ///< VLAN of a localnet port
-  TextMap options;            ///< requested-chassis, router-port, nat-addresses, network_name, mcast_flood, …
+  std::optional<int64_t> tag;  ///< VLAN of a localnet port
+  TextMap options;  ///< requested-chassis, router-port, nat-addresses, network_name, mcast_flood, …
   std::string dhcpv4_options, dhcpv6_options;  ///< DhcpOptions::id, or ""
   std::vector<std::string> port_groups;        ///< PortGroup::id of each group the port is in
   TextMap external_ids;
@@ -45,11 +46,11 @@ struct GatewayChassis {
 };
 
 struct LogicalRouterPort {
-  std::string id;    ///< unique over all routers and switch ports; also the port's name in OVN
+  std::string id;  ///< unique over all routers and switch ports; also the port's name in OVN
   std::string mac;
   std::vector<std::string> networks;  ///< "10.0.0.1/24"; at least one
   std::optional<bool> enabled;
-  TextMap options;   ///< gateway_mtu, reside-on-redirect-chassis
+  TextMap options;  ///< gateway_mtu, reside-on-redirect-chassis
   TextMap ipv6_ra_configs;
   std::vector<GatewayChassis> gateway_chassis;
   TextMap external_ids;
@@ -63,7 +64,7 @@ struct StaticRoute {
 };
 
 struct Nat {
-  std::string type;         ///< "snat", "dnat_and_snat"
+  std::string type;  ///< "snat", "dnat_and_snat"
   std::string external_ip, logical_ip;
   std::string logical_port, external_mac;  ///< both set = distributed; LogicalSwitchPort::id
   std::string gateway_port;                ///< LogicalRouterPort::id, or ""
@@ -93,11 +94,11 @@ struct DhcpOptions {
 };
 
 struct Acl {
-  std::string id;          ///< unique within its group: the security group rule's id
-  std::string direction;   ///< "from-lport" (out of the guest), "to-lport" (into the guest)
+  std::string id;         ///< unique within its group: the security group rule's id
+  std::string direction;  ///< "from-lport" (out of the guest), "to-lport" (into the guest)
   int64_t priority = 0;
   std::string match;
-  std::string action;      ///< "allow-related", "allow-stateless", "drop", "reject"
+  std::string action;  ///< "allow-related", "allow-stateless", "drop", "reject"
   std::string name;
   bool log = false;
   std::string severity, meter;
@@ -129,7 +130,8 @@ struct Northbound {
 };
 
 /// A part of the whole: what is listed becomes so, what is in `remove` goes, the rest stays as it is.
-/// A LogicalRouter and a PortGroup are complete with their children; a LogicalSwitch says nothing of its ports.
+/// A LogicalRouter and a PortGroup are complete with their children; a LogicalSwitch says nothing of its
+/// ports.
 struct NorthboundChange {
   Northbound upsert;
   struct {
@@ -145,8 +147,8 @@ std::string port_group_name(const std::string& security_group_id);
 PortGroup drop_group();
 inline const std::string kDropGroup = "pg_drop";
 /// A switch's way to a physical network: bridge-mappings of the chassis say which bridge that is.
-LogicalSwitchPort localnet_port(std::string id, std::string logical_switch, const std::string& physical_network,
-                                std::optional<int64_t> vlan = {});
+LogicalSwitchPort localnet_port(std::string id, std::string logical_switch,
+                                const std::string& physical_network, std::optional<int64_t> vlan = {});
 /// The switch's side of a router port. `external`: on the external network, announces NAT addresses.
 LogicalSwitchPort router_peer_port(std::string id, std::string logical_switch, const std::string& router_port,
                                    bool external);

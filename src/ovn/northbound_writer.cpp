@@ -13,7 +13,8 @@ std::vector<Monitor> northbound_monitors() {
             "dhcpv6_options", "external_ids"}},
           {"Logical_Router", {"name", "ports", "static_routes", "nat", "enabled", "options", "external_ids"}},
           {"Logical_Router_Port",
-           {"name", "mac", "networks", "enabled", "options", "ipv6_ra_configs", "gateway_chassis", "external_ids"}},
+           {"name", "mac", "networks", "enabled", "options", "ipv6_ra_configs", "gateway_chassis",
+            "external_ids"}},
           {"Logical_Router_Static_Route", {"ip_prefix", "nexthop", "output_port", "policy", "external_ids"}},
           {"NAT",
            {"type", "external_ip", "logical_ip", "logical_port", "external_mac", "gateway_port", "options",
@@ -21,11 +22,14 @@ std::vector<Monitor> northbound_monitors() {
           {"Gateway_Chassis", {"name", "chassis_name", "priority", "external_ids"}},
           {"DHCP_Options", {"cidr", "options", "external_ids"}},
           {"Port_Group", {"name", "ports", "acls", "external_ids"}},
-          {"ACL", {"name", "direction", "priority", "match", "action", "log", "severity", "meter", "external_ids"}},
+          {"ACL",
+           {"name", "direction", "priority", "match", "action", "log", "severity", "meter", "external_ids"}},
           {"Address_Set", {"name", "addresses", "external_ids"}}};
 }
 
-bool is_vif(const Row& row) { return column(row, "type").as_text().empty(); }
+bool is_vif(const Row& row) {
+  return column(row, "type").as_text().empty();
+}
 
 Replica::Listener status_listener(std::function<void(const std::string&, bool)> tell) {
   if (!tell) return {};
@@ -39,7 +43,8 @@ Replica::Listener status_listener(std::function<void(const std::string&, bool)> 
   };
 }
 
-/// Operations that bump nb_cfg, creating the one row of NB_Global if there is none; the last selects the number.
+/// Operations that bump nb_cfg, creating the one row of NB_Global if there is none; the last selects the
+/// number.
 void add_mark(const Replica& replica, json::array& operations) {
   if (replica.table("NB_Global").empty())
     operations.push_back(json::object{{"op", "insert"}, {"table", "NB_Global"}, {"row", json::object()}});
@@ -47,8 +52,8 @@ void add_mark(const Replica& replica, json::array& operations) {
                                     {"table", "NB_Global"},
                                     {"where", json::array()},
                                     {"mutations", {json::array{"nb_cfg", "+=", 1}}}});
-  operations.push_back(
-      json::object{{"op", "select"}, {"table", "NB_Global"}, {"where", json::array()}, {"columns", {"nb_cfg"}}});
+  operations.push_back(json::object{
+      {"op", "select"}, {"table", "NB_Global"}, {"where", json::array()}, {"columns", {"nb_cfg"}}});
 }
 
 int64_t selected_number(const json::array& results) {
@@ -69,14 +74,17 @@ NorthboundWriter::NorthboundWriter(Options options) : options_(std::move(options
 }
 NorthboundWriter::~NorthboundWriter() = default;
 
-bool NorthboundWriter::wait_connected(std::chrono::milliseconds timeout) const { return client_->wait_ready(timeout); }
+bool NorthboundWriter::wait_connected(std::chrono::milliseconds timeout) const {
+  return client_->wait_ready(timeout);
+}
 
 SyncResult NorthboundWriter::apply(const std::function<std::vector<Unit>()>& plan, bool mark) {
   SyncResult result;
   std::vector<Unit> units = plan();
   for (size_t at = 0; at < units.size();) {
     size_t end = at, count = 0;
-    while (end < units.size() && (end == at || count + units[end].operations.size() <= options_.max_operations))
+    while (end < units.size() &&
+           (end == at || count + units[end].operations.size() <= options_.max_operations))
       count += units[end++].operations.size();
     json::array operations = merge(&units[at], &units[at] + (end - at));
     result.operations += operations.size();

@@ -11,7 +11,9 @@ json::array where_uuid(const std::string& uuid) {
   return json::array{json::array{"_uuid", "==", json::array{"uuid", uuid}}};
 }
 
-bool is_ours(const Row& row) { return !column(row, "external_ids").at(kIdMark).empty(); }
+bool is_ours(const Row& row) {
+  return !column(row, "external_ids").at(kIdMark).empty();
+}
 
 int64_t revision_of(const Row& row) {
   const std::string text = column(row, "external_ids").at(kRevisionMark);
@@ -35,9 +37,11 @@ void link_parent(const DesiredRow& row, const Row* existing, const Replica& repl
   const std::string child = row.uuid(), parent = row_uuid(info.parent_table, row.parent_key);
   const Row* parent_row = replica.find(info.parent_table, parent);
   const std::string name(info.parent_column), table(info.parent_table);
-  if (!parent_row || !column(*parent_row, name).has_uuid(child)) unit.links.push_back({table, parent, name, child, true});
+  if (!parent_row || !column(*parent_row, name).has_uuid(child))
+    unit.links.push_back({table, parent, name, child, true});
   const std::string old = existing ? column(*existing, "external_ids").at(kParentMark) : "";
-  if (!old.empty() && old != row.parent_key) unit.links.push_back({table, row_uuid(table, old), name, child, false});
+  if (!old.empty() && old != row.parent_key)
+    unit.links.push_back({table, row_uuid(table, old), name, child, false});
 }
 
 void link_groups(const DesiredRow& row, const Replica& replica, Unit& unit) {
@@ -47,7 +51,8 @@ void link_groups(const DesiredRow& row, const Replica& replica, Unit& unit) {
   for (const auto& group : row.port_groups) wanted.insert(row_uuid("Port_Group", group));
   for (const auto& uuid : wanted) {
     const Row* group = replica.find("Port_Group", uuid);
-    if (!group || !column(*group, "ports").has_uuid(child)) unit.links.push_back({"Port_Group", uuid, "ports", child, true});
+    if (!group || !column(*group, "ports").has_uuid(child))
+      unit.links.push_back({"Port_Group", uuid, "ports", child, true});
   }
   for (const auto& [uuid, group] : replica.table("Port_Group"))
     if (!wanted.count(uuid) && is_ours(group) && column(group, "ports").has_uuid(child))
@@ -60,18 +65,21 @@ void plan_row(const DesiredRow& row, const Row* existing, const Replica& replica
     if (existing ? !(column(*existing, name) == value) : !value.empty()) columns[name] = value.to_json();
   }
   if (!existing) {
-    unit.operations.push_back(
-        json::object{{"op", "insert"}, {"table", row.table}, {"uuid", row.uuid()}, {"row", std::move(columns)}});
+    unit.operations.push_back(json::object{
+        {"op", "insert"}, {"table", row.table}, {"uuid", row.uuid()}, {"row", std::move(columns)}});
   } else if (!columns.empty()) {
     if (row.revision > 0) unit.operations.push_back(guard(row, *existing));
-    unit.operations.push_back(json::object{
-        {"op", "update"}, {"table", row.table}, {"where", where_uuid(row.uuid())}, {"row", std::move(columns)}});
+    unit.operations.push_back(json::object{{"op", "update"},
+                                           {"table", row.table},
+                                           {"where", where_uuid(row.uuid())},
+                                           {"row", std::move(columns)}});
   }
   link_parent(row, existing, replica, unit);
   link_groups(row, replica, unit);
 }
 
-/// One object with its children; children that are ours and no longer wanted are unlinked, which deletes them.
+/// One object with its children; children that are ours and no longer wanted are unlinked, which deletes
+/// them.
 Unit plan_object(const std::vector<DesiredRow>& rows, const Replica& replica) {
   Unit unit;
   const Row* root = replica.find(rows[0].table, rows[0].uuid());
@@ -93,7 +101,8 @@ Unit plan_object(const std::vector<DesiredRow>& rows, const Replica& replica) {
 }
 
 /// Where a child hangs: under the parent it names, or, if someone moved it, wherever it is.
-std::string parent_of(const Replica& replica, const TableInfo& info, const std::string& child, const Row& row) {
+std::string parent_of(const Replica& replica, const TableInfo& info, const std::string& child,
+                      const Row& row) {
   const std::string uuid = row_uuid(info.parent_table, column(row, "external_ids").at(kParentMark));
   const Row* parent = replica.find(info.parent_table, uuid);
   if (parent && column(*parent, info.parent_column).has_uuid(child)) return uuid;
@@ -102,7 +111,8 @@ std::string parent_of(const Replica& replica, const TableInfo& info, const std::
   return {};
 }
 
-void plan_removal(const Replica& replica, std::string_view table, const std::string& uuid, std::vector<Unit>& out) {
+void plan_removal(const Replica& replica, std::string_view table, const std::string& uuid,
+                  std::vector<Unit>& out) {
   const Row* row = replica.find(table, uuid);
   if (!row || !is_ours(*row)) return;
   const TableInfo& info = table_info(table);
@@ -112,12 +122,14 @@ void plan_removal(const Replica& replica, std::string_view table, const std::str
   } else {
     const std::string parent = parent_of(replica, info, uuid, *row);
     if (parent.empty()) return;
-    unit.links.push_back({std::string(info.parent_table), parent, std::string(info.parent_column), uuid, false});
+    unit.links.push_back(
+        {std::string(info.parent_table), parent, std::string(info.parent_column), uuid, false});
   }
   out.push_back(std::move(unit));
 }
 
-void plan_upserts(const Replica& replica, const std::vector<std::vector<DesiredRow>>& objects, std::vector<Unit>& out) {
+void plan_upserts(const Replica& replica, const std::vector<std::vector<DesiredRow>>& objects,
+                  std::vector<Unit>& out) {
   for (const auto& rows : objects) {
     Unit unit = plan_object(rows, replica);
     if (!unit.empty()) out.push_back(std::move(unit));
@@ -147,8 +159,8 @@ std::vector<Unit> plan_reconcile(const Replica& replica, const Northbound& desir
   for (const auto& rows : objects)
     for (const auto& row : rows) wanted.insert(row.uuid());
   std::vector<Unit> out;
-  for (const char* table :
-       {"Logical_Switch_Port", "Logical_Router", "Logical_Switch", "Port_Group", "DHCP_Options", "Address_Set"})
+  for (const char* table : {"Logical_Switch_Port", "Logical_Router", "Logical_Switch", "Port_Group",
+                            "DHCP_Options", "Address_Set"})
     for (const auto& [uuid, row] : replica.table(table))
       if (!wanted.count(uuid)) plan_removal(replica, table, uuid, out);
   plan_upserts(replica, objects, out);

@@ -1,5 +1,6 @@
 #pragma once
-// What to send so that the northbound database becomes what it should be: pure functions of replica and desired rows.
+// What to send so that the northbound database becomes what it should be: pure functions of replica and
+// desired rows.
 
 #include <string>
 #include <vector>
@@ -11,8 +12,8 @@
 
 namespace virga::ovn {
 
-/// A reference to add to or take from a set column of another row. Kept apart from the operations, so that thousands
-/// of ports joining one switch or group become one mutation.
+/// A reference to add to or take from a set column of another row. Kept apart from the operations, so that
+/// thousands of ports joining one switch or group become one mutation.
 struct Link {
   std::string table, uuid, column, child;
   bool add = true;

@@ -21,7 +21,9 @@ std::pair<bool, Datum> column_of(const json::value& type) {
   if (optional) return {composite, Datum()};
   const auto* key = o ? o->if_contains("key") : &type;
   const auto* key_object = key ? key->if_object() : nullptr;
-  const std::string base = key && key->is_string() ? str(*key) : key_object ? find_string(*key_object, "type") : "";
+  const std::string base = key && key->is_string() ? str(*key)
+                           : key_object            ? find_string(*key_object, "type")
+                                                   : "";
   if (base == "string") return {composite, Datum::text("")};
   if (base == "boolean") return {composite, Datum::boolean(false)};
   if (base == "integer") return {composite, Datum::integer(0)};
@@ -42,7 +44,8 @@ const Row* Replica::find(std::string_view name, const std::string& uuid) const {
   return it == rows.end() ? nullptr : &it->second;
 }
 
-std::pair<std::string, const Row*> Replica::find_by_name(std::string_view name, std::string_view value) const {
+std::pair<std::string, const Row*> Replica::find_by_name(std::string_view name,
+                                                         std::string_view value) const {
   for (const auto& [uuid, row] : table(name))
     if (column(row, "name").as_text() == value) return {uuid, &row};
   return {"", nullptr};
@@ -106,7 +109,8 @@ void Replica::apply_row(const std::string& table, const std::string& uuid, const
   }
   const json::object* modified = find_object(change, "modify");
   const auto it = rows.find(uuid);
-  if (!modified || it == rows.end()) throw Fault(FaultKind::bad_gateway, "The OVSDB server sent an update of no row.");
+  if (!modified || it == rows.end())
+    throw Fault(FaultKind::bad_gateway, "The OVSDB server sent an update of no row.");
   const Row before = listener ? it->second : Row();
   for (const auto& [name, value] : *modified)
     it->second[name].apply_difference(Datum::from_json(value), is_composite(table, name));

@@ -42,14 +42,16 @@ class Replica {
   void set_schema(const json::object& schema, const std::vector<Monitor>& monitors);
   bool has_column(std::string_view table, std::string_view column) const;
 
-  /// Replaces everything by the first answer of a monitor, reporting only real differences: after a reconnection a
-  /// listener hears what changed meanwhile, rows that went included.
+  /// Replaces everything by the first answer of a monitor, reporting only real differences: after a
+  /// reconnection a listener hears what changed meanwhile, rows that went included.
   void reset(const json::value& initial, const Listener& listener);
   /// Applies an "update2".
   void apply(const json::value& updates, const Listener& listener);
 
   /// For tests and planning without a server.
-  void put(const std::string& table, const std::string& uuid, Row row) { tables_[table][uuid] = std::move(row); }
+  void put(const std::string& table, const std::string& uuid, Row row) {
+    tables_[table][uuid] = std::move(row);
+  }
   void erase(const std::string& table, const std::string& uuid) { tables_[table].erase(uuid); }
 
  private:

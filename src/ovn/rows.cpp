@@ -22,7 +22,8 @@ constexpr TableInfo kTables[] = {
     {"Address_Set", "", ""},
 };
 
-DesiredRow make(std::string table, std::string key, std::string parent, int64_t revision, TextMap external_ids) {
+DesiredRow make(std::string table, std::string key, std::string parent, int64_t revision,
+                TextMap external_ids) {
   external_ids[std::string(kIdMark)] = key;
   if (!parent.empty()) external_ids[std::string(kParentMark)] = parent;
   if (revision > 0) external_ids[std::string(kRevisionMark)] = std::to_string(revision);
@@ -31,7 +32,9 @@ DesiredRow make(std::string table, std::string key, std::string parent, int64_t 
   return row;
 }
 
-Datum optional_boolean(std::optional<bool> v) { return v ? Datum::boolean(*v) : Datum(); }
+Datum optional_boolean(std::optional<bool> v) {
+  return v ? Datum::boolean(*v) : Datum();
+}
 Datum reference(std::string_view table, const std::string& key) {
   return key.empty() ? Datum() : Datum::uuids({row_uuid(table, key)});
 }
@@ -171,8 +174,8 @@ std::string row_uuid(std::string_view table, std::string_view key) {
   std::string hex = to_hex(sha256(fmt::format("virga/{}/{}", table, key))).substr(0, 32);
   hex[12] = '8';  // RFC 9562 version 8: vendor-specific, here a hash
   hex[16] = "89ab"[hex[16] & 3];
-  return fmt::format("{}-{}-{}-{}-{}", hex.substr(0, 8), hex.substr(8, 4), hex.substr(12, 4), hex.substr(16, 4),
-                     hex.substr(20, 12));
+  return fmt::format("{}-{}-{}-{}-{}", hex.substr(0, 8), hex.substr(8, 4), hex.substr(12, 4),
+                     hex.substr(16, 4), hex.substr(20, 12));
 }
 
 std::vector<std::vector<DesiredRow>> rows_of(const Northbound& n) {
@@ -188,25 +191,34 @@ std::vector<std::vector<DesiredRow>> rows_of(const Northbound& n) {
 
 std::string port_group_name(const std::string& security_group_id) {
   std::string name = "pg_" + security_group_id;
-  std::replace_if(name.begin(), name.end(), [](unsigned char c) { return !std::isalnum(c) && c != '.'; }, '_');
+  std::replace_if(
+      name.begin(), name.end(), [](unsigned char c) { return !std::isalnum(c) && c != '.'; }, '_');
   return name;
 }
 
 PortGroup drop_group() {
   PortGroup group{.id = kDropGroup};
-  group.acls.push_back({.id = "out", .direction = "from-lport", .priority = 1001,
-                        .match = "inport == @pg_drop && ip", .action = "drop"});
-  group.acls.push_back({.id = "in", .direction = "to-lport", .priority = 1001,
-                        .match = "outport == @pg_drop && ip", .action = "drop"});
+  group.acls.push_back({.id = "out",
+                        .direction = "from-lport",
+                        .priority = 1001,
+                        .match = "inport == @pg_drop && ip",
+                        .action = "drop"});
+  group.acls.push_back({.id = "in",
+                        .direction = "to-lport",
+                        .priority = 1001,
+                        .match = "outport == @pg_drop && ip",
+                        .action = "drop"});
   return group;
 }
 
-LogicalSwitchPort localnet_port(std::string id, std::string logical_switch, const std::string& physical_network,
-                                std::optional<int64_t> vlan) {
-  LogicalSwitchPort port{.id = std::move(id), .logical_switch = std::move(logical_switch), .type = "localnet"};
+LogicalSwitchPort localnet_port(std::string id, std::string logical_switch,
+                                const std::string& physical_network, std::optional<int64_t> vlan) {
+  LogicalSwitchPort port{
+      .id = std::move(id), .logical_switch = std::move(logical_switch), .type = "localnet"};
   port.addresses = {"unknown"};
   port.tag = vlan;
-  port.options = {{"network_name", physical_network}, {"mcast_flood", "false"}, {"mcast_flood_reports", "true"}};
+  port.options = {
+      {"network_name", physical_network}, {"mcast_flood", "false"}, {"mcast_flood_reports", "true"}};
   return port;
 }
 
@@ -224,7 +236,8 @@ LogicalSwitchPort router_peer_port(std::string id, std::string logical_switch, c
 
 LogicalSwitchPort metadata_port(std::string id, std::string logical_switch, const std::string& mac,
                                 const std::vector<std::string>& addresses) {
-  LogicalSwitchPort port{.id = std::move(id), .logical_switch = std::move(logical_switch), .type = "localport"};
+  LogicalSwitchPort port{
+      .id = std::move(id), .logical_switch = std::move(logical_switch), .type = "localport"};
   std::string text = mac;
   for (const auto& a : addresses) text += " " + a;
   port.addresses = {text};

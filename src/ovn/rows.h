@@ -27,7 +27,7 @@ std::string row_uuid(std::string_view table, std::string_view key);
 struct DesiredRow {
   std::string table, key;
   std::string parent_key;  ///< "" for a root table
-  int64_t revision = 0;  ///< of objects; children go with their parent
+  int64_t revision = 0;    ///< of objects; children go with their parent
   Row columns;
   std::vector<std::string> port_groups;  ///< of a logical switch port: keys
   std::string uuid() const { return row_uuid(table, key); }

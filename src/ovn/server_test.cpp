@@ -58,22 +58,35 @@ Northbound sample(int ports = 3) {
   n.dhcp_options.push_back({.id = "subnet1", .cidr = "10.0.0.0/24", .options = {{"router", "10.0.0.1"}}});
   n.port_groups.push_back(drop_group());
   n.port_groups.push_back({.id = "pg_sg1"});
-  n.port_groups[1].acls.push_back({.id = "r1", .direction = "to-lport", .priority = 1002,
-                                   .match = "outport == @pg_sg1 && ip4", .action = "allow-related"});
+  n.port_groups[1].acls.push_back({.id = "r1",
+                                   .direction = "to-lport",
+                                   .priority = 1002,
+                                   .match = "outport == @pg_sg1 && ip4",
+                                   .action = "allow-related"});
   n.address_sets.push_back({.id = "as1", .addresses = {"10.0.0.9", "10.0.0.8"}});
   for (int i = 0; i < ports; ++i)
-    n.ports.push_back({.id = fmt::format("port{}", i), .revision = 1, .logical_switch = "net1",
-                       .addresses = {fmt::format("fa:16:3e:00:{:02x}:{:02x} 10.{}.{}.10", i / 250, i % 250, i / 250, i % 250)},
-                       .dhcpv4_options = "subnet1", .port_groups = {"pg_sg1", kDropGroup}});
+    n.ports.push_back({.id = fmt::format("port{}", i),
+                       .revision = 1,
+                       .logical_switch = "net1",
+                       .addresses = {fmt::format("fa:16:3e:00:{:02x}:{:02x} 10.{}.{}.10", i / 250, i % 250,
+                                                 i / 250, i % 250)},
+                       .dhcpv4_options = "subnet1",
+                       .port_groups = {"pg_sg1", kDropGroup}});
   n.ports.push_back(localnet_port("provnet", "ext", "physnet1", 100));
   LogicalRouter r{.id = "r1", .revision = 1};
   r.ports.push_back({.id = "lrp-int", .mac = "fa:16:3e:00:00:01", .networks = {"10.0.0.1/24"}});
-  r.ports.push_back({.id = "lrp-ext", .mac = "fa:16:3e:00:01:01", .networks = {"172.24.4.10/24"},
+  r.ports.push_back({.id = "lrp-ext",
+                     .mac = "fa:16:3e:00:01:01",
+                     .networks = {"172.24.4.10/24"},
                      .gateway_chassis = {{"ch1", 2}, {"ch2", 1}}});
   r.static_routes.push_back({.ip_prefix = "0.0.0.0/0", .nexthop = "172.24.4.1", .output_port = "lrp-ext"});
   r.nats.push_back({.type = "snat", .external_ip = "172.24.4.10", .logical_ip = "10.0.0.0/24"});
-  r.nats.push_back({.type = "dnat_and_snat", .external_ip = "172.24.4.101", .logical_ip = "10.0.0.10",
-                    .logical_port = "port0", .external_mac = "fa:16:3e:22:22:01", .gateway_port = "lrp-ext"});
+  r.nats.push_back({.type = "dnat_and_snat",
+                    .external_ip = "172.24.4.101",
+                    .logical_ip = "10.0.0.10",
+                    .logical_port = "port0",
+                    .external_mac = "fa:16:3e:22:22:01",
+                    .gateway_port = "lrp-ext"});
   n.routers.push_back(r);
   return n;
 }
@@ -131,9 +144,14 @@ TEST(Writer, ReconcileRemovesWhatIsOursAndLeavesTheRest) {
   Observer seen(server);
   const json::array set{"set", {json::array{"named-uuid", "p"}}};
   seen.client().transact(
-      {json::object{{"op", "insert"}, {"table", "Logical_Switch_Port"}, {"uuid-name", "p"}, {"row", {{"name", "foreign"}}}},
-       json::object{{"op", "mutate"}, {"table", "Logical_Switch"},
-                    {"where", {json::array{"name", "==", "net1"}}}, {"mutations", {json::array{"ports", "insert", set}}}},
+      {json::object{{"op", "insert"},
+                    {"table", "Logical_Switch_Port"},
+                    {"uuid-name", "p"},
+                    {"row", {{"name", "foreign"}}}},
+       json::object{{"op", "mutate"},
+                    {"table", "Logical_Switch"},
+                    {"where", {json::array{"name", "==", "net1"}}},
+                    {"mutations", {json::array{"ports", "insert", set}}}},
        json::object{{"op", "insert"}, {"table", "Logical_Switch"}, {"row", {{"name", "theirs"}}}}});
   Northbound less = sample(1);
   less.routers.clear();
@@ -185,12 +203,13 @@ TEST(Writer, TenThousandPorts) {
   EXPECT_EQ(writer.reconcile(many, false).operations, 0u);
   const auto again = std::chrono::steady_clock::now();
   NorthboundChange one;
-  one.upsert.ports.push_back({.id = "extra", .logical_switch = "net1", .port_groups = {kDropGroup, "pg_sg1"}});
+  one.upsert.ports.push_back(
+      {.id = "extra", .logical_switch = "net1", .port_groups = {kDropGroup, "pg_sg1"}});
   EXPECT_GT(writer.sync(one).operations, 0u);
   const auto end = std::chrono::steady_clock::now();
   const auto ms = [](auto d) { return std::chrono::duration<double, std::milli>(d).count(); };
-  fmt::print("10,000 ports: write {:.0f} ms, compare {:.0f} ms, one port {:.1f} ms\n", ms(full - begin), ms(again - full),
-             ms(end - again));
+  fmt::print("10,000 ports: write {:.0f} ms, compare {:.0f} ms, one port {:.1f} ms\n", ms(full - begin),
+             ms(again - full), ms(end - again));
 }
 
 TEST(Writer, SurvivesAKilledServer) {
@@ -244,8 +263,10 @@ TEST(Client, TransactReturnsAfterItsOwnUpdate) {
   Observer seen(server);
   for (int i = 0; i < 200; ++i) {
     const std::string name = fmt::format("sw{}", i);
-    seen.client().transact({json::object{{"op", "insert"}, {"table", "Logical_Switch"}, {"row", {{"name", name}}}}});
-    seen.client().read([&](const Replica& r) { ASSERT_TRUE(r.find_by_name("Logical_Switch", name).second) << i; });
+    seen.client().transact(
+        {json::object{{"op", "insert"}, {"table", "Logical_Switch"}, {"row", {{"name", name}}}}});
+    seen.client().read(
+        [&](const Replica& r) { ASSERT_TRUE(r.find_by_name("Logical_Switch", name).second) << i; });
   }
 }
 

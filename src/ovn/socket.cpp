@@ -23,11 +23,14 @@ FileDescriptor connect_address(const std::string& remote, const sockaddr* addres
   if (!error) {
     pollfd p{fd.get(), POLLOUT, 0};
     socklen_t length = sizeof error;
-    if (poll(&p, 1, static_cast<int>(timeout.count())) != 1) error = ETIMEDOUT;
-    else getsockopt(fd.get(), SOL_SOCKET, SO_ERROR, &error, &length);
+    if (poll(&p, 1, static_cast<int>(timeout.count())) != 1)
+      error = ETIMEDOUT;
+    else
+      getsockopt(fd.get(), SOL_SOCKET, SO_ERROR, &error, &length);
   }
   if (error)
-    throw Fault(FaultKind::unavailable, fmt::format("No OVSDB server answers at {}: {}.", remote, strerror(error)),
+    throw Fault(FaultKind::unavailable,
+                fmt::format("No OVSDB server answers at {}: {}.", remote, strerror(error)),
                 "Is ovsdb-server running?");
   return fd;
 }
@@ -37,8 +40,8 @@ FileDescriptor connect_unix(const std::string& remote, std::chrono::milliseconds
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (path.empty() || path.size() >= sizeof address.sun_path)
-    throw Fault(FaultKind::bad_request, fmt::format("{}: the path of a unix socket has 1 to {} characters.", remote,
-                                                    sizeof address.sun_path - 1));
+    throw Fault(FaultKind::bad_request, fmt::format("{}: the path of a unix socket has 1 to {} characters.",
+                                                    remote, sizeof address.sun_path - 1));
   memcpy(address.sun_path, path.data(), path.size());
   return connect_address(remote, reinterpret_cast<sockaddr*>(&address), sizeof address, timeout);
 }
@@ -51,7 +54,8 @@ FileDescriptor connect_tcp(const std::string& remote, std::chrono::milliseconds 
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV;
   if (host.empty() || getaddrinfo(host.c_str(), remote.c_str() + colon + 1, &hints, &found) != 0)
-    throw Fault(FaultKind::bad_request, fmt::format("{} is not tcp:ADDRESS:PORT with a numeric address.", remote));
+    throw Fault(FaultKind::bad_request,
+                fmt::format("{} is not tcp:ADDRESS:PORT with a numeric address.", remote));
   const std::unique_ptr<addrinfo, void (*)(addrinfo*)> owner(found, freeaddrinfo);
   return connect_address(remote, found->ai_addr, found->ai_addrlen, timeout);
 }

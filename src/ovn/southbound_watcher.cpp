@@ -5,13 +5,14 @@
 
 namespace virga::ovn {
 
-/// A copy of what the callbacks need while the client's replica is locked: chassis UUID to hostname, port to host.
+/// A copy of what the callbacks need while the client's replica is locked: chassis UUID to hostname, port to
+/// host.
 struct SouthboundWatcher::State {
   Options options;
   mutable std::mutex mutex;
   std::map<std::string, std::string> hostnames;
-  std::map<std::string, std::string> bound;    ///< port to chassis UUID, while up
-  std::map<std::string, std::string> told;     ///< port to hostname, as told in on_port_up
+  std::map<std::string, std::string> bound;  ///< port to chassis UUID, while up
+  std::map<std::string, std::string> told;   ///< port to hostname, as told in on_port_up
 
   void changed(const RowChange& change);
   void binding_changed(const RowChange& change);
@@ -23,8 +24,10 @@ void SouthboundWatcher::State::changed(const RowChange& change) {
   std::vector<std::string> ports;
   if (change.table == "Chassis") {
     const std::lock_guard lock(mutex);
-    if (change.after) hostnames[change.uuid] = column(*change.after, "hostname").as_text();
-    else hostnames.erase(change.uuid);
+    if (change.after)
+      hostnames[change.uuid] = column(*change.after, "hostname").as_text();
+    else
+      hostnames.erase(change.uuid);
     for (const auto& [port, chassis] : bound)
       if (chassis == change.uuid) ports.push_back(port);
   }
@@ -39,8 +42,10 @@ void SouthboundWatcher::State::binding_changed(const RowChange& change) {
   {
     const std::lock_guard lock(mutex);
     const bool up = change.after && column(row, "up").as_boolean() && !column(row, "chassis").empty();
-    if (up) bound[port] = column(row, "chassis").as_text();
-    else bound.erase(port);
+    if (up)
+      bound[port] = column(row, "chassis").as_text();
+    else
+      bound.erase(port);
   }
   tell(port);
 }
@@ -55,8 +60,10 @@ void SouthboundWatcher::State::tell(const std::string& port) {
     if (name != hostnames.end()) host = name->second;
     const auto before = told.find(port);
     if ((before == told.end() ? "" : before->second) == host) return;
-    if (host.empty()) told.erase(port);
-    else told[port] = host;
+    if (host.empty())
+      told.erase(port);
+    else
+      told[port] = host;
   }
   if (host.empty()) {
     if (options.on_port_down) options.on_port_down(port);
@@ -67,18 +74,20 @@ void SouthboundWatcher::State::tell(const std::string& port) {
 
 SouthboundWatcher::SouthboundWatcher(Options options) : state_(std::make_unique<State>()) {
   state_->options = std::move(options);
-  client_ = std::make_unique<Client>(
-      ClientOptions{.remote = state_->options.remote,
-                    .database = "OVN_Southbound",
-                    .monitors = {{"Chassis", {"name", "hostname", "encaps"}},
-                                 {"Encap", {"type", "ip"}},
-                                 {"Chassis_Private", {"name", "nb_cfg", "nb_cfg_timestamp"}},
-                                 {"Port_Binding", {"logical_port", "type", "up", "chassis"}}},
-                    .on_change = [state = state_.get()](const RowChange& change) { state->changed(change); }});
+  client_ = std::make_unique<Client>(ClientOptions{
+      .remote = state_->options.remote,
+      .database = "OVN_Southbound",
+      .monitors = {{"Chassis", {"name", "hostname", "encaps"}},
+                   {"Encap", {"type", "ip"}},
+                   {"Chassis_Private", {"name", "nb_cfg", "nb_cfg_timestamp"}},
+                   {"Port_Binding", {"logical_port", "type", "up", "chassis"}}},
+      .on_change = [state = state_.get()](const RowChange& change) { state->changed(change); }});
 }
 SouthboundWatcher::~SouthboundWatcher() = default;
 
-bool SouthboundWatcher::wait_connected(std::chrono::milliseconds timeout) const { return client_->wait_ready(timeout); }
+bool SouthboundWatcher::wait_connected(std::chrono::milliseconds timeout) const {
+  return client_->wait_ready(timeout);
+}
 
 std::vector<Chassis> SouthboundWatcher::chassis() const {
   std::vector<Chassis> out;
