@@ -51,7 +51,7 @@ void password_remembered(benchmark::State& state) {
 BENCHMARK(password_remembered);
 
 void unseal(benchmark::State& state) {
-  test::TempDir dir;
+  test::ScratchDir dir;
   identity::KeyRing keys(dir.path());
   identity::Token t;
   t.user_id = new_hex_id();

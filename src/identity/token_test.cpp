@@ -58,7 +58,7 @@ TEST(Token, RefusesEveryTruncationAndExtension) {
 }
 
 TEST(Keys, SealAndOpen) {
-  test::TempDir dir;
+  test::ScratchDir dir;
   KeyRing keys(dir.path() + "/keys");
   const std::string text = keys.seal(pack(sample()));
   EXPECT_LE(text.size(), 255u);
@@ -74,7 +74,7 @@ TEST(Keys, SealAndOpen) {
 }
 
 TEST(Keys, RepositoryIsPrivate) {
-  test::TempDir dir;
+  test::ScratchDir dir;
   KeyRing keys(dir.path() + "/keys");
   struct stat info {};
   ASSERT_EQ(::stat((dir.path() + "/keys").c_str(), &info), 0);
@@ -84,7 +84,7 @@ TEST(Keys, RepositoryIsPrivate) {
 }
 
 TEST(Keys, RotationKeepsOldTokensUntilTheirKeyGoes) {
-  test::TempDir dir;
+  test::ScratchDir dir;
   KeyRing keys(dir.path() + "/keys"), other(dir.path() + "/keys");
   const std::string old = keys.seal("old");
   keys.rotate(3);

@@ -32,19 +32,19 @@
 namespace virga::test {
 
 /// A directory that goes with the object.
-class TempDir {
+class ScratchDir {
  public:
-  TempDir() {
+  ScratchDir() {
     char path[] = "/tmp/virga-test-XXXXXX";
     if (!::mkdtemp(path)) throw std::runtime_error("mkdtemp failed");
     path_ = path;
   }
-  ~TempDir() {
+  ~ScratchDir() {
     std::error_code ignored;
     std::filesystem::remove_all(path_, ignored);
   }
-  TempDir(const TempDir&) = delete;
-  TempDir& operator=(const TempDir&) = delete;
+  ScratchDir(const ScratchDir&) = delete;
+  ScratchDir& operator=(const ScratchDir&) = delete;
   const std::string& path() const { return path_; }
 
  private:
@@ -244,7 +244,7 @@ class TestCloud {
   Reply del(std::string target, std::string_view token = {}, const Fields& headers = {}) { return call("DELETE", std::move(target), {}, token, headers); }
 
  private:
-  TempDir directory_;
+  ScratchDir directory_;
   std::unique_ptr<db::Database> database_;
   ManualClock clock_{parse_time("2026-11-23T12:00:00Z")};
   api::Policy policy_;
