@@ -192,7 +192,7 @@ void Connection::keep_open() {
       open = try_open();
       lock.lock();
     }
-    sink_->wake.wait_for(lock, open ? 3600s : 1s, [this] { return stopping_; });
+    sink_->wake.wait_for(lock, open ? 3600s : 1s, [&] { return stopping_ || (open && sink_->is_closed()); });
   }
 }
 

@@ -53,7 +53,8 @@ class EventSink {
   void set(std::function<void(const ServerId&)> callback);
   void changed(const std::string& uuid);
   void closed();
-  bool take_closed();
+  bool take_closed();                      ///< these two with `mutex` held
+  bool is_closed() const { return closed_; }
   std::set<std::string> known();
 
   std::mutex mutex;
