@@ -1,8 +1,9 @@
 #pragma once
 // Places where a crash test makes the process die as `kill -9` would: no destructor, no flush, no goodbye.
 //
-// The environment variable VIRGA_KILL_POINT names one point ("agent.after_disk"). With VIRGA_KILL_POINT_ONCE set to a
-// file's path the point kills only if it can create that file, so that a supervised restart then passes it.
+// The environment variable VIRGA_KILL_POINT names one point ("agent.after_disk"). With VIRGA_KILL_POINT_ONCE
+// set to a file's path the point kills only if it can create that file, so that a supervised restart then
+// passes it.
 
 #include <string_view>
 

@@ -14,7 +14,8 @@ namespace {
 
 using std::chrono::milliseconds;
 
-/// The resync shares the serial queues, so that a hypervisor that hangs is seen by the watchdog and blocks no loop.
+/// The resync shares the serial queues, so that a hypervisor that hangs is seen by the watchdog and blocks no
+/// loop.
 const ServerId kResync("resync");
 
 HostId load_host_id(const AgentOptions& options) {
@@ -38,7 +39,10 @@ std::string journal_path(const AgentOptions& options) {
 }  // namespace
 
 Agent::Core::Core(AgentOptions options, Hypervisor& hypervisor, Storage& storage, Clock& clock)
-    : options_(std::move(options)), hypervisor_(hypervisor), storage_(storage), clock_(clock),
+    : options_(std::move(options)),
+      hypervisor_(hypervisor),
+      storage_(storage),
+      clock_(clock),
       journal_(journal_path(options_)),
       reconciler_(options_, hypervisor, storage, journal_, clock,
                   {[this](const auto& image, const auto& sink) { connection_->fetch_image(image, sink); },
@@ -75,7 +79,7 @@ void Agent::Core::stop() {
   thread_.join();
   hypervisor_.on_change({});
   metadata_.reset();
-  queues_.reset();      // before the connection: jobs fetch images through it
+  queues_.reset();  // before the connection: jobs fetch images through it
   connection_.reset();
 }
 
@@ -84,7 +88,8 @@ AgentStatus Agent::Core::status() const {
   status.connected = connection_->connected();
   status.epoch = journal_.epoch();
   for (const auto& o : queues_->overdue())
-    status.hung.push_back(fmt::format("server {}: step {} for {} s", o.server.str(), o.step, o.running.count() / 1000));
+    status.hung.push_back(
+        fmt::format("server {}: step {} for {} s", o.server.str(), o.step, o.running.count() / 1000));
   std::lock_guard lock(mutex_);
   status.refused = refused_;
   for (const auto& [id, record] : records_) status.servers += record.desired.has_value();
@@ -92,7 +97,17 @@ AgentStatus Agent::Core::status() const {
 }
 
 link::HostFacts Agent::Core::facts() {
-  const auto c = hypervisor_.capabilities();
+  // A libvirtd that is away for a moment must not keep the agent from its controller.
+  HostCapabilities c;
+  try {
+    c = hypervisor_.capabilities();
+    std::lock_guard lock(mutex_);
+    capabilities_ = c;
+  } catch (const Fault&) {
+    std::lock_guard lock(mutex_);
+    if (!capabilities_) throw;
+    c = *capabilities_;
+  }
   link::HostFacts facts;
   facts.id = host_id_;
   facts.hostname = options_.hostname;
@@ -122,7 +137,8 @@ std::string Agent::Core::console_log(const ServerId& server, size_t max_bytes) {
   return read_tail(storage_.paths(server).console_log, max_bytes);
 }
 
-std::shared_ptr<link::ByteStream> Agent::Core::open_console(const ServerId& server, link::AgentHub::Console kind) {
+std::shared_ptr<link::ByteStream> Agent::Core::open_console(const ServerId& server,
+                                                            link::AgentHub::Console kind) {
   {
     std::lock_guard lock(mutex_);
     auto it = records_.find(server);
@@ -201,7 +217,8 @@ void Agent::Core::watch() {
     report.id = hung.server;
     report.cause = fmt::format("step {} {}", hung.step, message);
     report.hint = "The hypervisor does not answer for this server; look at libvirtd on the host.";
-    report.steps = {{hung.step, false, message, clock_.now().time_since_epoch().count(), hung.running.count() * 1000}};
+    report.steps = {
+        {hung.step, false, message, clock_.now().time_since_epoch().count(), hung.running.count() * 1000}};
     reports_[hung.server] = std::move(report);
   }
 }
@@ -230,9 +247,13 @@ Agent::Agent(AgentOptions options, Hypervisor& hypervisor, Storage& storage, Clo
   core_->start();
 }
 
-Agent::~Agent() { core_->stop(); }
+Agent::~Agent() {
+  core_->stop();
+}
 
-AgentStatus Agent::status() const { return core_->status(); }
+AgentStatus Agent::status() const {
+  return core_->status();
+}
 
 int run_agent(const AgentOptions& options, Hypervisor& hypervisor, Storage& storage) {
   sigset_t stop;

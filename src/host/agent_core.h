@@ -1,8 +1,8 @@
 #pragma once
 // The agent's inside: inbox, timers and reports around the reconciler.
 //
-// Locks: one mutex for everything below "guarded". Records are per server; a record's `memory` belongs to the server's
-// serial job and is touched by nobody else.
+// Locks: one mutex for everything below "guarded". Records are per server; a record's `memory` belongs to the
+// server's serial job and is touched by nobody else.
 
 #include <condition_variable>
 #include <set>
@@ -28,14 +28,15 @@ class Agent::Core final : public link::AgentSide, public std::enable_shared_from
   link::HostFacts facts() override;
   void assigned(const link::Assignment& assignment) override;
   std::string console_log(const ServerId& server, size_t max_bytes) override;
-  std::shared_ptr<link::ByteStream> open_console(const ServerId& server, link::AgentHub::Console kind) override;
+  std::shared_ptr<link::ByteStream> open_console(const ServerId& server,
+                                                 link::AgentHub::Console kind) override;
 
  private:
   using Steady = std::chrono::steady_clock;
   struct Record {
     std::optional<link::DesiredServer> desired;
-    link::ObservedServer observed;   ///< as last reported, without steps
-    uint64_t stamp = 0;              ///< when `observed` was made, in reports
+    link::ObservedServer observed;  ///< as last reported, without steps
+    uint64_t stamp = 0;             ///< when `observed` was made, in reports
     std::shared_ptr<Memory> memory = std::make_shared<Memory>();
   };
 
@@ -70,11 +71,12 @@ class Agent::Core final : public link::AgentSide, public std::enable_shared_from
   std::multimap<Steady::time_point, ServerId> timers_;
   std::map<ServerId, link::ObservedServer> reports_;
   std::vector<link::ActionReport> action_reports_;
-  bool full_wanted_ = false;         ///< a connection began: the next resync reports everything
-  bool full_seen_ = false;           ///< before the first full assignment nothing can be called unassigned
+  bool full_wanted_ = false;  ///< a connection began: the next resync reports everything
+  bool full_seen_ = false;    ///< before the first full assignment nothing can be called unassigned
   bool stopping_ = false;
   uint64_t stamps_ = 0;
   std::string refused_;
+  std::optional<HostCapabilities> capabilities_;  ///< as last seen
 
   Reconciler reconciler_;
   std::unique_ptr<SerialQueues> queues_;

@@ -9,7 +9,8 @@ namespace {
 /// Nothing to tell: what was reported last still holds. (A hypervisor's event often follows our own step.)
 bool same(const link::ObservedServer& a, const link::ObservedServer& b) {
   return a.power == b.power && a.generation == b.generation && a.failed_generation == b.failed_generation &&
-         a.cause == b.cause && a.hint == b.hint && a.permanent == b.permanent && a.quarantined == b.quarantined;
+         a.cause == b.cause && a.hint == b.hint && a.permanent == b.permanent &&
+         a.quarantined == b.quarantined;
 }
 }  // namespace
 
@@ -34,8 +35,9 @@ bool Agent::Core::accept(const link::Assignment& assignment) {
     refused_.clear();
     return true;
   }
-  refused_ = fmt::format("the cloud's epoch went back from {} to {}: the database is older than this host's servers",
-                         seen, assignment.epoch);
+  refused_ =
+      fmt::format("the cloud's epoch went back from {} to {}: the database is older than this host's servers",
+                  seen, assignment.epoch);
   log::error("assignment REFUSED: {}. Nothing was touched; see `virga doctor`.", refused_);
   return false;
 }
@@ -48,7 +50,8 @@ std::set<ServerId> Agent::Core::raise_fences(const link::Assignment& assignment)
   for (const auto& server : assignment.servers) {
     const auto known = journal_.fence(server.id);
     if (server.fence < known) {
-      log::error("server {}: REFUSED, fence {} is below {} seen before", server.id.str(), server.fence, known);
+      log::error("server {}: REFUSED, fence {} is below {} seen before", server.id.str(), server.fence,
+                 known);
       refused.insert(server.id);
     } else if (server.fence > known) {
       fences.emplace_back(server.id, server.fence);
@@ -66,7 +69,8 @@ std::set<ServerId> Agent::Core::raise_fences(const link::Assignment& assignment)
   return refused;
 }
 
-std::vector<ServerId> Agent::Core::merge(const link::Assignment& assignment, const std::set<ServerId>& refused) {
+std::vector<ServerId> Agent::Core::merge(const link::Assignment& assignment,
+                                         const std::set<ServerId>& refused) {
   std::vector<ServerId> work;
   std::lock_guard lock(mutex_);
   std::set<ServerId> mentioned;
@@ -92,7 +96,8 @@ std::vector<ServerId> Agent::Core::merge(const link::Assignment& assignment, con
   full_seen_ = full_wanted_ = true;
   for (auto& [id, record] : records_) {
     if (!record.desired || mentioned.count(id)) continue;
-    record.desired.reset();  // not mentioned any more: left alone, and reported as quarantined if it is still there
+    record.desired
+        .reset();  // not mentioned any more: left alone, and reported as quarantined if it is still there
     work.push_back(id);
   }
   return work;
@@ -133,7 +138,8 @@ void Agent::Core::publish(const ServerId& server, Outcome outcome) {
   const bool gone = record.observed.power == link::Power::absent && !record.observed.quarantined;
   const bool tombstone = record.desired && record.desired->state == link::DesiredServer::State::absent;
   // Forgotten once done; the journal keeps the fence. A newer desire that came meanwhile stays.
-  if (gone && !outcome.look_again && (!record.desired || (outcome.removed && tombstone))) records_.erase(server);
+  if (gone && !outcome.look_again && (!record.desired || (outcome.removed && tombstone)))
+    records_.erase(server);
   changed_.notify_all();
 }
 

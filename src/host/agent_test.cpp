@@ -3,11 +3,14 @@
 
 #include <condition_variable>
 #include <cstdlib>
+#include <iostream>
 #include <set>
 #include <thread>
 
+#include "base/crypto.h"
 #include "host/api.h"
 #include "host/fake_hypervisor.h"
+#include "qemu/api.h"
 
 namespace virga::host {
 namespace {
@@ -47,8 +50,22 @@ class ScriptedController final : public link::Controller {
     changed_.notify_all();
   }
   void disconnected(const HostId&) override {}
+  std::string image;  ///< the bytes of every image
   std::unique_ptr<link::ByteSource> open_image(const HostId&, const ImageId&) override {
-    throw Fault(FaultKind::not_found, "no image");
+    class Source final : public link::ByteSource {
+     public:
+      explicit Source(std::string text) : text_(std::move(text)) {}
+      size_t read(std::span<char> buffer) override {
+        const auto n = text_.copy(buffer.data(), buffer.size(), at_);
+        at_ += n;
+        return n;
+      }
+
+     private:
+      std::string text_;
+      size_t at_ = 0;
+    };
+    return std::make_unique<Source>(image);
   }
   link::MetadataReply metadata(const HostId&, const link::MetadataRequest&) override { return {}; }
 
@@ -93,7 +110,10 @@ class AgentTest : public testing::Test {
     hub_.reset();
     std::system(("rm -rf " + dir_).c_str());
   }
-  void start_agent() { agent_ = std::make_unique<Agent>(options_, fake_, storage_, clock_); }
+  void start_agent() {
+    Storage& storage = local_ ? *local_ : static_cast<Storage&>(storage_);
+    agent_ = std::make_unique<Agent>(options_, fake_, storage, clock_);
+  }
   void start() {
     start_agent();
     ASSERT_TRUE(controller_.wait([&] { return controller_.fulls > 0; }));
@@ -122,6 +142,7 @@ class AgentTest : public testing::Test {
   SystemClock clock_;
   FakeHypervisor fake_;
   FakeStorage storage_{fake_};
+  std::unique_ptr<Storage> local_;  ///< used instead of storage_ if set
   ScriptedController controller_;
   std::unique_ptr<link::AgentHub> hub_;
   std::unique_ptr<Agent> agent_;
@@ -202,8 +223,10 @@ TEST_F(AgentTest, AnEpochThatWentBackIsRefusedEvenAfterARestart) {
   start_agent();
   ASSERT_TRUE([&] {
     for (const auto end = std::chrono::steady_clock::now() + 10s; std::chrono::steady_clock::now() < end;)
-      if (!agent_->status().refused.empty()) return true;
-      else std::this_thread::yield();
+      if (!agent_->status().refused.empty())
+        return true;
+      else
+        std::this_thread::yield();
     return false;
   }());
   EXPECT_EQ(agent_->status().epoch, 5);
@@ -214,7 +237,8 @@ TEST_F(AgentTest, WhatNobodyMentionsIsQuarantined) {
   fake_.define({.id = kA, .name = "lost"});
   fake_.add_foreign({kB, "somebody's", DomainPower::running, 0, false});
   start();
-  ASSERT_TRUE(controller_.wait([&] { return controller_.seen[kA].quarantined && controller_.seen[kB].quarantined; }));
+  ASSERT_TRUE(
+      controller_.wait([&] { return controller_.seen[kA].quarantined && controller_.seen[kB].quarantined; }));
   ASSERT_TRUE(controller_.wait([&] { return !controller_.seen[kB].cause.empty(); }));
   EXPECT_EQ(fake_.list().size(), 2u);
   EXPECT_EQ(fake_.count("undefine") + fake_.count("destroy"), 0);
@@ -234,7 +258,8 @@ TEST_F(AgentTest, AHungCallDelaysNoOtherServer) {
   want(server(kA, State::running, 1));
   want(server(kB, State::running, 1));
   EXPECT_TRUE(controller_.wait_power(kB, Power::running, 1));
-  EXPECT_TRUE(controller_.wait([&] { return controller_.seen[kA].cause.find("still running") != std::string::npos; }));
+  EXPECT_TRUE(controller_.wait(
+      [&] { return controller_.seen[kA].cause.find("still running") != std::string::npos; }));
   EXPECT_EQ(agent_->status().hung.size(), 1u);
   {
     std::lock_guard lock(mutex);
@@ -285,7 +310,8 @@ TEST_F(AgentTest, AControllerRestartGetsAFullReport) {
   fake_.set_power(kA, DomainPower::shutoff);
   const int before = controller_.fulls;
   hub_ = link::serve(dir_ + "/agent.sock", controller_);
-  ASSERT_TRUE(controller_.wait([&] { return controller_.fulls > before && controller_.last_full.count(kA); }));
+  ASSERT_TRUE(
+      controller_.wait([&] { return controller_.fulls > before && controller_.last_full.count(kA); }));
   ASSERT_TRUE(controller_.wait_power(kA, Power::shutoff, 1));
 }
 
@@ -293,6 +319,51 @@ TEST_F(AgentTest, ConsoleLogComesFromTheFolder) {
   start();
   EXPECT_EQ(hub_->console_log(kHost, kA, 100), "");
   EXPECT_THROW(hub_->open_console(kHost, kA, link::AgentHub::Console::serial), Fault);
+}
+
+TEST_F(AgentTest, RealFilesOverTheLink) {
+  local_ = make_local_storage(dir_ + "/instances", dir_ + "/images");
+  controller_.image = std::string(3 << 20, 'i');
+  Digest digest("sha512");
+  digest.update(controller_.image);
+  start();
+  auto a = server(kA, State::running, 1);
+  a.image = link::ImageRef{ImageId(kA.str()), "raw", controller_.image.size(), digest.finish_hex()};
+  a.root_disk = GiB{1};
+  a.config_drive = true;
+  a.config_drive_files = {{"openstack/latest/meta_data.json", "{}"}};
+  want(a);
+  ASSERT_TRUE(controller_.wait_power(kA, Power::running, 1));
+  EXPECT_EQ(controller_.step_names(), "image disk config_drive define start");
+  const auto info = qemu::probe_image(local_->paths(kA).disk);
+  EXPECT_EQ(info.format, "qcow2");
+  EXPECT_EQ(info.virtual_size, 1ull << 30);
+  // The same bytes under a wrong checksum: refused for good.
+  auto b = server(kB, State::running, 1);
+  b.image = a.image;
+  b.image->sha512 = std::string(128, '0');
+  want(b);
+  ASSERT_TRUE(controller_.wait([&] { return controller_.seen[kB].permanent; }));
+  EXPECT_NE(controller_.seen[kB].cause.find("checksum"), std::string::npos);
+  want(server(kA, State::absent, 2));
+  ASSERT_TRUE(controller_.wait_power(kA, Power::absent, 2));
+  EXPECT_FALSE(local_->look(kA).any);
+}
+
+TEST_F(AgentTest, AThousandBoots) {
+  start();
+  const auto began = std::chrono::steady_clock::now();
+  for (int i = 0; i < 1000; ++i)
+    want(server(ServerId(fmt::format("dddddddd-0000-4000-8000-{:012}", i)), State::running, 1));
+  ASSERT_TRUE(controller_.wait(
+      [&] {
+        return std::count_if(controller_.seen.begin(), controller_.seen.end(),
+                             [](const auto& s) { return s.second.power == Power::running; }) == 1000;
+      },
+      30s));
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - began;
+  RecordProperty("seconds", fmt::format("{:.2f}", took.count()));
+  std::cout << "1000 boots in " << took.count() << " s\n";
 }
 
 TEST(Fake, KeepsItsDomainsInAFile) {

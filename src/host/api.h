@@ -1,15 +1,15 @@
 #pragma once
-// The agent: what runs on each compute host. It dials a controller, takes its assignment (what should be here), makes
-// it so, and reports what it observes. It never touches the database, and no message is a command: the assignment is a
-// state, `plan(desired, present)` in plan.h says which steps lead there, and a crash at any point only means that the
-// plan is made again from what the hypervisor and the files then show.
+// The agent: what runs on each compute host. It dials a controller, takes its assignment (what should be
+// here), makes it so, and reports what it observes. It never touches the database, and no message is a
+// command: the assignment is a state, `plan(desired, present)` in plan.h says which steps lead there, and a
+// crash at any point only means that the plan is made again from what the hypervisor and the files then show.
 //
-// What it refuses: an assignment whose cloud epoch went backwards; a server whose fence is below one seen before.
-// What it never does: remove something because nobody mentions it. Such domains and folders are reported as
-// quarantined and left alone; removal needs State::absent.
+// What it refuses: an assignment whose cloud epoch went backwards; a server whose fence is below one seen
+// before. What it never does: remove something because nobody mentions it. Such domains and folders are
+// reported as quarantined and left alone; removal needs State::absent.
 //
-// Threads: a loop (timers, inbox, reports), one serial queue per server on a few workers (serial_queues.h), gRPC's own,
-// one per open console, one for metadata. Agent's functions are thread-safe.
+// Threads: a loop (timers, inbox, reports), one serial queue per server on a few workers (serial_queues.h),
+// gRPC's own, one per open console, one for metadata. Agent's functions are thread-safe.
 
 #include <memory>
 
@@ -21,28 +21,28 @@
 namespace virga::host {
 
 struct AgentOptions {
-  std::string state_dir;            ///< host id, journal
-  std::string link_target;          ///< "unix:/run/virga/agent.sock"
+  std::string state_dir;    ///< host id, journal
+  std::string link_target;  ///< "unix:/run/virga/agent.sock"
   std::string hostname, address, chassis;
-  HostId host_id;                   ///< empty: kept in state_dir/host_id, made at first start
-  GiB disk;                         ///< 0: the size of the file system of the instances
+  HostId host_id;  ///< empty: kept in state_dir/host_id, made at first start
+  GiB disk;        ///< 0: the size of the file system of the instances
   std::string bridge = "br-int";
-  std::string ovsdb;                ///< "unix:/run/virga/ovs/db.sock"; empty: no metadata service here
+  std::string ovsdb;  ///< "unix:/run/virga/ovs/db.sock"; empty: no metadata service here
   int workers = 8;
-  std::chrono::milliseconds shutdown_timeout{60'000};   ///< a guest's time to power off when asked
-  std::chrono::milliseconds shutdown_repeat{2'000};     ///< a guest that still boots misses the first request
+  std::chrono::milliseconds shutdown_timeout{60'000};  ///< a guest's time to power off when asked
+  std::chrono::milliseconds shutdown_repeat{2'000};    ///< a guest that still boots misses the first request
   std::chrono::milliseconds resync{10'000};
-  std::chrono::milliseconds step_deadline{60'000};      ///< then a step is reported as hung
+  std::chrono::milliseconds step_deadline{60'000};  ///< then a step is reported as hung
   std::chrono::milliseconds retry_min{500}, retry_max{30'000};
-  int max_attempts = 5;             ///< of a step that fails for an unknown reason; "unavailable" is retried for ever
+  int max_attempts = 5;  ///< of a step that fails for an unknown reason; "unavailable" is retried for ever
 };
 
 struct AgentStatus {
   bool connected = false;
   int64_t epoch = 0;
   size_t servers = 0;
-  std::string refused;              ///< the last assignment refused and why, or ""
-  std::vector<std::string> hung;    ///< "server … step … for … s"
+  std::string refused;            ///< the last assignment refused and why, or ""
+  std::vector<std::string> hung;  ///< "server … step … for … s"
 };
 
 class Agent {

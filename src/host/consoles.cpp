@@ -16,13 +16,15 @@
 namespace virga::host {
 namespace {
 
-constexpr size_t kRecent = 16 << 10;         // output a new viewer is shown at once
-constexpr size_t kViewerBacklog = 1 << 20;   // of a viewer that does not keep up; then its oldest output is dropped
+constexpr size_t kRecent = 16 << 10;  // output a new viewer is shown at once
+constexpr size_t kViewerBacklog =
+    1 << 20;  // of a viewer that does not keep up; then its oldest output is dropped
 
 int connect_unix(const std::string& path) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof address.sun_path) throw Fault(FaultKind::internal, "socket path too long: " + path);
+  if (path.size() >= sizeof address.sun_path)
+    throw Fault(FaultKind::internal, "socket path too long: " + path);
   std::strcpy(address.sun_path, path.c_str());
   const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (fd < 0 || ::connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) {
@@ -201,7 +203,8 @@ std::string read_tail(const std::string& path, size_t max_bytes) {
   for (const auto& part : {path, path + ".0"}) {
     std::ifstream in(part, std::ios::binary | std::ios::ate);
     if (!in) break;
-    const auto want = std::min<std::streamoff>(in.tellg(), static_cast<std::streamoff>(max_bytes - out.size()));
+    const auto want =
+        std::min<std::streamoff>(in.tellg(), static_cast<std::streamoff>(max_bytes - out.size()));
     std::string bytes(static_cast<size_t>(want), '\0');
     in.seekg(-want, std::ios::end);
     in.read(bytes.data(), want);

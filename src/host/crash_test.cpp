@@ -1,5 +1,5 @@
-// The agent as a process of its own, killed at each of its kill points and started again: it converges, does nothing
-// twice that may not be done twice, and leaves nothing over.
+// The agent as a process of its own, killed at each of its kill points and started again: it converges, does
+// nothing twice that may not be done twice, and leaves nothing over.
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -136,8 +136,8 @@ INSTANTIATE_TEST_SUITE_P(Points, CrashInCreate,
                          testing::Values("agent.after_image", "agent.after_disk", "agent.after_config_drive",
                                          "agent.after_define", "agent.after_start", "agent.before_report"));
 INSTANTIATE_TEST_SUITE_P(Points, CrashInDelete,
-                         testing::Values("agent.after_destroy", "agent.after_undefine", "agent.after_disk_removed",
-                                         "agent.before_report"));
+                         testing::Values("agent.after_destroy", "agent.after_undefine",
+                                         "agent.after_disk_removed", "agent.before_report"));
 
 }  // namespace
 }  // namespace virga::host

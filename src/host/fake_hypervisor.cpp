@@ -29,8 +29,10 @@ void FakeHypervisor::load(const std::string& path) {
   int power = 0;
   int64_t generation = 0;
   while (in >> id >> power >> generation >> name) {
-    if (power == 0) domains_.erase(ServerId(id));
-    else domains_[ServerId(id)] = Domain{ServerId(id), name, static_cast<DomainPower>(power), generation, true};
+    if (power == 0)
+      domains_.erase(ServerId(id));
+    else
+      domains_[ServerId(id)] = Domain{ServerId(id), name, static_cast<DomainPower>(power), generation, true};
   }
 }
 
@@ -38,7 +40,8 @@ void FakeHypervisor::save(const Domain& d) {
   if (fd_ < 0) return;
   const auto line = fmt::format("{} {} {} {}\n", d.id.str(), static_cast<int>(d.power), d.generation,
                                 d.name.empty() ? "-" : d.name);
-  if (::write(fd_, line.data(), line.size()) < 0) throw Fault(FaultKind::unavailable, "the fake's disk is full");
+  if (::write(fd_, line.data(), line.size()) < 0)
+    throw Fault(FaultKind::unavailable, "the fake's disk is full");
 }
 
 void FakeHypervisor::enter(const char* call, const ServerId& id) {
@@ -181,7 +184,8 @@ std::vector<ServerId> FakeStorage::servers() {
 
 ServerPaths FakeStorage::paths(const ServerId& server) {
   const auto folder = "/nonexistent/" + server.str();
-  return {folder, folder + "/disk", folder + "/disk.config", folder + "/console.log", folder + "/serial.sock"};
+  return {folder, folder + "/disk", folder + "/disk.config", folder + "/console.log",
+          folder + "/serial.sock"};
 }
 
 std::string FakeStorage::ensure_image(const link::ImageRef& image, const FetchImage&) {

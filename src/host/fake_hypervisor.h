@@ -1,6 +1,7 @@
 #pragma once
-// A hypervisor without guests: domains are rows in memory (and lines in a file, so that a restarted agent adopts
-// them). For API tests and scale benches, chosen in the configuration; tests inject delays and failures.
+// A hypervisor without guests: domains are rows in memory (and lines in a file, so that a restarted agent
+// adopts them). For API tests and scale benches, chosen in the configuration; tests inject delays and
+// failures.
 
 #include <atomic>
 #include <condition_variable>

@@ -64,7 +64,9 @@ class Download {
   Digest digest_{"sha512"};
 };
 
-bool is_disk(const link::ImageRef& image) { return image.format != "aki" && image.format != "ari"; }
+bool is_disk(const link::ImageRef& image) {
+  return image.format != "aki" && image.format != "ari";
+}
 
 void verify(const Download& download, const std::string& sha512, const std::string& path,
             const link::ImageRef& image) {
@@ -78,7 +80,8 @@ void verify(const Download& download, const std::string& sha512, const std::stri
   try {
     qemu::require_bootable(qemu::probe_image(path), image.format);
   } catch (const Fault& fault) {
-    throw Fault(FaultKind::unprocessable, fmt::format("image {}: {}", image.id.str(), fault.message), fault.hint);
+    throw Fault(FaultKind::unprocessable, fmt::format("image {}: {}", image.id.str(), fault.message),
+                fault.hint);
   }
 }
 

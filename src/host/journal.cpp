@@ -24,7 +24,9 @@ Journal::Journal(const std::string& path) {
                 "Check the permissions and the free space of the agent's state folder.");
 }
 
-Journal::~Journal() { ::close(fd_); }
+Journal::~Journal() {
+  ::close(fd_);
+}
 
 void Journal::load(const std::string& text) {
   size_t at = 0;
@@ -34,9 +36,12 @@ void Journal::load(const std::string& text) {
     std::string kind, id;
     int64_t value = 0;
     line >> kind;
-    if (kind == "epoch" && line >> value) epoch_ = std::max(epoch_, value);
-    else if (kind == "fence" && line >> id >> value) servers_[id].fence = std::max(servers_[id].fence, value);
-    else if (kind == "applied" && line >> id >> value) servers_[id].applied = value;
+    if (kind == "epoch" && line >> value)
+      epoch_ = std::max(epoch_, value);
+    else if (kind == "fence" && line >> id >> value)
+      servers_[id].fence = std::max(servers_[id].fence, value);
+    else if (kind == "applied" && line >> id >> value)
+      servers_[id].applied = value;
     else if (kind == "done" && line >> id >> value) {
       int ok = 0;
       line >> ok;
@@ -49,7 +54,8 @@ void Journal::load(const std::string& text) {
 
 std::string Journal::compacted() const {
   std::string out = fmt::format("epoch {}\n", epoch_);
-  for (const auto& [id, s] : servers_) out += fmt::format("fence {} {}\napplied {} {}\n", id, s.fence, id, s.applied);
+  for (const auto& [id, s] : servers_)
+    out += fmt::format("fence {} {}\napplied {} {}\n", id, s.fence, id, s.applied);
   for (const auto& id : done_order_) {
     const auto& d = done_.at(id);
     out += fmt::format("done {} {} {} {}\n", id, d.fence, d.ok ? 1 : 0, d.message);
@@ -61,7 +67,8 @@ void Journal::append(const std::string& lines, bool sync) {
   if (lines.empty()) return;
   const bool ok = ::write(fd_, lines.data(), lines.size()) == static_cast<ssize_t>(lines.size());
   if (!ok || (sync && ::fdatasync(fd_) != 0))
-    throw Fault(FaultKind::unavailable, fmt::format("cannot write the agent's journal: {}", std::strerror(errno)),
+    throw Fault(FaultKind::unavailable,
+                fmt::format("cannot write the agent's journal: {}", std::strerror(errno)),
                 "Free some space in the agent's state folder.");
 }
 
@@ -95,7 +102,8 @@ void Journal::raise(int64_t epoch, const std::vector<std::pair<ServerId, int64_t
   if (epoch > epoch_) lines += fmt::format("epoch {}\n", epoch);
   for (const auto& [id, fence] : fences) {
     auto it = servers_.find(id.str());
-    if (it == servers_.end() || it->second.fence < fence) lines += fmt::format("fence {} {}\n", id.str(), fence);
+    if (it == servers_.end() || it->second.fence < fence)
+      lines += fmt::format("fence {} {}\n", id.str(), fence);
   }
   append(lines, true);
   epoch_ = std::max(epoch_, epoch);
@@ -122,7 +130,8 @@ void Journal::set_done(const link::ActionReport& report) {
   std::lock_guard lock(mutex_);
   auto kept = report;
   std::replace(kept.message.begin(), kept.message.end(), '\n', ' ');
-  append(fmt::format("done {} {} {} {}\n", kept.operation.str(), kept.fence, kept.ok ? 1 : 0, kept.message), false);
+  append(fmt::format("done {} {} {} {}\n", kept.operation.str(), kept.fence, kept.ok ? 1 : 0, kept.message),
+         false);
   remember(std::move(kept));
 }
 

@@ -1,9 +1,10 @@
 #pragma once
-// What the agent must remember across a crash and cannot read from the hypervisor: the highest cloud epoch and fence it
-// accepted, which generation of each server it applied, which actions it did. One append-only file, read at start.
+// What the agent must remember across a crash and cannot read from the hypervisor: the highest cloud epoch
+// and fence it accepted, which generation of each server it applied, which actions it did. One append-only
+// file, read at start.
 //
-// Fences and epochs are on disk before anything acts on them (one fsync for a whole batch). The rest is written without
-// fsync: losing it in a power cut only repeats idempotent work.
+// Fences and epochs are on disk before anything acts on them (one fsync for a whole batch). The rest is
+// written without fsync: losing it in a power cut only repeats idempotent work.
 //
 // Thread-safe.
 

@@ -78,7 +78,8 @@ TEST_F(LocalFiles, RefusesABrokenImageForEver) {
   other[7] = 'y';
   EXPECT_EQ(refusal(image(content), other), FaultKind::unprocessable);
   EXPECT_EQ(refusal(image(content), content + "more"), FaultKind::unprocessable);
-  EXPECT_EQ(refusal(image(content), content.substr(0, 10)), FaultKind::unavailable);  // cut off: worth another try
+  EXPECT_EQ(refusal(image(content), content.substr(0, 10)),
+            FaultKind::unavailable);  // cut off: worth another try
   EXPECT_EQ(refusal(image(content, "qcow2"), content), FaultKind::unprocessable);
   std::string qcow2("QFI\xfb\0\0\0\3", 8);  // names a backing file
   qcow2.resize(200'000);

@@ -1,4 +1,6 @@
+#include <pwd.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 #include <filesystem>
 
@@ -20,7 +22,8 @@ class LocalStorage final : public Storage {
 
   ServerPaths paths(const ServerId& server) override {
     const auto folder = instances_ + "/" + server.str();
-    return {folder, folder + "/disk", folder + "/disk.config", folder + "/console.log", folder + "/serial.sock"};
+    return {folder, folder + "/disk", folder + "/disk.config", folder + "/console.log",
+            folder + "/serial.sock"};
   }
 
   ServerFiles look(const ServerId& server) override {
@@ -73,10 +76,16 @@ class LocalStorage final : public Storage {
   }
 
  private:
-  /// QEMU makes serial.sock in it under its own user.
+  /// QEMU makes serial.sock in it under its own user, so the folder is that user's.
   static void make_folder(const ServerPaths& p) {
     fs::create_directories(p.folder);
-    fs::permissions(p.folder, fs::perms(0777));
+    fs::permissions(p.folder, fs::perms(0711));
+    passwd entry{};
+    passwd* found = nullptr;
+    char buffer[4096];
+    if (::getpwnam_r("libvirt-qemu", &entry, buffer, sizeof buffer, &found) == 0 && found &&
+        ::chown(p.folder.c_str(), found->pw_uid, found->pw_gid) != 0)
+      throw Fault(FaultKind::unavailable, "cannot give " + p.folder + " to QEMU's user");
   }
 
   const std::string instances_;
@@ -85,7 +94,8 @@ class LocalStorage final : public Storage {
 
 }  // namespace
 
-std::unique_ptr<Storage> make_local_storage(const std::string& instances_dir, const std::string& image_cache_dir) {
+std::unique_ptr<Storage> make_local_storage(const std::string& instances_dir,
+                                            const std::string& image_cache_dir) {
   return std::make_unique<LocalStorage>(instances_dir, image_cache_dir);
 }
 

@@ -32,9 +32,12 @@ link::MetadataReply MetadataCache::get(const link::MetadataRequest& request) {
 /// One network's namespace, its port on the bridge and its HTTP server.
 class NetworkEndpoint final : public http::Handler {
  public:
-  NetworkEndpoint(MetadataNetwork network, std::string name, ovn::LocalSwitch& local_switch, std::string bridge,
-                  const MetadataService::Ask& ask)
-      : network_(std::move(network)), namespace_(std::move(name)), switch_(local_switch), bridge_(std::move(bridge)),
+  NetworkEndpoint(MetadataNetwork network, std::string name, ovn::LocalSwitch& local_switch,
+                  std::string bridge, const MetadataService::Ask& ask)
+      : network_(std::move(network)),
+        namespace_(std::move(name)),
+        switch_(local_switch),
+        bridge_(std::move(bridge)),
         cache_(ask) {
     try {
       plug();
@@ -53,7 +56,8 @@ class NetworkEndpoint final : public http::Handler {
   void handle(http::Request request, std::shared_ptr<http::Responder> responder) override {
     http::Response response;
     try {
-      auto reply = cache_.get({network_.network, request.remote_address, request.method, request.path, request.body});
+      auto reply =
+          cache_.get({network_.network, request.remote_address, request.method, request.path, request.body});
       response.status = reply.status;
       response.headers.set("Content-Type", reply.content_type);
       response.body = std::move(reply.body);
@@ -61,7 +65,8 @@ class NetworkEndpoint final : public http::Handler {
       response.status = 503;
       response.headers.set("Retry-After", "2");
       response.body = fault.message + "\n";
-      log::warn("metadata for {} on network {}: {}", request.remote_address, network_.network.str(), fault.message);
+      log::warn("metadata for {} on network {}: {}", request.remote_address, network_.network.str(),
+                fault.message);
     }
     responder->send(std::move(response));
   }
@@ -79,7 +84,8 @@ class NetworkEndpoint final : public http::Handler {
     netns::set_up("", outer());
     netns::set_up(namespace_, inner);
     switch_.ensure_port({outer(), bridge_, "", {{"iface-id", network_.port.str()}}});
-    server_ = http::make_server({.io_threads = 1, .workers = 2, .stream_workers = 1, .max_body = 64 << 10}, *this);
+    server_ =
+        http::make_server({.io_threads = 1, .workers = 2, .stream_workers = 1, .max_body = 64 << 10}, *this);
     server_->listen(netns::listen_tcp(namespace_, kAddress, kPort));
     server_->start();
     log::info("metadata: serving network {} in namespace {}", network_.network.str(), namespace_);
@@ -107,7 +113,8 @@ class NetworkEndpoint final : public http::Handler {
 };
 
 MetadataService::MetadataService(Options options, Ask ask)
-    : options_(std::move(options)), ask_(std::move(ask)),
+    : options_(std::move(options)),
+      ask_(std::move(ask)),
       switch_(std::make_unique<ovn::LocalSwitch>(ovn::LocalSwitch::Options{.remote = options_.ovsdb})),
       thread_([this] { run(); }) {}
 
@@ -139,8 +146,10 @@ void MetadataService::run() {
   bool retry = false;
   while (!stopping_) {
     const auto wake = [this] { return stopping_ || dirty_; };
-    if (retry) changed_.wait_for(lock, std::chrono::seconds(2), wake);
-    else changed_.wait(lock, wake);
+    if (retry)
+      changed_.wait_for(lock, std::chrono::seconds(2), wake);
+    else
+      changed_.wait(lock, wake);
     if (stopping_) break;
     dirty_ = false;
     const auto wanted = wanted_;
@@ -161,8 +170,8 @@ bool MetadataService::sync(const std::vector<MetadataNetwork>& wanted) {
   for (const auto& network : wanted) {
     if (endpoints_.count(network.network)) continue;
     try {
-      endpoints_[network.network] =
-          std::make_unique<NetworkEndpoint>(network, namespace_of(network.network), *switch_, options_.bridge, ask_);
+      endpoints_[network.network] = std::make_unique<NetworkEndpoint>(network, namespace_of(network.network),
+                                                                      *switch_, options_.bridge, ask_);
     } catch (const std::exception& e) {
       endpoints_.erase(network.network);
       log::warn("metadata: network {}: {}", network.network.str(), e.what());

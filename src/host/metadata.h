@@ -1,8 +1,8 @@
 #pragma once
-// The metadata service: http://169.254.169.254 as seen by guests. Networks may use the same addresses, so each has a
-// network namespace of its own, plugged into br-int as the network's metadata port (an OVN localport); a listener
-// opened in there tells by (network, source address) which server asks, and the controller answers. What a guest
-// writes into X-Forwarded-For is not looked at.
+// The metadata service: http://169.254.169.254 as seen by guests. Networks may use the same addresses, so
+// each has a network namespace of its own, plugged into br-int as the network's metadata port (an OVN
+// localport); a listener opened in there tells by (network, source address) which server asks, and the
+// controller answers. What a guest writes into X-Forwarded-For is not looked at.
 //
 // One thread makes and removes namespaces; each network has a small HTTP server. Thread-safe.
 

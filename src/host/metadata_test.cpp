@@ -42,14 +42,17 @@ class Switch {
   Switch() {
     char name[] = "/tmp/virga-ovs-XXXXXX";
     dir_ = mkdtemp(name);
-    run_or_throw({.argv = {"ovsdb-tool", "create", dir_ + "/conf.db", "/usr/share/openvswitch/vswitch.ovsschema"}});
-    start({"ovsdb-server", dir_ + "/conf.db", "--remote=punix:" + dir_ + "/db.sock", "--unixctl=" + dir_ + "/db.ctl"});
+    run_or_throw(
+        {.argv = {"ovsdb-tool", "create", dir_ + "/conf.db", "/usr/share/openvswitch/vswitch.ovsschema"}});
+    start({"ovsdb-server", dir_ + "/conf.db", "--remote=punix:" + dir_ + "/db.sock",
+           "--unixctl=" + dir_ + "/db.ctl"});
     while (!std::filesystem::exists(dir_ + "/db.sock")) std::this_thread::yield();
     run_or_throw({.argv = {"ovs-vsctl", "--db=unix:" + dir_ + "/db.sock", "--no-wait", "init"}});
     start({"ovs-vswitchd", "unix:" + dir_ + "/db.sock", "--unixctl=" + dir_ + "/switch.ctl"});
   }
   ~Switch() {
-    for (auto it = children_.rbegin(); it != children_.rend(); ++it) ::kill(*it, SIGKILL), ::waitpid(*it, nullptr, 0);
+    for (auto it = children_.rbegin(); it != children_.rend(); ++it)
+      ::kill(*it, SIGKILL), ::waitpid(*it, nullptr, 0);
     std::filesystem::remove_all(dir_);
   }
   std::string remote() const { return "unix:" + dir_ + "/db.sock"; }
@@ -57,7 +60,8 @@ class Switch {
  private:
   void start(std::vector<std::string> argv) {
     Command command{.argv = std::move(argv)};
-    command.environment = {"OVS_RUNDIR=" + dir_, "OVS_LOGDIR=" + dir_, "OVS_DBDIR=" + dir_, "OVS_SYSCONFDIR=" + dir_};
+    command.environment = {"OVS_RUNDIR=" + dir_, "OVS_LOGDIR=" + dir_, "OVS_DBDIR=" + dir_,
+                           "OVS_SYSCONFDIR=" + dir_};
     children_.push_back(spawn(command, dir_ + "/log"));
   }
   std::string dir_;
@@ -93,7 +97,8 @@ TEST(MetadataProcess, Child) {
   bridge.ensure_port({"guest0", "br-int", "", {}});
 
   const MetadataNetwork network{NetworkId("12345678-0000-4000-8000-000000000001"),
-                                PortId("22222222-0000-4000-8000-000000000001"), "fa:16:3e:00:00:02", "10.0.0.2/24"};
+                                PortId("22222222-0000-4000-8000-000000000001"), "fa:16:3e:00:00:02",
+                                "10.0.0.2/24"};
   std::string name;
   {
     MetadataService service({ovs.remote(), "br-int", "test"}, [](const link::MetadataRequest& r) {
@@ -105,12 +110,14 @@ TEST(MetadataProcess, Child) {
     for (const auto end = std::chrono::steady_clock::now() + 20s; reply.empty();) {
       ASSERT_LT(std::chrono::steady_clock::now(), end) << "no answer";
       try {
-        reply = ask("GET /openstack HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 10.0.0.9\r\nConnection: close\r\n\r\n");
+        reply = ask(
+            "GET /openstack HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 10.0.0.9\r\nConnection: close\r\n\r\n");
       } catch (const Fault&) {
         std::this_thread::yield();  // not plugged yet
       }
     }
-    EXPECT_NE(reply.find("12345678-0000-4000-8000-000000000001 10.0.0.5 /openstack"), std::string::npos) << reply;
+    EXPECT_NE(reply.find("12345678-0000-4000-8000-000000000001 10.0.0.5 /openstack"), std::string::npos)
+        << reply;
     EXPECT_EQ(bridge.ports("br-int").size(), 3u);
     EXPECT_TRUE(netns::exists(name));
   }
@@ -124,7 +131,8 @@ TEST(Metadata, ServesAGuest) {
   netns::ensure(name);
   ScopeExit remove([&] { netns::remove(name); });
   const int fd = netns::open_fd(name);
-  Command command{.argv = {std::filesystem::read_symlink("/proc/self/exe"), "--gtest_filter=MetadataProcess.Child"}};
+  Command command{
+      .argv = {std::filesystem::read_symlink("/proc/self/exe"), "--gtest_filter=MetadataProcess.Child"}};
   command.environment = {"VIRGA_TEST_METADATA=1"};
   command.in_child = [fd] { netns::enter_fd(fd); };
   const auto outcome = run(command);

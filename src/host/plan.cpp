@@ -6,24 +6,37 @@ namespace virga::host {
 
 const char* name_of(Step step) {
   switch (step) {
-    case Step::image: return "image";
-    case Step::disk: return "disk";
-    case Step::config_drive: return "config_drive";
-    case Step::define: return "define";
-    case Step::start: return "start";
-    case Step::shutdown: return "shutdown";
-    case Step::destroy: return "destroy";
-    case Step::undefine: return "undefine";
-    case Step::remove_disk: return "disk_removed";
-    case Step::reboot_soft: return "reboot_soft";
-    case Step::reboot_hard: return "reboot_hard";
+    case Step::image:
+      return "image";
+    case Step::disk:
+      return "disk";
+    case Step::config_drive:
+      return "config_drive";
+    case Step::define:
+      return "define";
+    case Step::start:
+      return "start";
+    case Step::shutdown:
+      return "shutdown";
+    case Step::destroy:
+      return "destroy";
+    case Step::undefine:
+      return "undefine";
+    case Step::remove_disk:
+      return "disk_removed";
+    case Step::reboot_soft:
+      return "reboot_soft";
+    case Step::reboot_hard:
+      return "reboot_hard";
   }
   return "?";
 }
 
 namespace {
 
-bool is_on(DomainPower power) { return power == DomainPower::running || power == DomainPower::paused; }
+bool is_on(DomainPower power) {
+  return power == DomainPower::running || power == DomainPower::paused;
+}
 
 Plan plan_absent(const Present& present) {
   Plan plan;
@@ -109,7 +122,8 @@ std::vector<Step> plan_action(const link::Action& action, const link::DesiredSer
     steps.push_back(Step::start);
     return steps;
   }
-  throw Fault(FaultKind::not_implemented, fmt::format("this agent does not know the action '{}'", action.kind),
+  throw Fault(FaultKind::not_implemented,
+              fmt::format("this agent does not know the action '{}'", action.kind),
               "Upgrade the agent to the controller's version.");
 }
 

@@ -15,10 +15,10 @@ enum class Step {
   config_drive,  ///< write it
   define,
   start,
-  shutdown,      ///< ask the guest to power off
-  destroy,       ///< power off
+  shutdown,  ///< ask the guest to power off
+  destroy,   ///< power off
   undefine,
-  remove_disk,   ///< the server's folder
+  remove_disk,  ///< the server's folder
   reboot_soft,
   reboot_hard,
 };
@@ -27,26 +27,29 @@ const char* name_of(Step step);
 /// One server as this host has it.
 struct Present {
   DomainPower power = DomainPower::absent;
-  bool ours = true;             ///< the domain carries our metadata
+  bool ours = true;  ///< the domain carries our metadata
   int64_t defined_generation = 0;
-  bool files = false;           ///< its folder is there
+  bool files = false;  ///< its folder is there
   bool disk = false;
   bool config_drive = false;
-  int64_t applied = 0;          ///< the last generation that this host applied in full (journal)
+  int64_t applied = 0;            ///< the last generation that this host applied in full (journal)
   bool shutdown_overdue = false;  ///< the guest was asked to power off and had its time
 };
 
 struct Plan {
-  std::vector<Step> steps;      ///< in this order; the first that fails ends the attempt
-  bool waiting = false;         ///< steps taken so far need the guest's time: look again soon, nothing is applied yet
-  bool applied = false;         ///< once the steps are done, the desired generation is applied
-  std::string refusal, hint;    ///< a fault that no retry can heal
+  std::vector<Step> steps;  ///< in this order; the first that fails ends the attempt
+  bool waiting =
+      false;  ///< steps taken so far need the guest's time: look again soon, nothing is applied yet
+  bool applied = false;       ///< once the steps are done, the desired generation is applied
+  std::string refusal, hint;  ///< a fault that no retry can heal
 };
 
-/// Rules: a generation is brought about once; afterwards a difference (the guest powered itself off) is reported, not
-/// undone: the controller decides, with a new generation. Nothing is removed but by State::absent.
+/// Rules: a generation is brought about once; afterwards a difference (the guest powered itself off) is
+/// reported, not undone: the controller decides, with a new generation. Nothing is removed but by
+/// State::absent.
 Plan plan(const link::DesiredServer& desired, const Present& present);
 /// The steps of an action of a server whose state is applied.
-std::vector<Step> plan_action(const link::Action& action, const link::DesiredServer& desired, const Present& present);
+std::vector<Step> plan_action(const link::Action& action, const link::DesiredServer& desired,
+                              const Present& present);
 
 }  // namespace virga::host

@@ -55,7 +55,8 @@ TEST(Plan, Table) {
   half.files = half.disk = true;
   const Row rows[] = {
       {"new", desired(State::running), present(none, 0, 0, false), "image disk config_drive define start"},
-      {"new, to stay off", desired(State::stopped), present(none, 0, 0, false), "image disk config_drive define"},
+      {"new, to stay off", desired(State::stopped), present(none, 0, 0, false),
+       "image disk config_drive define"},
       {"killed after the disk", desired(State::running), half, "image config_drive define start"},
       {"killed after define", desired(State::running), present(off, 1), "image start"},
       {"killed after start", desired(State::running), present(on, 1), ""},
@@ -64,7 +65,8 @@ TEST(Plan, Table) {
       {"guest powered off", desired(State::running), present(off, 1, 1), ""},
       {"domain vanished", desired(State::running), present(none, 0, 1), ""},
       {"start", desired(State::running, 3), present(off, 1, 2), "image define start"},
-      {"start, crashed", desired(State::running, 2), present(DomainPower::crashed, 1, 1), "destroy image define start"},
+      {"start, crashed", desired(State::running, 2), present(DomainPower::crashed, 1, 1),
+       "destroy image define start"},
       {"start, disk lost", desired(State::running, 2), present(off, 1, 1, false), "REFUSED", false},
       {"stop", desired(State::stopped, 2), present(on, 1, 1), "shutdown …", false},
       {"stop, guest ignores it", desired(State::stopped, 2), overdue, "destroy"},

@@ -11,18 +11,25 @@ using std::chrono::milliseconds;
 
 link::Power to_link(DomainPower power) {
   switch (power) {
-    case DomainPower::absent: return link::Power::absent;
-    case DomainPower::shutoff: return link::Power::shutoff;
-    case DomainPower::running: return link::Power::running;
-    case DomainPower::paused: return link::Power::paused;
-    case DomainPower::crashed: return link::Power::crashed;
+    case DomainPower::absent:
+      return link::Power::absent;
+    case DomainPower::shutoff:
+      return link::Power::shutoff;
+    case DomainPower::running:
+      return link::Power::running;
+    case DomainPower::paused:
+      return link::Power::paused;
+    case DomainPower::crashed:
+      return link::Power::crashed;
   }
   return link::Power::unknown;
 }
 
 namespace {
 
-bool may_heal(FaultKind kind) { return kind == FaultKind::unavailable || kind == FaultKind::timeout; }
+bool may_heal(FaultKind kind) {
+  return kind == FaultKind::unavailable || kind == FaultKind::timeout;
+}
 
 bool may_be_chance(FaultKind kind) {
   return may_heal(kind) || kind == FaultKind::internal || kind == FaultKind::bad_gateway;
@@ -31,23 +38,36 @@ bool may_be_chance(FaultKind kind) {
 /// After which steps a crash test may kill the agent.
 const char* kill_point_of(Step step) {
   switch (step) {
-    case Step::image: return "agent.after_image";
-    case Step::disk: return "agent.after_disk";
-    case Step::config_drive: return "agent.after_config_drive";
-    case Step::define: return "agent.after_define";
-    case Step::start: return "agent.after_start";
-    case Step::destroy: return "agent.after_destroy";
-    case Step::undefine: return "agent.after_undefine";
-    case Step::remove_disk: return "agent.after_disk_removed";
-    default: return "";
+    case Step::image:
+      return "agent.after_image";
+    case Step::disk:
+      return "agent.after_disk";
+    case Step::config_drive:
+      return "agent.after_config_drive";
+    case Step::define:
+      return "agent.after_define";
+    case Step::start:
+      return "agent.after_start";
+    case Step::destroy:
+      return "agent.after_destroy";
+    case Step::undefine:
+      return "agent.after_undefine";
+    case Step::remove_disk:
+      return "agent.after_disk_removed";
+    default:
+      return "";
   }
 }
 
 }  // namespace
 
-Reconciler::Reconciler(const AgentOptions& options, Hypervisor& hypervisor, Storage& storage, Journal& journal,
-                       Clock& clock, Hooks hooks)
-    : options_(options), hypervisor_(hypervisor), storage_(storage), journal_(journal), clock_(clock),
+Reconciler::Reconciler(const AgentOptions& options, Hypervisor& hypervisor, Storage& storage,
+                       Journal& journal, Clock& clock, Hooks hooks)
+    : options_(options),
+      hypervisor_(hypervisor),
+      storage_(storage),
+      journal_(journal),
+      clock_(clock),
       hooks_(std::move(hooks)) {}
 
 milliseconds Reconciler::backoff(int attempts) const {
@@ -66,7 +86,8 @@ Outcome Reconciler::look(const ServerId& server, bool quarantined) {
     const bool there = domain.power != DomainPower::absent || files.any;
     if (!quarantined || !there) return outcome;
     outcome.observed.quarantined = true;
-    outcome.observed.cause = domain.power == DomainPower::absent ? "files of a server that is not assigned to this host"
+    outcome.observed.cause = domain.power == DomainPower::absent
+                                 ? "files of a server that is not assigned to this host"
                              : domain.ours ? "a domain of this cloud that is not assigned to this host"
                                            : "a domain that is not of this cloud";
     outcome.observed.hint = "Nothing was touched. Remove it by hand if nobody needs it.";
@@ -152,7 +173,8 @@ void Reconciler::ask_to_power_off(const link::DesiredServer& desired, Memory& me
       std::clamp(std::chrono::ceil<milliseconds>(left), milliseconds(10), options_.shutdown_repeat);
 }
 
-void Reconciler::fail(const Fault& fault, const link::DesiredServer& desired, Memory& memory, Outcome& outcome) {
+void Reconciler::fail(const Fault& fault, const link::DesiredServer& desired, Memory& memory,
+                      Outcome& outcome) {
   ++memory.attempts;
   memory.failed = true;
   memory.cause = fault.message;
@@ -165,19 +187,21 @@ void Reconciler::fail(const Fault& fault, const link::DesiredServer& desired, Me
   if (!memory.permanent) outcome.look_again = backoff(memory.attempts);
 }
 
-void Reconciler::act(const link::DesiredServer& desired, const Present& present, Memory& memory, Outcome& outcome) {
+void Reconciler::act(const link::DesiredServer& desired, const Present& present, Memory& memory,
+                     Outcome& outcome) {
   for (const auto& action : desired.actions) {
     if (const auto done = journal_.done(action.operation)) {
       outcome.actions.push_back(*done);
       continue;
     }
-    if (!memory.permanent && present.applied < desired.generation) return;  // first the state, then the action
+    if (!memory.permanent && present.applied < desired.generation)
+      return;  // first the state, then the action
     act_once(action, desired, present, memory, outcome);
   }
 }
 
-void Reconciler::act_once(const link::Action& action, const link::DesiredServer& desired, const Present& present,
-                          Memory& memory, Outcome& outcome) {
+void Reconciler::act_once(const link::Action& action, const link::DesiredServer& desired,
+                          const Present& present, Memory& memory, Outcome& outcome) {
   link::ActionReport report{action.operation, action.fence, true, ""};
   try {
     if (memory.permanent) throw Fault(FaultKind::conflict, memory.cause, memory.hint);
@@ -220,16 +244,26 @@ void Reconciler::perform(Step step, const link::DesiredServer& desired) {
       for (const auto* image : {&desired.image, &desired.kernel, &desired.ramdisk})
         if (*image) storage_.ensure_image(**image, hooks_.fetch);
       return;
-    case Step::disk: return storage_.create_disk(id, *desired.image, desired.root_disk);
-    case Step::config_drive: return storage_.write_config_drive(id, desired.config_drive_files);
-    case Step::define: return hypervisor_.define(spec_of(desired));
-    case Step::start: return hypervisor_.start(id);
-    case Step::shutdown: return hypervisor_.shutdown(id);
-    case Step::destroy: return hypervisor_.destroy(id);
-    case Step::undefine: return hypervisor_.undefine(id);
-    case Step::remove_disk: return storage_.remove(id);
-    case Step::reboot_soft: return hypervisor_.reboot(id);
-    case Step::reboot_hard: return hypervisor_.reset(id);
+    case Step::disk:
+      return storage_.create_disk(id, *desired.image, desired.root_disk);
+    case Step::config_drive:
+      return storage_.write_config_drive(id, desired.config_drive_files);
+    case Step::define:
+      return hypervisor_.define(spec_of(desired));
+    case Step::start:
+      return hypervisor_.start(id);
+    case Step::shutdown:
+      return hypervisor_.shutdown(id);
+    case Step::destroy:
+      return hypervisor_.destroy(id);
+    case Step::undefine:
+      return hypervisor_.undefine(id);
+    case Step::remove_disk:
+      return storage_.remove(id);
+    case Step::reboot_soft:
+      return hypervisor_.reboot(id);
+    case Step::reboot_hard:
+      return hypervisor_.reset(id);
   }
 }
 

@@ -1,6 +1,6 @@
 #pragma once
-// Brings one server to its desired state: looks, plans, takes the steps, says what happened. Called on the server's
-// serial queue, so never twice at once for the same server.
+// Brings one server to its desired state: looks, plans, takes the steps, says what happened. Called on the
+// server's serial queue, so never twice at once for the same server.
 
 #include "host/api.h"
 #include "host/journal.h"
@@ -10,7 +10,7 @@ namespace virga::host {
 
 /// What the agent remembers of one server between attempts; losing it (a restart) only means to try at once.
 struct Memory {
-  int64_t generation = 0;         ///< that the rest is about
+  int64_t generation = 0;  ///< that the rest is about
   int attempts = 0;
   bool failed = false, permanent = false;
   std::string cause, hint;
@@ -22,7 +22,7 @@ struct Outcome {
   link::ObservedServer observed;
   std::vector<link::ActionReport> actions;
   std::optional<std::chrono::milliseconds> look_again;
-  bool removed = false;           ///< a tombstone, done
+  bool removed = false;  ///< a tombstone, done
 };
 
 class Reconciler {
@@ -31,8 +31,8 @@ class Reconciler {
     FetchImage fetch;
     std::function<void(const ServerId&, const std::string& step)> on_step;  ///< for the watchdog
   };
-  Reconciler(const AgentOptions& options, Hypervisor& hypervisor, Storage& storage, Journal& journal, Clock& clock,
-             Hooks hooks);
+  Reconciler(const AgentOptions& options, Hypervisor& hypervisor, Storage& storage, Journal& journal,
+             Clock& clock, Hooks hooks);
 
   Outcome work(const link::DesiredServer& desired, Memory& memory);
   /// A server of no assignment: only looked at.
@@ -40,7 +40,8 @@ class Reconciler {
 
  private:
   Present observe(const link::DesiredServer& desired, const Memory& memory, Domain& domain);
-  void bring_about(const link::DesiredServer& desired, const Present& present, Memory& memory, Outcome& outcome);
+  void bring_about(const link::DesiredServer& desired, const Present& present, Memory& memory,
+                   Outcome& outcome);
   void act(const link::DesiredServer& desired, const Present& present, Memory& memory, Outcome& outcome);
   void act_once(const link::Action& action, const link::DesiredServer& desired, const Present& present,
                 Memory& memory, Outcome& outcome);

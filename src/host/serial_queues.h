@@ -1,6 +1,7 @@
 #pragma once
-// One job at a time per domain, many domains at once, on a bounded number of threads. A job that hangs in a hypervisor
-// call keeps its thread but does not count against the bound any more, so it delays no other domain.
+// One job at a time per domain, many domains at once, on a bounded number of threads. A job that hangs in a
+// hypervisor call keeps its thread but does not count against the bound any more, so it delays no other
+// domain.
 //
 // A post of a domain whose job runs makes the job run once more afterwards; posts in between fold into one.
 

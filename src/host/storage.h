@@ -1,10 +1,10 @@
 #pragma once
 // The files of servers on this host: what the agent needs of disks. LocalStorage keeps them in
-// instances_dir/<server id>/ (disk, disk.config, console.log, serial.sock) on base images in a cache; the fake keeps
-// nothing, so that a bench with 100,000 servers touches no disk.
+// instances_dir/<server id>/ (disk, disk.config, console.log, serial.sock) on base images in a cache; the
+// fake keeps nothing, so that a bench with 100,000 servers touches no disk.
 //
-// All calls block, are thread-safe and may be repeated. They throw Fault: kinds unavailable, timeout and internal are
-// worth another try, any other is for ever (a broken image).
+// All calls block, are thread-safe and may be repeated. They throw Fault: kinds unavailable, timeout and
+// internal are worth another try, any other is for ever (a broken image).
 
 #include <functional>
 #include <memory>
@@ -36,11 +36,13 @@ class Storage {
   virtual std::string ensure_image(const link::ImageRef& image, const FetchImage& fetch) = 0;
   /// Root disk as an overlay on the cached image, at least `size` large.
   virtual void create_disk(const ServerId& server, const link::ImageRef& image, GiB size) = 0;
-  virtual void write_config_drive(const ServerId& server, const std::vector<link::ConfigDriveFile>& files) = 0;
+  virtual void write_config_drive(const ServerId& server,
+                                  const std::vector<link::ConfigDriveFile>& files) = 0;
   virtual void remove(const ServerId& server) = 0;
   virtual GiB capacity() = 0;
 };
 
-std::unique_ptr<Storage> make_local_storage(const std::string& instances_dir, const std::string& image_cache_dir);
+std::unique_ptr<Storage> make_local_storage(const std::string& instances_dir,
+                                            const std::string& image_cache_dir);
 
 }  // namespace virga::host

@@ -1,12 +1,13 @@
 #pragma once
-// The agent link: one outbound gRPC connection from each agent to a controller (a unix socket on the same machine,
-// mTLS otherwise). gRPC is seen only in this room; everybody else sees the plain types below.
+// The agent link: one outbound gRPC connection from each agent to a controller (a unix socket on the same
+// machine, mTLS otherwise). gRPC is seen only in this room; everybody else sees the plain types below.
 //
-// Level-triggered: the controller sends an *assignment* (what should be on the host), the agent reports what it
-// *observes*; either may be repeated or lost without harm. Absence never destroys: an agent removes a domain only on
-// an explicit tombstone (State::absent) with the server's id and generation.
+// Level-triggered: the controller sends an *assignment* (what should be on the host), the agent reports what
+// it *observes*; either may be repeated or lost without harm. Absence never destroys: an agent removes a
+// domain only on an explicit tombstone (State::absent) with the server's id and generation.
 //
-// Threads: Controller's functions are called from gRPC threads and must be thread-safe. AgentHub is thread-safe.
+// Threads: Controller's functions are called from gRPC threads and must be thread-safe. AgentHub is
+// thread-safe.
 
 #include <chrono>
 #include <cstdint>
@@ -26,13 +27,13 @@ namespace virga::link {
 /// A bootable image as the agent's cache must hold it.
 struct ImageRef {
   ImageId id;
-  std::string format;    ///< "raw", "qcow2", "aki", "ari": as detected from the bytes, and boot insists on it
-  uint64_t size = 0;     ///< bytes
-  std::string sha512;    ///< os_hash_value; the cache verifies it
+  std::string format;  ///< "raw", "qcow2", "aki", "ari": as detected from the bytes, and boot insists on it
+  uint64_t size = 0;   ///< bytes
+  std::string sha512;  ///< os_hash_value; the cache verifies it
 };
 
 struct Nic {
-  PortId port;           ///< also the OVN logical switch port's name (iface-id)
+  PortId port;  ///< also the OVN logical switch port's name (iface-id)
   NetworkId network;
   std::string mac;
   int mtu = 1442;
@@ -50,7 +51,7 @@ struct Action {
 };
 
 struct ConfigDriveFile {
-  std::string path;      ///< "openstack/latest/meta_data.json"
+  std::string path;  ///< "openstack/latest/meta_data.json"
   std::string content;
 };
 
@@ -58,14 +59,14 @@ struct DesiredServer {
   enum class State { running, stopped, absent };
   ServerId id;
   int64_t generation = 0;  ///< of the desired state; grows with each change
-  int64_t fence = 0;       ///< an agent refuses anything with a smaller fence than it has seen for this server
+  int64_t fence = 0;  ///< an agent refuses anything with a smaller fence than it has seen for this server
   State state = State::running;
-  std::string name;            ///< the user's name, for the domain's title
-  std::string instance_name;   ///< domain name: "instance-0000002a"
+  std::string name;           ///< the user's name, for the domain's title
+  std::string instance_name;  ///< domain name: "instance-0000002a"
   std::string project_id, user_id, flavor_name;
   int vcpus = 1;
   MiB memory{64};
-  GiB root_disk{0};            ///< 0: the image's own size
+  GiB root_disk{0};  ///< 0: the image's own size
   std::optional<ImageRef> image, kernel, ramdisk;
   std::string kernel_command_line;  ///< used with `kernel`
   std::vector<Nic> nics;
@@ -75,8 +76,9 @@ struct DesiredServer {
 };
 
 struct Assignment {
-  int64_t epoch = 0;   ///< cloud epoch; an agent refuses one that went backwards (a database restored from yesterday)
-  bool full = false;   ///< all of the host's servers (at connect), or only those listed changed
+  int64_t epoch =
+      0;  ///< cloud epoch; an agent refuses one that went backwards (a database restored from yesterday)
+  bool full = false;  ///< all of the host's servers (at connect), or only those listed changed
   std::vector<DesiredServer> servers;
 };
 
@@ -84,22 +86,23 @@ enum class Power { unknown, absent, shutoff, running, paused, crashed };
 
 /// One step an agent took for a server, for the operation's timeline and `virga explain`.
 struct StepReport {
-  std::string step;       ///< "image", "disk", "config_drive", "define", "start", "stop", "undefine", "disk_removed", …
+  std::string
+      step;  ///< "image", "disk", "config_drive", "define", "start", "stop", "undefine", "disk_removed", …
   bool ok = true;
-  std::string message;    ///< cause when not ok
-  int64_t at_us = 0;      ///< wall clock, microseconds since the epoch
+  std::string message;  ///< cause when not ok
+  int64_t at_us = 0;    ///< wall clock, microseconds since the epoch
   int64_t took_us = 0;
 };
 
 struct ObservedServer {
   ServerId id;
   Power power = Power::unknown;
-  int64_t generation = 0;        ///< last desired generation that is fully applied; 0 if none
-  int64_t failed_generation = 0; ///< last desired generation that could not be applied, with its cause
+  int64_t generation = 0;         ///< last desired generation that is fully applied; 0 if none
+  int64_t failed_generation = 0;  ///< last desired generation that could not be applied, with its cause
   std::string cause, hint;
-  bool permanent = false;        ///< retrying cannot help (a broken image): the server goes to ERROR
-  bool quarantined = false;      ///< found on the host, in no assignment
-  std::vector<StepReport> steps; ///< since the last report
+  bool permanent = false;         ///< retrying cannot help (a broken image): the server goes to ERROR
+  bool quarantined = false;       ///< found on the host, in no assignment
+  std::vector<StepReport> steps;  ///< since the last report
 };
 
 struct ActionReport {
@@ -110,12 +113,12 @@ struct ActionReport {
 };
 
 struct HostFacts {
-  HostId id;              ///< stable: kept in the agent's state directory
+  HostId id;  ///< stable: kept in the agent's state directory
   std::string hostname;
-  std::string address;    ///< tunnel address
-  std::string chassis;    ///< OVN chassis name (system-id)
-  std::string hypervisor; ///< "QEMU" or "fake"
-  std::string virt_type;  ///< "kvm" or "qemu"
+  std::string address;             ///< tunnel address
+  std::string chassis;             ///< OVN chassis name (system-id)
+  std::string hypervisor;          ///< "QEMU" or "fake"
+  std::string virt_type;           ///< "kvm" or "qemu"
   int64_t hypervisor_version = 0;  ///< libvirt's number: 7002000
   std::string cpu_model, cpu_arch;
   int vcpus = 0;
@@ -177,7 +180,8 @@ class AgentHub {
   virtual bool push(const HostId& host, const Assignment& change) = 0;
   enum class Console { vnc, serial };
   /// Asks the agent to open a console stream. Throws Fault(conflict) with the cause.
-  virtual std::shared_ptr<ByteStream> open_console(const HostId& host, const ServerId& server, Console kind) = 0;
+  virtual std::shared_ptr<ByteStream> open_console(const HostId& host, const ServerId& server,
+                                                   Console kind) = 0;
   /// The last `max_bytes` of the console log, through the agent. Throws Fault(unavailable) after `timeout`.
   virtual std::string console_log(const HostId& host, const ServerId& server, size_t max_bytes,
                                   std::chrono::milliseconds timeout = std::chrono::milliseconds(10000)) = 0;
@@ -199,8 +203,8 @@ class AgentSide {
   virtual std::shared_ptr<ByteStream> open_console(const ServerId& server, AgentHub::Console kind) = 0;
 };
 
-/// The agent's connection: reconnects for ever with jittered back-off (50 ms to 5 s), re-sends facts and a full
-/// observation each time.
+/// The agent's connection: reconnects for ever with jittered back-off (50 ms to 5 s), re-sends facts and a
+/// full observation each time.
 class AgentConnection {
  public:
   virtual ~AgentConnection() = default;

@@ -1,4 +1,5 @@
-// The agent's side: one channel, one Control stream (a reading and a writing thread), side calls as they are needed.
+// The agent's side: one channel, one Control stream (a reading and a writing thread), side calls as they are
+// needed.
 
 #include <grpcpp/grpcpp.h>
 
@@ -28,11 +29,16 @@ using Control = grpc::ClientReaderWriter<v1::AgentMessage, v1::ControllerMessage
 Fault to_fault(const grpc::Status& status, const std::string& what) {
   const auto text = fmt::format("{}: {}", what, status.error_message());
   switch (status.error_code()) {
-    case grpc::NOT_FOUND: return Fault(FaultKind::not_found, text);
-    case grpc::DATA_LOSS: return Fault(FaultKind::gone, text);
-    case grpc::PERMISSION_DENIED: return Fault(FaultKind::forbidden, text);
-    case grpc::INVALID_ARGUMENT: return Fault(FaultKind::bad_request, text);
-    default: return Fault(FaultKind::unavailable, text);
+    case grpc::NOT_FOUND:
+      return Fault(FaultKind::not_found, text);
+    case grpc::DATA_LOSS:
+      return Fault(FaultKind::gone, text);
+    case grpc::PERMISSION_DENIED:
+      return Fault(FaultKind::forbidden, text);
+    case grpc::INVALID_ARGUMENT:
+      return Fault(FaultKind::bad_request, text);
+    default:
+      return Fault(FaultKind::unavailable, text);
   }
 }
 
@@ -199,6 +205,8 @@ class Connection final : public AgentConnection {
       }
       changed_.notify_all();
       writer.join();
+    } else {
+      context.TryCancel();  // or Finish would wait for a controller that waits for us
     }
     const auto status = stream->Finish();
     std::lock_guard lock(mutex_);
@@ -214,7 +222,8 @@ class Connection final : public AgentConnection {
     if (!was_connected && status.error_message() == last_error_) return;
     last_error_ = status.error_message();
     if (was_connected) last_error_.clear();
-    log::warn("agent link: {} {}: {}", was_connected ? "lost" : "cannot reach", target_, status.error_message());
+    log::warn("agent link: {} {}: {}", was_connected ? "lost" : "cannot reach", target_,
+              status.error_message());
   }
 
   bool greet(Control& stream) {
@@ -258,8 +267,9 @@ class Connection final : public AgentConnection {
 
   void welcome(const v1::Welcome& w) {
     if (w.major() != kMajor)
-      throw Fault(FaultKind::precondition_failed,
-                  fmt::format("the controller speaks version {} of the link, this agent {}", w.major(), kMajor));
+      throw Fault(
+          FaultKind::precondition_failed,
+          fmt::format("the controller speaks version {} of the link, this agent {}", w.major(), kMajor));
     {
       std::lock_guard lock(mutex_);
       welcomed_ = true;
@@ -273,8 +283,9 @@ class Connection final : public AgentConnection {
   void write_loop(Control& stream, grpc::ClientContext& context) {
     std::unique_lock lock(mutex_);
     while (!stopping_ && !broken_) {
-      const bool something = changed_.wait_for(
-          lock, kHeartbeat, [this] { return stopping_ || broken_ || (welcomed_ && !(outbox_.empty() && replies_.empty())); });
+      const bool something = changed_.wait_for(lock, kHeartbeat, [this] {
+        return stopping_ || broken_ || (welcomed_ && !(outbox_.empty() && replies_.empty()));
+      });
       if (stopping_ || broken_) return;
       if (!welcomed_ && !something) continue;
       auto batch = outbox_.take();
@@ -317,7 +328,8 @@ class Connection final : public AgentConnection {
     auto& log = *reply.mutable_console_log();
     log.set_request(request.request());
     try {
-      log.set_bytes(side_.console_log(ServerId(request.server()), std::min<uint64_t>(request.max_bytes(), 4 << 20)));
+      log.set_bytes(
+          side_.console_log(ServerId(request.server()), std::min<uint64_t>(request.max_bytes(), 4 << 20)));
       log.set_ok(true);
     } catch (const std::exception& e) {
       log.set_bytes(e.what());
@@ -335,7 +347,8 @@ class Connection final : public AgentConnection {
       std::lock_guard lock(mutex_);
       if (stopping_) return;
       std::erase_if(consoles_, [](const auto& c) { return c->done(); });
-      consoles_.push_back(std::make_unique<ConsolePump>(*stub_, session_, request.request(), std::move(local)));
+      consoles_.push_back(
+          std::make_unique<ConsolePump>(*stub_, session_, request.request(), std::move(local)));
       return;
     } catch (const Fault& fault) {
       refused.set_cause(fault.message);

@@ -7,14 +7,22 @@ namespace virga::link {
 grpc::Status to_status(const Fault& fault) {
   const auto text = fault.hint.empty() ? fault.message : fault.message + " " + fault.hint;
   switch (fault.kind) {
-    case FaultKind::not_found: return {grpc::NOT_FOUND, text};
-    case FaultKind::forbidden: return {grpc::PERMISSION_DENIED, text};
-    case FaultKind::unauthorized: return {grpc::UNAUTHENTICATED, text};
-    case FaultKind::bad_request: return {grpc::INVALID_ARGUMENT, text};
-    case FaultKind::precondition_failed: return {grpc::FAILED_PRECONDITION, text};
-    case FaultKind::unavailable: return {grpc::UNAVAILABLE, text};
-    case FaultKind::gone: return {grpc::DATA_LOSS, text};
-    default: return {grpc::INTERNAL, text};
+    case FaultKind::not_found:
+      return {grpc::NOT_FOUND, text};
+    case FaultKind::forbidden:
+      return {grpc::PERMISSION_DENIED, text};
+    case FaultKind::unauthorized:
+      return {grpc::UNAUTHENTICATED, text};
+    case FaultKind::bad_request:
+      return {grpc::INVALID_ARGUMENT, text};
+    case FaultKind::precondition_failed:
+      return {grpc::FAILED_PRECONDITION, text};
+    case FaultKind::unavailable:
+      return {grpc::UNAVAILABLE, text};
+    case FaultKind::gone:
+      return {grpc::DATA_LOSS, text};
+    default:
+      return {grpc::INTERNAL, text};
   }
 }
 
@@ -60,8 +68,8 @@ void ControlStream::handle_hello() {
     throw Fault(FaultKind::bad_request, "the agent's first message must be its greeting");
   if (in_.hello().major() != kMajor)
     throw Fault(FaultKind::precondition_failed,
-                fmt::format("the agent speaks version {}.{} of the link, this controller {}.{}.", in_.hello().major(),
-                            in_.hello().minor(), kMajor, kMinor),
+                fmt::format("the agent speaks version {}.{} of the link, this controller {}.{}.",
+                            in_.hello().major(), in_.hello().minor(), kMajor, kMinor),
                 "Install the same major version of virga on both.");
   greeted_ = true;
   owner_.hello(self_, from_wire(in_.hello()));

@@ -1,8 +1,9 @@
 #pragma once
 // The controller's end of one agent's Control stream: a gRPC reactor, so an idle agent costs no thread.
 //
-// Life: created by the call, kept alive by `self_` until gRPC's OnDone. One message is read at a time and handled on
-// the pool before the next is read: that keeps an agent's messages in order, and a flooding agent only slows itself.
+// Life: created by the call, kept alive by `self_` until gRPC's OnDone. One message is read at a time and
+// handled on the pool before the next is read: that keeps an agent's messages in order, and a flooding agent
+// only slows itself.
 
 #include <grpcpp/grpcpp.h>
 
@@ -32,7 +33,8 @@ class ControlStream final : public grpc::ServerBidiReactor<v1::AgentMessage, v1:
   /// Arms the first read; `self` keeps the stream alive until gRPC is done with it.
   void begin(std::shared_ptr<ControlStream> self);
 
-  /// Queues; an agent that does not read is cut off rather than buffered for ever (it reconnects and gets all anew).
+  /// Queues; an agent that does not read is cut off rather than buffered for ever (it reconnects and gets all
+  /// anew).
   bool send(v1::ControllerMessage message);
   /// Like send, but held back until release(): changes that race the first full assignment must follow it.
   bool send_after_welcome(v1::ControllerMessage message);

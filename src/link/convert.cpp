@@ -26,26 +26,33 @@ void to_wire(const Nic& nic, v1::Nic& out) {
 }
 
 Nic from_wire(const v1::Nic& nic) {
-  return Nic{PortId(nic.port()), NetworkId(nic.network()),    nic.mac(),           nic.mtu(),
-             PortId(nic.metadata_port()), nic.metadata_mac(), nic.metadata_cidr()};
+  return Nic{PortId(nic.port()),          NetworkId(nic.network()), nic.mac(),          nic.mtu(),
+             PortId(nic.metadata_port()), nic.metadata_mac(),       nic.metadata_cidr()};
 }
 
 v1::Server::State to_wire(DesiredServer::State state) {
   switch (state) {
-    case DesiredServer::State::running: return v1::Server::RUNNING;
-    case DesiredServer::State::stopped: return v1::Server::STOPPED;
-    case DesiredServer::State::absent: return v1::Server::ABSENT;
+    case DesiredServer::State::running:
+      return v1::Server::RUNNING;
+    case DesiredServer::State::stopped:
+      return v1::Server::STOPPED;
+    case DesiredServer::State::absent:
+      return v1::Server::ABSENT;
   }
   return v1::Server::UNSPECIFIED;
 }
 
 DesiredServer::State from_wire(v1::Server::State state) {
   switch (state) {
-    case v1::Server::RUNNING: return DesiredServer::State::running;
-    case v1::Server::STOPPED: return DesiredServer::State::stopped;
-    case v1::Server::ABSENT: return DesiredServer::State::absent;
-    default: throw Fault(FaultKind::bad_request, "the assignment has a server in a state this agent does not know",
-                         "Upgrade the agent to the controller's version.");
+    case v1::Server::RUNNING:
+      return DesiredServer::State::running;
+    case v1::Server::STOPPED:
+      return DesiredServer::State::stopped;
+    case v1::Server::ABSENT:
+      return DesiredServer::State::absent;
+    default:
+      throw Fault(FaultKind::bad_request, "the assignment has a server in a state this agent does not know",
+                  "Upgrade the agent to the controller's version.");
   }
 }
 
@@ -113,7 +120,8 @@ DesiredServer from_wire(const v1::Server& in) {
   server.config_drive = in.config_drive();
   for (const auto& file : in.config_drive_files())
     server.config_drive_files.push_back({file.path(), file.content()});
-  for (const auto& a : in.actions()) server.actions.push_back({OperationId(a.operation()), a.fence(), a.kind()});
+  for (const auto& a : in.actions())
+    server.actions.push_back({OperationId(a.operation()), a.fence(), a.kind()});
   return server;
 }
 
@@ -149,7 +157,8 @@ ObservedServer from_wire(const v1::ObservedServer& in) {
   server.hint = in.hint();
   server.permanent = in.permanent();
   server.quarantined = in.quarantined();
-  for (const auto& s : in.steps()) server.steps.push_back({s.step(), s.ok(), s.message(), s.at_us(), s.took_us()});
+  for (const auto& s : in.steps())
+    server.steps.push_back({s.step(), s.ok(), s.message(), s.at_us(), s.took_us()});
   return server;
 }
 

@@ -10,9 +10,9 @@ namespace virga::link {
 
 constexpr int kMajor = 1;
 constexpr int kMinor = 0;
-constexpr size_t kMaxMessage = 16 << 20;   ///< one message on the wire
-constexpr size_t kPart = 1 << 20;          ///< an assignment or observation is cut into messages of about this size
-constexpr size_t kMaxWhole = 256 << 20;    ///< of one assignment or observation put together again
+constexpr size_t kMaxMessage = 16 << 20;  ///< one message on the wire
+constexpr size_t kPart = 1 << 20;  ///< an assignment or observation is cut into messages of about this size
+constexpr size_t kMaxWhole = 256 << 20;  ///< of one assignment or observation put together again
 constexpr char kSessionKey[] = "virga-session";
 
 v1::Hello to_wire(const HostFacts& facts);

@@ -91,8 +91,10 @@ struct FakeController final : Controller {
 class Echo final : public ByteStream {
  public:
   bool write(std::string_view bytes) override {
-    if (bytes == "bye") receive_({});
-    else receive_(bytes);
+    if (bytes == "bye")
+      receive_({});
+    else
+      receive_(bytes);
     return true;
   }
   void close() override {}
@@ -106,8 +108,10 @@ struct FakeAgent final : AgentSide {
   Watched watched;
   std::vector<Assignment> assignments;
   std::atomic<bool> hang{false};
+  std::atomic<int> not_yet{0};  ///< how often the facts are not there yet
 
   HostFacts facts() override {
+    if (not_yet-- > 0) throw Fault(FaultKind::unavailable, "libvirtd is away");
     HostFacts f;
     f.id = kHost;
     f.hostname = "host1";
@@ -147,8 +151,10 @@ class Link : public testing::Test {
   bool ready() {
     // `connected` turns true right after the assignment is queued.
     for (const auto end = std::chrono::steady_clock::now() + 10s; std::chrono::steady_clock::now() < end;)
-      if (hub_->connected(kHost)) return true;
-      else std::this_thread::yield();
+      if (hub_->connected(kHost))
+        return true;
+      else
+        std::this_thread::yield();
     return false;
   }
 
@@ -165,7 +171,8 @@ DesiredServer server(const std::string& id, int64_t generation) {
   s.generation = generation;
   s.name = "caf\xe9";  // not UTF-8: must not break the link
   s.image = ImageRef{ImageId(kServer), "qcow2", 5, "abc"};
-  s.nics.push_back({PortId("p"), NetworkId("n"), "fa:16:3e:00:00:01", 1400, PortId("mp"), "mm", "10.0.0.2/24"});
+  s.nics.push_back(
+      {PortId("p"), NetworkId("n"), "fa:16:3e:00:00:01", 1400, PortId("mp"), "mm", "10.0.0.2/24"});
   s.config_drive_files = {{"openstack/latest/user_data", std::string("\0\xff", 2)}};
   s.actions = {{OperationId("op"), 3, "reboot_hard"}};
   return s;
@@ -213,7 +220,8 @@ TEST_F(Link, ReportsObservationsAndActions) {
   o.generation = 4;
   o.steps = {{"start", false, "no\xff", 1, 2}};
   connection_->report(false, {o}, {{OperationId("op"), 3, false, "why"}});
-  ASSERT_TRUE(controller_.watched.wait([&] { return !controller_.seen.empty() && !controller_.actions.empty(); }));
+  ASSERT_TRUE(
+      controller_.watched.wait([&] { return !controller_.seen.empty() && !controller_.actions.empty(); }));
   EXPECT_EQ(controller_.seen[0].power, Power::running);
   EXPECT_EQ(controller_.seen[0].steps[0].message, "no\xff");
   EXPECT_EQ(controller_.actions[0].message, "why");
@@ -232,7 +240,8 @@ TEST_F(Link, SurvivesAControllerRestart) {
   connection_->report(false, {o}, {{OperationId("b"), 2, true, ""}});
   hub_ = serve(dir_ + "/agent.sock", controller_);
   ASSERT_TRUE(agent_.watched.wait([&] { return agent_.assignments.size() >= 2; }));
-  ASSERT_TRUE(controller_.watched.wait([&] { return controller_.actions.size() == 2 && !controller_.seen.empty(); }));
+  ASSERT_TRUE(
+      controller_.watched.wait([&] { return controller_.actions.size() == 2 && !controller_.seen.empty(); }));
   EXPECT_EQ(controller_.seen.back().generation, 2);
 }
 
@@ -243,6 +252,12 @@ TEST_F(Link, RefusedHostTriesAgain) {
   EXPECT_FALSE(hub_->connected(kHost));
   EXPECT_TRUE(agent_.assignments.empty());
   EXPECT_THROW(connection_->metadata({}), Fault);
+}
+
+TEST_F(Link, ConnectsOnceTheFactsAreThere) {
+  agent_.not_yet = 2;
+  connect();
+  EXPECT_EQ(controller_.connects, 1);
 }
 
 TEST_F(Link, FetchesImages) {
@@ -257,7 +272,8 @@ TEST_F(Link, FetchesImages) {
   } catch (const Fault& fault) {
     EXPECT_EQ(fault.kind, FaultKind::not_found);
   }
-  EXPECT_THROW(connection_->fetch_image(ImageId("x"), [](std::string_view) { throw Fault(FaultKind::internal, "disk full"); }),
+  EXPECT_THROW(connection_->fetch_image(
+                   ImageId("x"), [](std::string_view) { throw Fault(FaultKind::internal, "disk full"); }),
                Fault);
 }
 

@@ -1,6 +1,6 @@
 #pragma once
-// What an agent still has to report. Reports are levels: of a server only the newest observation counts (its steps
-// add up), action reports are all kept, a full report replaces every older observation.
+// What an agent still has to report. Reports are levels: of a server only the newest observation counts (its
+// steps add up), action reports are all kept, a full report replaces every older observation.
 
 #include <map>
 
@@ -50,7 +50,8 @@ class Outbox {
   static void keep_steps(ObservedServer older, ObservedServer& newer) {
     constexpr size_t kMaxSteps = 200;
     auto& steps = older.steps;
-    steps.insert(steps.end(), std::make_move_iterator(newer.steps.begin()), std::make_move_iterator(newer.steps.end()));
+    steps.insert(steps.end(), std::make_move_iterator(newer.steps.begin()),
+                 std::make_move_iterator(newer.steps.end()));
     if (steps.size() > kMaxSteps) steps.erase(steps.begin(), steps.end() - kMaxSteps);
     newer.steps = std::move(steps);
   }

@@ -1,5 +1,6 @@
 #pragma once
-// A few threads and a queue. gRPC's callback threads hand their work over, so that a database call never blocks them.
+// A few threads and a queue. gRPC's callback threads hand their work over, so that a database call never
+// blocks them.
 
 #include <condition_variable>
 #include <deque>

@@ -1,5 +1,5 @@
-// The controller's side: one gRPC server, a ControlStream per agent, plain blocking calls for images, consoles and
-// metadata (each holds one of gRPC's bounded threads).
+// The controller's side: one gRPC server, a ControlStream per agent, plain blocking calls for images,
+// consoles and metadata (each holds one of gRPC's bounded threads).
 
 #include <grpcpp/grpcpp.h>
 #include <sys/stat.h>
@@ -33,12 +33,14 @@ class Hub final : public AgentHub, public StreamOwner, public Service {
     builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::NUM_CQS, 1);
     builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::MIN_POLLERS, 1);
     builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::MAX_POLLERS, 2);
-    builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::CQ_TIMEOUT_MSEC, 500);  // bounds shutdown
+    builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::CQ_TIMEOUT_MSEC,
+                                500);  // bounds shutdown
     builder.SetResourceQuota(grpc::ResourceQuota("agent-link").SetMaxThreads(kMaxThreads));
     server_ = builder.BuildAndStart();
     if (!server_)
-      throw Fault(FaultKind::conflict, fmt::format("cannot listen for agents on {}", unix_socket),
-                  "Check that the folder exists and is writable, and that no other controller uses the socket.");
+      throw Fault(
+          FaultKind::conflict, fmt::format("cannot listen for agents on {}", unix_socket),
+          "Check that the folder exists and is writable, and that no other controller uses the socket.");
     ::chmod(unix_socket.c_str(), 0600);
   }
 
@@ -72,7 +74,8 @@ class Hub final : public AgentHub, public StreamOwner, public Service {
     return true;
   }
 
-  std::shared_ptr<ByteStream> open_console(const HostId& host, const ServerId& server, AgentHub::Console kind) override {
+  std::shared_ptr<ByteStream> open_console(const HostId& host, const ServerId& server,
+                                           AgentHub::Console kind) override {
     auto stream = find(host);
     if (!stream) throw not_connected(host);
     const auto call = std::make_shared<ConsoleCall>(host);
@@ -108,7 +111,8 @@ class Hub final : public AgentHub, public StreamOwner, public Service {
     stream->send_after_welcome(std::move(message));
     auto future = reply->text.get_future();
     if (future.wait_for(timeout) != std::future_status::ready)
-      throw Fault(FaultKind::unavailable, fmt::format("host {} did not send the console log in time", host.str()),
+      throw Fault(FaultKind::unavailable,
+                  fmt::format("host {} did not send the console log in time", host.str()),
                   "Try again; `virga status` shows whether the host answers.");
     return future.get();
   }
@@ -144,10 +148,14 @@ class Hub final : public AgentHub, public StreamOwner, public Service {
 
   void message(ControlStream& stream, const v1::AgentMessage& message) override {
     switch (message.body_case()) {
-      case v1::AgentMessage::kHeartbeat: return controller_.heartbeat(stream.host());
-      case v1::AgentMessage::kConsoleLog: return answer(stream.host(), message.console_log());
-      case v1::AgentMessage::kConsoleRefused: return refuse(stream.host(), message.console_refused());
-      default: return;  // a newer agent's message
+      case v1::AgentMessage::kHeartbeat:
+        return controller_.heartbeat(stream.host());
+      case v1::AgentMessage::kConsoleLog:
+        return answer(stream.host(), message.console_log());
+      case v1::AgentMessage::kConsoleRefused:
+        return refuse(stream.host(), message.console_refused());
+      default:
+        return;  // a newer agent's message
     }
   }
 
@@ -176,7 +184,8 @@ class Hub final : public AgentHub, public StreamOwner, public Service {
 
   // ---- gRPC ----
 
-  grpc::ServerBidiReactor<v1::AgentMessage, v1::ControllerMessage>* Control(grpc::CallbackServerContext*) override {
+  grpc::ServerBidiReactor<v1::AgentMessage, v1::ControllerMessage>* Control(
+      grpc::CallbackServerContext*) override {
     auto stream = std::make_shared<ControlStream>(*this, pool_);
     stream->begin(stream);
     return stream.get();
@@ -297,7 +306,8 @@ class Hub final : public AgentHub, public StreamOwner, public Service {
 
   void refuse(const HostId& host, const v1::ConsoleRefused& refused) {
     auto call = find_console(refused.request());
-    if (call && call->host() == host) call->refuse(Fault(FaultKind::conflict, refused.cause(), refused.hint()));
+    if (call && call->host() == host)
+      call->refuse(Fault(FaultKind::conflict, refused.cause(), refused.hint()));
   }
 
   Controller& controller_;
@@ -305,7 +315,8 @@ class Hub final : public AgentHub, public StreamOwner, public Service {
   mutable std::mutex mutex_;
   std::map<HostId, Host> hosts_;
   std::map<std::string, HostId> sessions_;
-  std::map<uint64_t, std::shared_ptr<ConsoleCall>> consoles_;  // asked for, not yet open; open ones end by their host
+  std::map<uint64_t, std::shared_ptr<ConsoleCall>>
+      consoles_;  // asked for, not yet open; open ones end by their host
   std::map<uint64_t, std::shared_ptr<PendingLog>> logs_;
   std::atomic<uint64_t> next_request_{1};
   std::atomic<bool> stopping_{false};

@@ -15,7 +15,9 @@ class CallerEnd final : public ByteStream {
   ~CallerEnd() override { call_->close(); }
   bool write(std::string_view bytes) override { return call_->write(bytes); }
   void close() override { call_->close(); }
-  void on_bytes(std::function<void(std::string_view)> receive) override { call_->receive(std::move(receive)); }
+  void on_bytes(std::function<void(std::string_view)> receive) override {
+    call_->receive(std::move(receive));
+  }
 
  private:
   std::shared_ptr<ConsoleCall> call_;

@@ -1,6 +1,7 @@
 #pragma once
-// One console on the controller's side: a caller waits for the agent to open the stream, then both ends pass bytes.
-// The far end's bytes are delivered on the gRPC call's own thread, so a slow viewer holds back only its console.
+// One console on the controller's side: a caller waits for the agent to open the stream, then both ends pass
+// bytes. The far end's bytes are delivered on the gRPC call's own thread, so a slow viewer holds back only
+// its console.
 
 #include <grpcpp/grpcpp.h>
 
