@@ -1,4 +1,5 @@
-// What a token check costs: known token, known token while others write, token seen for the first time, bare unsealing.
+// What a token check costs: known token, known token while others write, token seen for the first time, bare
+// unsealing.
 #include <benchmark/benchmark.h>
 
 #include "base/crypto.h"
@@ -12,7 +13,9 @@ namespace {
 using namespace virga;
 
 struct Cloud {
-  Cloud() : identity(identity::make_identity({.key_dir = cloud.directory() + "/keys", .bcrypt_cost = 4}, cloud.database(), cloud.policy(), cloud.clock())) {
+  Cloud()
+      : identity(identity::make_identity({.key_dir = cloud.directory() + "/keys", .bcrypt_cost = 4},
+                                         cloud.database(), cloud.policy(), cloud.clock())) {
     identity->bootstrap({.admin_password = "secret"});
     identity->set_catalog({&identity->service()});
     cloud.authenticate_with(*identity);

@@ -34,22 +34,33 @@ bool flag(const api::Call& call, std::string_view name) {
 
 Filter read_filter(const api::Call& call) {
   const auto text = [&](std::string_view name) { return call.request.query_value(name).value_or(""); };
-  Filter f{.user = text("user.id"), .group = text("group.id"), .role = text("role.id"), .project = text("scope.project.id"), .domain = text("scope.domain.id")};
+  Filter f{.user = text("user.id"),
+           .group = text("group.id"),
+           .role = text("role.id"),
+           .project = text("scope.project.id"),
+           .domain = text("scope.domain.id")};
   f.system = !text("scope.system").empty();
   f.effective = flag(call, "effective");
   f.names = flag(call, "include_names");
   f.subtree = flag(call, "include_subtree");
   if (text("scope.OS-INHERIT:inherited_to") == "projects") f.inherited = true;
-  if (!f.user.empty() && !f.group.empty()) throw Fault(FaultKind::bad_request, "Specify a user or group, not both");
-  if (!f.project.empty() && !f.domain.empty()) throw Fault(FaultKind::bad_request, "Specify a domain or project, not both");
-  if (f.effective && !f.group.empty()) throw Fault(FaultKind::bad_request, "Combining effective and group filter will always result in an empty list.");
-  if (f.subtree && f.project.empty()) throw Fault(FaultKind::bad_request, "scope.project.id must be specified if include_subtree is also specified");
+  if (!f.user.empty() && !f.group.empty())
+    throw Fault(FaultKind::bad_request, "Specify a user or group, not both");
+  if (!f.project.empty() && !f.domain.empty())
+    throw Fault(FaultKind::bad_request, "Specify a domain or project, not both");
+  if (f.effective && !f.group.empty())
+    throw Fault(FaultKind::bad_request,
+                "Combining effective and group filter will always result in an empty list.");
+  if (f.subtree && f.project.empty())
+    throw Fault(FaultKind::bad_request,
+                "scope.project.id must be specified if include_subtree is also specified");
   return f;
 }
 
 std::vector<std::string> groups_of(db::Tx& tx, const std::string& user_id) {
   std::vector<std::string> out;
-  for (const auto& r : tx.query("SELECT group_id FROM identity_memberships WHERE user_id = ?", user_id)) out.push_back(r.text(0));
+  for (const auto& r : tx.query("SELECT group_id FROM identity_memberships WHERE user_id = ?", user_id))
+    out.push_back(r.text(0));
   return out;
 }
 
@@ -59,7 +70,10 @@ void add_actor(db::Tx& tx, const Filter& f, api::Where& where) {
   if (f.user.empty()) return;
   const auto groups = f.effective ? groups_of(tx, f.user) : std::vector<std::string>{};
   if (groups.empty()) return where.add("actor_kind = 'user' AND actor_id = ?", f.user);
-  where.add(fmt::format("((actor_kind = 'user' AND actor_id = ?) OR (actor_kind = 'group' AND actor_id IN ({})))", db::placeholders(groups.size())), f.user);
+  where.add(
+      fmt::format("((actor_kind = 'user' AND actor_id = ?) OR (actor_kind = 'group' AND actor_id IN ({})))",
+                  db::placeholders(groups.size())),
+      f.user);
   for (const auto& g : groups) where.values.emplace_back(g);
 }
 
@@ -85,9 +99,11 @@ std::vector<Assignment> stored(db::Tx& tx, const Filter& f) {
   if (!f.effective && !f.role.empty()) where.add("role_id = ?", f.role);
   if (f.inherited) where.add("inherited = ?", *f.inherited);
   std::vector<Assignment> out;
-  const std::string sql = "SELECT actor_kind, actor_id, target_kind, target_id, role_id, inherited FROM identity_assignments" + where.sql() +
-                          " ORDER BY target_kind, target_id, actor_kind, actor_id, role_id";
-  for (const auto& r : tx.query(sql, where.values)) out.push_back({r.text(0), r.text(1), r.text(2), r.text(3), r.text(4), r.boolean(5)});
+  const std::string sql =
+      "SELECT actor_kind, actor_id, target_kind, target_id, role_id, inherited FROM identity_assignments" +
+      where.sql() + " ORDER BY target_kind, target_id, actor_kind, actor_id, role_id";
+  for (const auto& r : tx.query(sql, where.values))
+    out.push_back({r.text(0), r.text(1), r.text(2), r.text(3), r.text(4), r.boolean(5)});
   return out;
 }
 
@@ -99,7 +115,8 @@ std::vector<Assignment> per_member(db::Tx& tx, std::vector<Assignment> in) {
       out.push_back(std::move(a));
       continue;
     }
-    for (const auto& r : tx.query("SELECT user_id FROM identity_memberships WHERE group_id = ?", a.actor_id)) {
+    for (const auto& r :
+         tx.query("SELECT user_id FROM identity_memberships WHERE group_id = ?", a.actor_id)) {
       Assignment member = a;
       member.actor_kind = "user";
       member.actor_id = r.text(0);
@@ -155,7 +172,9 @@ std::vector<Assignment> effective(db::Tx& tx, const Filter& f, const RoleGraph& 
            (!f.domain.empty() && (a.target_kind != "domain" || a.target_id != f.domain));
   });
   std::stable_sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.key() < b.key(); });
-  all.erase(std::unique(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.key() == b.key(); }), all.end());
+  all.erase(
+      std::unique(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.key() == b.key(); }),
+      all.end());
   return all;
 }
 
@@ -176,7 +195,10 @@ class Names {
   const Entry& look_up(std::string_view kind, const std::string& id) {
     const auto key = std::make_pair(std::string(kind), id);
     if (const auto known = known_.find(key); known != known_.end()) return known->second;
-    const std::string_view table = kind == "user" ? "identity_users" : kind == "group" ? "identity_groups" : kind == "role" ? "identity_roles" : "identity_projects";
+    const std::string_view table = kind == "user"    ? "identity_users"
+                                   : kind == "group" ? "identity_groups"
+                                   : kind == "role"  ? "identity_roles"
+                                                     : "identity_projects";
     const auto row = tx_.first(fmt::format("SELECT name, domain_id FROM {} WHERE id = ?", table), id);
     return known_[key] = row ? Entry{row->text(0), row->text(1)} : Entry{};
   }
@@ -195,22 +217,30 @@ std::string grant_url(const api::Call& call, const Assignment& a) {
   const std::string& kind = a.source_kind.empty() ? a.target_kind : a.source_kind;
   const std::string& id = a.source_id.empty() ? a.target_id : a.source_id;
   const std::string target = kind == "system" ? "system" : fmt::format("{}s/{}", kind, id);
-  const std::string actor = a.group_id.empty() ? fmt::format("{}s/{}", a.actor_kind, a.actor_id) : "groups/" + a.group_id;
+  const std::string actor =
+      a.group_id.empty() ? fmt::format("{}s/{}", a.actor_kind, a.actor_id) : "groups/" + a.group_id;
   const std::string& role = a.prior_role_id.empty() ? a.role_id : a.prior_role_id;
   const bool inherited = a.inherited || !a.source_kind.empty();
-  return fmt::format("{}/v3/{}{}/{}/roles/{}{}", call.base_url, inherited ? "OS-INHERIT/" : "", target, actor, role,
-                     inherited ? "/inherited_to_projects" : "");
+  return fmt::format("{}/v3/{}{}/{}/roles/{}{}", call.base_url, inherited ? "OS-INHERIT/" : "", target, actor,
+                     role, inherited ? "/inherited_to_projects" : "");
 }
 
 json::object view(const api::Call& call, const Assignment& a, Names* names) {
   json::object scope, links{{"assignment", grant_url(call, a)}};
-  if (a.target_kind == "system") scope["system"] = json::object{{"all", true}};
-  else scope[a.target_kind] = named(names, a.target_kind, a.target_id);
+  if (a.target_kind == "system")
+    scope["system"] = json::object{{"all", true}};
+  else
+    scope[a.target_kind] = named(names, a.target_kind, a.target_id);
   if (a.inherited || !a.source_kind.empty()) scope["OS-INHERIT:inherited_to"] = "projects";
-  if (!a.group_id.empty()) links["membership"] = fmt::format("{}/v3/groups/{}/users/{}", call.base_url, a.group_id, a.actor_id);
-  if (!a.prior_role_id.empty()) links["prior_role"] = fmt::format("{}/v3/prior_role/{}/implies/{}", call.base_url, a.prior_role_id, a.role_id);
-  return {{"role", named(names, "role", a.role_id)}, {a.actor_kind, named(names, a.actor_kind, a.actor_id)},
-          {"scope", std::move(scope)}, {"links", std::move(links)}};
+  if (!a.group_id.empty())
+    links["membership"] = fmt::format("{}/v3/groups/{}/users/{}", call.base_url, a.group_id, a.actor_id);
+  if (!a.prior_role_id.empty())
+    links["prior_role"] =
+        fmt::format("{}/v3/prior_role/{}/implies/{}", call.base_url, a.prior_role_id, a.role_id);
+  return {{"role", named(names, "role", a.role_id)},
+          {a.actor_kind, named(names, a.actor_kind, a.actor_id)},
+          {"scope", std::move(scope)},
+          {"links", std::move(links)}};
 }
 
 http::Response list_assignments(Core& core, api::Call& call) {
@@ -221,10 +251,13 @@ http::Response list_assignments(Core& core, api::Call& call) {
     if (!f.project.empty())
       if (const auto project = find_project(tx, f.project)) domain = project->home();
     call.require(f.subtree ? "identity:list_role_assignments_for_tree" : "identity:list_role_assignments",
-                 {{"target.domain_id", domain}, {"target.project.id", f.project}, {"target.project.domain_id", domain}});
+                 {{"target.domain_id", domain},
+                  {"target.project.id", f.project},
+                  {"target.project.domain_id", domain}});
     Names names(tx);
     out.clear();
-    for (const auto& a : f.effective ? effective(tx, f, RoleGraph(tx)) : stored(tx, f)) out.push_back(view(call, a, f.names ? &names : nullptr));
+    for (const auto& a : f.effective ? effective(tx, f, RoleGraph(tx)) : stored(tx, f))
+      out.push_back(view(call, a, f.names ? &names : nullptr));
   });
   return list_reply(call, "role_assignments", std::move(out));
 }
@@ -233,9 +266,11 @@ http::Response list_assignments(Core& core, api::Call& call) {
 
 void add_assignment_routes(Core& core, Routes& to) {
   core.policy.declare("identity:list_role_assignments_for_tree",
-                      "rule:admin_required or (role:reader and system_scope:all) or (role:reader and domain_id:%(target.project.domain_id)s) or "
+                      "rule:admin_required or (role:reader and system_scope:all) or (role:reader and "
+                      "domain_id:%(target.project.domain_id)s) or "
                       "(role:admin and project_id:%(target.project.id)s)");
-  to.push_back({"GET", "/v3/role_assignments", "identity:list_role_assignments", rules::admin_or_domain_reader,
+  to.push_back({"GET", "/v3/role_assignments", "identity:list_role_assignments",
+                rules::admin_or_domain_reader,
                 [&core](api::Call& call) { return list_assignments(core, call); }});
 }
 

@@ -11,7 +11,9 @@
 namespace virga::identity {
 namespace {
 
-[[noreturn]] void refuse_body(std::string message) { throw Fault(FaultKind::bad_request, std::move(message)); }
+[[noreturn]] void refuse_body(std::string message) {
+  throw Fault(FaultKind::bad_request, std::move(message));
+}
 
 const json::object& need_object(const json::object& in, std::string_view key) {
   const json::object* found = find_object(in, key);
@@ -21,7 +23,8 @@ const json::object& need_object(const json::object& in, std::string_view key) {
 
 std::string need_string(const json::object& in, std::string_view key) {
   const auto* found = in.if_contains(key);
-  if (!found || !found->is_string()) refuse_body(fmt::format("'{}' is a required property, and must be a string.", key));
+  if (!found || !found->is_string())
+    refuse_body(fmt::format("'{}' is a required property, and must be a string.", key));
   return str(*found);
 }
 
@@ -57,8 +60,8 @@ void check_password_method(Core& core, const json::object& identity, Proof& proo
   const json::object& user = need_object(need_object(identity, "password"), "user");
   const std::string password = need_string(user, "password");
   const auto row = core.database.read([&](db::Tx& tx) { return named_user(tx, user); });
-  // An unknown user's password is hashed too, and whether the user is enabled is looked at after the password: neither
-  // the answer nor its time tells who exists.
+  // An unknown user's password is hashed too, and whether the user is enabled is looked at after the
+  // password: neither the answer nor its time tells who exists.
   const bool right = core.passwords.verify(row ? row->id : "", password, row ? row->password_hash : "");
   if (!right || !row || !row->enabled) refuse_authentication();
   prove_user(proof, row->id);
@@ -77,13 +80,17 @@ void check_token_method(Core& core, const json::object& identity, Proof& proof) 
 Proof check_identity(Core& core, const json::object& auth) {
   const json::object& identity = need_object(auth, "identity");
   const json::array* methods = find_array(identity, "methods");
-  if (!methods || methods->empty()) refuse_body("'methods' is a required property, and must be a list of method names.");
+  if (!methods || methods->empty())
+    refuse_body("'methods' is a required property, and must be a list of method names.");
   Proof proof;
   for (const auto& method : *methods) {
     if (!method.is_string()) refuse_body("'methods' must be a list of method names.");
-    if (method.as_string() == "password") check_password_method(core, identity, proof);
-    else if (method.as_string() == "token") check_token_method(core, identity, proof);
-    else throw Fault(FaultKind::unauthorized, "Attempted to authenticate with an unsupported method.");
+    if (method.as_string() == "password")
+      check_password_method(core, identity, proof);
+    else if (method.as_string() == "token")
+      check_token_method(core, identity, proof);
+    else
+      throw Fault(FaultKind::unauthorized, "Attempted to authenticate with an unsupported method.");
   }
   return proof;
 }
@@ -119,8 +126,10 @@ bool read_scope(db::Tx& tx, const json::object& auth, Token& token) {
   if (scope->is_string() && scope->as_string() == "unscoped") return true;
   if (!scope->is_object()) refuse_body("'scope' must be an object.");
   const json::object& s = scope->get_object();
-  if (const auto* project = find_object(s, "project")) read_project_scope(tx, *project, token);
-  else if (const auto* domain = find_object(s, "domain")) read_domain_scope(tx, *domain, token);
+  if (const auto* project = find_object(s, "project"))
+    read_project_scope(tx, *project, token);
+  else if (const auto* domain = find_object(s, "domain"))
+    read_domain_scope(tx, *domain, token);
   else if (const auto* system = find_object(s, "system")) {
     if (!find_bool(*system, "all")) refuse_body("The system scope must be {\"all\": true}.");
     token.scope = Scope::system;
@@ -132,7 +141,8 @@ bool read_scope(db::Tx& tx, const json::object& auth, Token& token) {
   return true;
 }
 
-/// Without a scope the user's default project counts, if the user has a role there; else the token is unscoped.
+/// Without a scope the user's default project counts, if the user has a role there; else the token is
+/// unscoped.
 std::shared_ptr<Session> default_session(Core& core, db::Tx& tx, Token token) {
   const auto user = find_user(tx, token.user_id);
   if (user && !user->default_project_id.empty()) {
@@ -154,7 +164,8 @@ Token new_token(const Core& core, const Proof& proof) {
   t.expires = Time(std::chrono::floor<std::chrono::seconds>(t.issued + core.options.token_lifetime));
   if (proof.parent) {
     t.expires = proof.parent->expires;
-    t.parent_audit_id = proof.parent->parent_audit_id.empty() ? proof.parent->audit_id : proof.parent->parent_audit_id;
+    t.parent_audit_id =
+        proof.parent->parent_audit_id.empty() ? proof.parent->audit_id : proof.parent->parent_audit_id;
   }
   return t;
 }
@@ -172,13 +183,18 @@ json::object token_view(const Session& s) {
   for (const auto& name : method_names(s.token.methods)) methods.emplace_back(name);
   for (const auto& id : audit_ids(s.token)) audits.emplace_back(id);
   json::object out{{"methods", std::move(methods)},
-                   {"user", {{"domain", {{"id", c.user_domain_id}, {"name", c.user_domain_name}}},
-                             {"id", c.user_id}, {"name", c.user_name}, {"password_expires_at", nullptr}}},
+                   {"user",
+                    {{"domain", {{"id", c.user_domain_id}, {"name", c.user_domain_name}}},
+                     {"id", c.user_id},
+                     {"name", c.user_name},
+                     {"password_expires_at", nullptr}}},
                    {"audit_ids", std::move(audits)},
                    {"expires_at", to_iso_us(s.token.expires)},
                    {"issued_at", to_iso_us(s.token.issued)}};
   if (s.token.scope == Scope::project) {
-    out["project"] = {{"domain", {{"id", c.project_domain_id}, {"name", c.project_domain_name}}}, {"id", c.project_id}, {"name", c.project_name}};
+    out["project"] = {{"domain", {{"id", c.project_domain_id}, {"name", c.project_domain_name}}},
+                      {"id", c.project_id},
+                      {"name", c.project_name}};
     out["is_domain"] = s.is_domain;
   }
   if (s.token.scope == Scope::domain) out["domain"] = {{"id", c.domain_id}, {"name", c.domain_name}};
@@ -187,10 +203,12 @@ json::object token_view(const Session& s) {
   return out;
 }
 
-http::Response token_reply(Core& core, const api::Call& call, int status, const Session& session, const std::string& text) {
+http::Response token_reply(Core& core, const api::Call& call, int status, const Session& session,
+                           const std::string& text) {
   json::object token = token_view(session);
   if (session.token.scope != Scope::unscoped && !call.request.query_value("nocatalog"))
-    token["catalog"] = core.database.read([&](db::Tx& tx) { return catalog_view(core, tx, call.cloud_url, session.caller); });
+    token["catalog"] = core.database.read(
+        [&](db::Tx& tx) { return catalog_view(core, tx, call.cloud_url, session.caller); });
   http::Response r = item_reply(status, "token", std::move(token));
   r.headers.set("X-Subject-Token", text);
   r.headers.set("Vary", "X-Auth-Token");
@@ -211,7 +229,8 @@ http::Response create_token(Core& core, api::Call& call) {
   const Token token = new_token(core, proof);
   const auto session = core.database.read([&](db::Tx& tx) {
     Token scoped = token;
-    auto made = read_scope(tx, auth, scoped) ? core.begin_session(tx, scoped) : default_session(core, tx, scoped);
+    auto made =
+        read_scope(tx, auth, scoped) ? core.begin_session(tx, scoped) : default_session(core, tx, scoped);
     return made && still_holds(tx, proof, *made) ? made : nullptr;
   });
   if (!session) refuse_authentication();
@@ -239,7 +258,8 @@ http::Response revoke_token(Core& core, api::Call& call) {
     tx.exec("DELETE FROM identity_revocations WHERE expires_at < ?", core.clock.now());
     const std::string id = audit_ids(session->token).front();
     if (!tx.first("SELECT 1 FROM identity_revocations WHERE audit_id = ?", id))
-      tx.exec("INSERT INTO identity_revocations (audit_id, expires_at) VALUES (?, ?)", id, session->token.expires);
+      tx.exec("INSERT INTO identity_revocations (audit_id, expires_at) VALUES (?, ?)", id,
+              session->token.expires);
   });
   return api::reply(204);
 }
@@ -247,8 +267,11 @@ http::Response revoke_token(Core& core, api::Call& call) {
 http::Response show_catalog(Core& core, api::Call& call) {
   const api::Caller& c = call.caller();
   if (c.project_id.empty() && c.domain_id.empty() && !c.system)
-    throw Fault(FaultKind::forbidden, "The catalogue needs a scoped token.", "Ask for a token with a project, domain or system scope.");
-  return list_reply(call, "catalog", core.database.read([&](db::Tx& tx) { return catalog_view(core, tx, call.cloud_url, c); }));
+    throw Fault(FaultKind::forbidden, "The catalogue needs a scoped token.",
+                "Ask for a token with a project, domain or system scope.");
+  return list_reply(call, "catalog", core.database.read([&](db::Tx& tx) {
+    return catalog_view(core, tx, call.cloud_url, c);
+  }));
 }
 
 http::Response list_auth_projects(Core& core, api::Call& call) {
@@ -256,7 +279,8 @@ http::Response list_auth_projects(Core& core, api::Call& call) {
   core.database.read([&](db::Tx& tx) {
     out.clear();
     for (const auto& id : projects_of(tx, call.caller().user_id))
-      if (const auto project = find_project(tx, id); project && project->enabled) out.push_back(project_view(call, *project, tags_of(tx, id)));
+      if (const auto project = find_project(tx, id); project && project->enabled)
+        out.push_back(project_view(call, *project, tags_of(tx, id)));
   });
   return list_reply(call, "projects", std::move(out));
 }
@@ -266,13 +290,16 @@ http::Response list_auth_domains(Core& core, api::Call& call) {
   core.database.read([&](db::Tx& tx) {
     out.clear();
     for (const auto& id : domains_of(tx, call.caller().user_id))
-      if (const auto domain = find_project(tx, id); domain && domain->enabled) out.push_back(domain_view(call, *domain));
+      if (const auto domain = find_project(tx, id); domain && domain->enabled)
+        out.push_back(domain_view(call, *domain));
   });
   return list_reply(call, "domains", std::move(out));
 }
 
 http::Response list_auth_system(Core& core, api::Call& call) {
-  const bool any = core.database.read([&](db::Tx& tx) { return !roles_of(tx, call.caller().user_id, {"system", "system"}).empty(); });
+  const bool any = core.database.read([&](db::Tx& tx) {
+    return !roles_of(tx, call.caller().user_id, {"system", "system"}).empty();
+  });
   json::array out;
   if (any) out.push_back(json::object{{"all", true}});
   return list_reply(call, "system", std::move(out));
@@ -281,14 +308,18 @@ http::Response list_auth_system(Core& core, api::Call& call) {
 }  // namespace
 
 void add_auth_routes(Core& core, Routes& to) {
-  const auto on = [&core](auto handler) { return [&core, handler](api::Call& call) { return handler(core, call); }; };
+  const auto on = [&core](auto handler) {
+    return [&core, handler](api::Call& call) { return handler(core, call); };
+  };
   to.push_back({"POST", "/v3/auth/tokens", "", "", on(create_token)});
   to.push_back({"GET", "/v3/auth/tokens", "identity:validate_token", rules::token_reader, on(show_token)});
   to.push_back({"HEAD", "/v3/auth/tokens", "identity:check_token", rules::token_reader, on(show_token)});
   to.push_back({"DELETE", "/v3/auth/tokens", "identity:revoke_token", rules::token_owner, on(revoke_token)});
   to.push_back({"GET", "/v3/auth/catalog", "identity:get_auth_catalog", rules::anyone, on(show_catalog)});
-  to.push_back({"GET", "/v3/auth/projects", "identity:get_auth_projects", rules::anyone, on(list_auth_projects)});
-  to.push_back({"GET", "/v3/auth/domains", "identity:get_auth_domains", rules::anyone, on(list_auth_domains)});
+  to.push_back(
+      {"GET", "/v3/auth/projects", "identity:get_auth_projects", rules::anyone, on(list_auth_projects)});
+  to.push_back(
+      {"GET", "/v3/auth/domains", "identity:get_auth_domains", rules::anyone, on(list_auth_domains)});
   to.push_back({"GET", "/v3/auth/system", "identity:get_auth_system", rules::anyone, on(list_auth_system)});
 }
 

@@ -12,7 +12,8 @@ namespace {
 
 constexpr std::string_view kInterfaces[] = {"public", "internal", "admin"};
 
-/// %(project_id)s, $(project_id)s and the older tenant_id. False if the URL needs a project and there is none.
+/// %(project_id)s, $(project_id)s and the older tenant_id. False if the URL needs a project and there is
+/// none.
 bool substitute(std::string& url, const api::Caller& caller) {
   for (std::string_view name : {"%(project_id)s", "$(project_id)s", "%(tenant_id)s", "$(tenant_id)s"})
     for (size_t at = url.find(name); at != std::string::npos; at = url.find(name)) {
@@ -20,11 +21,14 @@ bool substitute(std::string& url, const api::Caller& caller) {
       url.replace(at, name.size(), caller.project_id);
     }
   for (std::string_view name : {"%(user_id)s", "$(user_id)s"})
-    for (size_t at = url.find(name); at != std::string::npos; at = url.find(name)) url.replace(at, name.size(), caller.user_id);
+    for (size_t at = url.find(name); at != std::string::npos; at = url.find(name))
+      url.replace(at, name.size(), caller.user_id);
   return true;
 }
 
-json::value or_null(const std::string& text) { return text.empty() ? json::value(nullptr) : json::value(text); }
+json::value or_null(const std::string& text) {
+  return text.empty() ? json::value(nullptr) : json::value(text);
+}
 
 json::object service_view(const api::Call& call, const ServiceRow& s) {
   json::object out = s.extra;
@@ -52,12 +56,15 @@ json::object endpoint_view(const api::Call& call, const EndpointRow& e) {
 
 }  // namespace
 
-std::string stable_id(std::string_view name) { return to_hex(sha256(fmt::format("virga catalogue {}", name))).substr(0, 32); }
+std::string stable_id(std::string_view name) {
+  return to_hex(sha256(fmt::format("virga catalogue {}", name))).substr(0, 32);
+}
 
 std::vector<ServiceRow> all_services(const Core& core, db::Tx& tx) {
   std::vector<ServiceRow> out;
   for (const auto& b : core.built_in) out.push_back({b.id, b.type, b.name, b.title, true, true, {}});
-  for (const auto& r : tx.query("SELECT id, type, name, description, enabled, extra FROM identity_services ORDER BY type, id"))
+  for (const auto& r : tx.query(
+           "SELECT id, type, name, description, enabled, extra FROM identity_services ORDER BY type, id"))
     out.push_back({r.text(0), r.text(1), r.text(2), r.text(3), r.boolean(4), false, read_json(r.text(5))});
   return out;
 }
@@ -66,14 +73,23 @@ std::vector<EndpointRow> all_endpoints(const Core& core, db::Tx& tx, const std::
   std::vector<EndpointRow> out;
   for (const auto& b : core.built_in)
     for (auto interface : kInterfaces)
-      out.push_back({stable_id(fmt::format("endpoint {} {}", b.type, interface)), b.id, std::string(interface), core.options.region,
-                     cloud_url + b.catalog_path, true, true, {}});
-  for (const auto& r : tx.query("SELECT id, service_id, interface, region_id, url, enabled, extra FROM identity_endpoints ORDER BY id"))
-    out.push_back({r.text(0), r.text(1), r.text(2), r.text(3), r.text(4), r.boolean(5), false, read_json(r.text(6))});
+      out.push_back({stable_id(fmt::format("endpoint {} {}", b.type, interface)),
+                     b.id,
+                     std::string(interface),
+                     core.options.region,
+                     cloud_url + b.catalog_path,
+                     true,
+                     true,
+                     {}});
+  for (const auto& r : tx.query("SELECT id, service_id, interface, region_id, url, enabled, extra FROM "
+                                "identity_endpoints ORDER BY id"))
+    out.push_back(
+        {r.text(0), r.text(1), r.text(2), r.text(3), r.text(4), r.boolean(5), false, read_json(r.text(6))});
   return out;
 }
 
-json::array catalog_view(const Core& core, db::Tx& tx, const std::string& cloud_url, const api::Caller& caller) {
+json::array catalog_view(const Core& core, db::Tx& tx, const std::string& cloud_url,
+                         const api::Caller& caller) {
   const auto endpoints = all_endpoints(core, tx, cloud_url);
   json::array out;
   for (const auto& service : all_services(core, tx)) {
@@ -82,10 +98,16 @@ json::array catalog_view(const Core& core, db::Tx& tx, const std::string& cloud_
     for (const auto& e : endpoints) {
       std::string url = e.url;
       if (e.service_id != service.id || !e.enabled || !substitute(url, caller)) continue;
-      listed.push_back(json::object{{"id", e.id}, {"interface", e.interface}, {"region_id", or_null(e.region_id)},
-                                    {"region", or_null(e.region_id)}, {"url", std::move(url)}});
+      listed.push_back(json::object{{"id", e.id},
+                                    {"interface", e.interface},
+                                    {"region_id", or_null(e.region_id)},
+                                    {"region", or_null(e.region_id)},
+                                    {"url", std::move(url)}});
     }
-    out.push_back(json::object{{"id", service.id}, {"type", service.type}, {"name", service.name}, {"endpoints", std::move(listed)}});
+    out.push_back(json::object{{"id", service.id},
+                               {"type", service.type},
+                               {"name", service.name},
+                               {"endpoints", std::move(listed)}});
   }
   return out;
 }
@@ -96,24 +118,66 @@ using api::Set;
 using api::Type;
 
 const api::Resource& service_resource() {
-  static const api::Resource r{.name = "service", .plural = "services", .attributes = {
-      {.name = "type", .type = Type::string, .create = Set::required, .update = Set::optional, .min = 1},
-      {.name = "name", .type = Type::string, .create = Set::optional, .update = Set::optional, .nullable = true},
-      {.name = "description", .type = Type::string, .create = Set::optional, .update = Set::optional, .nullable = true, .max = 0},
-      {.name = "enabled", .type = Type::boolean, .create = Set::optional, .update = Set::optional, .fallback = json::value(true)}},
+  static const api::Resource r{
+      .name = "service",
+      .plural = "services",
+      .attributes =
+          {{.name = "type", .type = Type::string, .create = Set::required, .update = Set::optional, .min = 1},
+           {.name = "name",
+            .type = Type::string,
+            .create = Set::optional,
+            .update = Set::optional,
+            .nullable = true},
+           {.name = "description",
+            .type = Type::string,
+            .create = Set::optional,
+            .update = Set::optional,
+            .nullable = true,
+            .max = 0},
+           {.name = "enabled",
+            .type = Type::boolean,
+            .create = Set::optional,
+            .update = Set::optional,
+            .fallback = json::value(true)}},
       .extra = true};
   return r;
 }
 
 const api::Resource& endpoint_resource() {
-  static const api::Resource r{.name = "endpoint", .plural = "endpoints", .attributes = {
-      {.name = "service_id", .type = Type::string, .create = Set::required, .update = Set::optional, .min = 1},
-      {.name = "interface", .type = Type::string, .create = Set::required, .update = Set::optional, .one_of = {"public", "internal", "admin"}},
-      {.name = "url", .type = Type::string, .create = Set::required, .update = Set::optional, .min = 1, .max = 2048},
-      {.name = "region", .type = Type::string, .create = Set::optional, .update = Set::optional, .nullable = true},
-      {.name = "region_id", .type = Type::string, .create = Set::optional, .update = Set::optional, .nullable = true},
-      {.name = "enabled", .type = Type::boolean, .create = Set::optional, .update = Set::optional, .fallback = json::value(true)}},
-      .extra = true};
+  static const api::Resource r{.name = "endpoint",
+                               .plural = "endpoints",
+                               .attributes = {{.name = "service_id",
+                                               .type = Type::string,
+                                               .create = Set::required,
+                                               .update = Set::optional,
+                                               .min = 1},
+                                              {.name = "interface",
+                                               .type = Type::string,
+                                               .create = Set::required,
+                                               .update = Set::optional,
+                                               .one_of = {"public", "internal", "admin"}},
+                                              {.name = "url",
+                                               .type = Type::string,
+                                               .create = Set::required,
+                                               .update = Set::optional,
+                                               .min = 1,
+                                               .max = 2048},
+                                              {.name = "region",
+                                               .type = Type::string,
+                                               .create = Set::optional,
+                                               .update = Set::optional,
+                                               .nullable = true},
+                                              {.name = "region_id",
+                                               .type = Type::string,
+                                               .create = Set::optional,
+                                               .update = Set::optional,
+                                               .nullable = true},
+                                              {.name = "enabled",
+                                               .type = Type::boolean,
+                                               .create = Set::optional,
+                                               .update = Set::optional,
+                                               .fallback = json::value(true)}},
+                               .extra = true};
   return r;
 }
 
@@ -130,7 +194,8 @@ EndpointRow get_endpoint(const Core& core, db::Tx& tx, const std::string& id, co
 }
 
 [[noreturn]] void refuse_built_in(std::string_view what) {
-  throw Fault(FaultKind::forbidden, fmt::format("This {} belongs to the cloud itself and cannot be changed.", what),
+  throw Fault(FaultKind::forbidden,
+              fmt::format("This {} belongs to the cloud itself and cannot be changed.", what),
               "It follows the cloud's URL (public_url in virga.toml).");
 }
 
@@ -147,8 +212,10 @@ http::Response create_service(Core& core, api::Call& call) {
   s.extra = take_extra(service_resource(), a);
   read_service(s, a);
   core.change([&](db::Tx& tx) {
-    tx.exec("INSERT INTO identity_services (id, type, name, description, enabled, extra) VALUES (?, ?, ?, ?, ?, ?)", s.id, s.type, s.name,
-            s.description, s.enabled, json::serialize(s.extra));
+    tx.exec(
+        "INSERT INTO identity_services (id, type, name, description, enabled, extra) VALUES (?, ?, ?, ?, ?, "
+        "?)",
+        s.id, s.type, s.name, s.description, s.enabled, json::serialize(s.extra));
   });
   return item_reply(201, "service", service_view(call, s));
 }
@@ -162,7 +229,8 @@ http::Response list_services(Core& core, api::Call& call) {
 }
 
 http::Response show_service(Core& core, api::Call& call) {
-  const auto s = core.database.read([&](db::Tx& tx) { return get_service(core, tx, call.param("service_id")); });
+  const auto s =
+      core.database.read([&](db::Tx& tx) { return get_service(core, tx, call.param("service_id")); });
   return item_reply(200, "service", service_view(call, s));
 }
 
@@ -174,8 +242,10 @@ http::Response update_service(Core& core, api::Call& call) {
     if (s.built_in) refuse_built_in("service");
     read_service(s, a);
     merge_extra(s.extra, extra);
-    tx.exec("UPDATE identity_services SET type = ?, name = ?, description = ?, enabled = ?, extra = ? WHERE id = ?", s.type, s.name,
-            s.description, s.enabled, json::serialize(s.extra), s.id);
+    tx.exec(
+        "UPDATE identity_services SET type = ?, name = ?, description = ?, enabled = ?, extra = ? WHERE id = "
+        "?",
+        s.type, s.name, s.description, s.enabled, json::serialize(s.extra), s.id);
     return s;
   });
   return item_reply(200, "service", service_view(call, changed));
@@ -206,7 +276,8 @@ void check_endpoint(const Core& core, db::Tx& tx, const EndpointRow& e, bool mak
   if (std::none_of(services.begin(), services.end(), [&](const auto& s) { return s.id == e.service_id; }))
     throw Fault(FaultKind::bad_request, fmt::format("Could not find service: {}.", e.service_id));
   if (e.region_id.empty() || tx.first("SELECT 1 FROM identity_regions WHERE id = ?", e.region_id)) return;
-  if (!make_region) throw Fault(FaultKind::bad_request, fmt::format("Could not find region: {}.", e.region_id));
+  if (!make_region)
+    throw Fault(FaultKind::bad_request, fmt::format("Could not find region: {}.", e.region_id));
   tx.exec("INSERT INTO identity_regions (id, description, extra) VALUES (?, '', '{}')", e.region_id);
 }
 
@@ -217,24 +288,31 @@ http::Response create_endpoint(Core& core, api::Call& call) {
   read_endpoint(e, a);
   core.change([&](db::Tx& tx) {
     check_endpoint(core, tx, e, a.contains("region"));
-    tx.exec("INSERT INTO identity_endpoints (id, service_id, interface, region_id, url, enabled, extra) VALUES (?, ?, ?, ?, ?, ?, ?)", e.id,
-            e.service_id, e.interface, e.region_id.empty() ? db::Value() : db::Value(e.region_id), e.url, e.enabled, json::serialize(e.extra));
+    tx.exec(
+        "INSERT INTO identity_endpoints (id, service_id, interface, region_id, url, enabled, extra) VALUES "
+        "(?, ?, ?, ?, ?, ?, ?)",
+        e.id, e.service_id, e.interface, e.region_id.empty() ? db::Value() : db::Value(e.region_id), e.url,
+        e.enabled, json::serialize(e.extra));
   });
   return item_reply(201, "endpoint", endpoint_view(call, e));
 }
 
 http::Response list_endpoints(Core& core, api::Call& call) {
-  const auto service = call.request.query_value("service_id"), interface = call.request.query_value("interface"),
+  const auto service = call.request.query_value("service_id"),
+             interface = call.request.query_value("interface"),
              region = call.request.query_value("region_id");
   json::array out;
-  for (const auto& e : core.database.read([&](db::Tx& tx) { return all_endpoints(core, tx, call.cloud_url); }))
-    if ((!service || *service == e.service_id) && (!interface || *interface == e.interface) && (!region || *region == e.region_id))
+  for (const auto& e :
+       core.database.read([&](db::Tx& tx) { return all_endpoints(core, tx, call.cloud_url); }))
+    if ((!service || *service == e.service_id) && (!interface || *interface == e.interface) &&
+        (!region || *region == e.region_id))
       out.push_back(endpoint_view(call, e));
   return list_reply(call, "endpoints", std::move(out));
 }
 
 http::Response show_endpoint(Core& core, api::Call& call) {
-  const auto e = core.database.read([&](db::Tx& tx) { return get_endpoint(core, tx, call.param("endpoint_id"), call.cloud_url); });
+  const auto e = core.database.read(
+      [&](db::Tx& tx) { return get_endpoint(core, tx, call.param("endpoint_id"), call.cloud_url); });
   return item_reply(200, "endpoint", endpoint_view(call, e));
 }
 
@@ -247,9 +325,11 @@ http::Response update_endpoint(Core& core, api::Call& call) {
     read_endpoint(e, a);
     merge_extra(e.extra, extra);
     check_endpoint(core, tx, e, a.contains("region"));
-    tx.exec("UPDATE identity_endpoints SET service_id = ?, interface = ?, region_id = ?, url = ?, enabled = ?, extra = ? WHERE id = ?",
-            e.service_id, e.interface, e.region_id.empty() ? db::Value() : db::Value(e.region_id), e.url, e.enabled,
-            json::serialize(e.extra), e.id);
+    tx.exec(
+        "UPDATE identity_endpoints SET service_id = ?, interface = ?, region_id = ?, url = ?, enabled = ?, "
+        "extra = ? WHERE id = ?",
+        e.service_id, e.interface, e.region_id.empty() ? db::Value() : db::Value(e.region_id), e.url,
+        e.enabled, json::serialize(e.extra), e.id);
     return e;
   });
   return item_reply(200, "endpoint", endpoint_view(call, changed));
@@ -267,17 +347,26 @@ http::Response delete_endpoint(Core& core, api::Call& call) {
 }  // namespace
 
 void add_catalog_routes(Core& core, Routes& to) {
-  const auto on = [&core](auto handler) { return [&core, handler](api::Call& call) { return handler(core, call); }; };
+  const auto on = [&core](auto handler) {
+    return [&core, handler](api::Call& call) { return handler(core, call); };
+  };
   to.push_back({"POST", "/v3/services", "identity:create_service", rules::admin, on(create_service)});
   to.push_back({"GET", "/v3/services", "identity:list_services", rules::admin_or_reader, on(list_services)});
-  to.push_back({"GET", "/v3/services/{service_id}", "identity:get_service", rules::admin_or_reader, on(show_service)});
-  to.push_back({"PATCH", "/v3/services/{service_id}", "identity:update_service", rules::admin, on(update_service)});
-  to.push_back({"DELETE", "/v3/services/{service_id}", "identity:delete_service", rules::admin, on(delete_service)});
+  to.push_back(
+      {"GET", "/v3/services/{service_id}", "identity:get_service", rules::admin_or_reader, on(show_service)});
+  to.push_back(
+      {"PATCH", "/v3/services/{service_id}", "identity:update_service", rules::admin, on(update_service)});
+  to.push_back(
+      {"DELETE", "/v3/services/{service_id}", "identity:delete_service", rules::admin, on(delete_service)});
   to.push_back({"POST", "/v3/endpoints", "identity:create_endpoint", rules::admin, on(create_endpoint)});
-  to.push_back({"GET", "/v3/endpoints", "identity:list_endpoints", rules::admin_or_reader, on(list_endpoints)});
-  to.push_back({"GET", "/v3/endpoints/{endpoint_id}", "identity:get_endpoint", rules::admin_or_reader, on(show_endpoint)});
-  to.push_back({"PATCH", "/v3/endpoints/{endpoint_id}", "identity:update_endpoint", rules::admin, on(update_endpoint)});
-  to.push_back({"DELETE", "/v3/endpoints/{endpoint_id}", "identity:delete_endpoint", rules::admin, on(delete_endpoint)});
+  to.push_back(
+      {"GET", "/v3/endpoints", "identity:list_endpoints", rules::admin_or_reader, on(list_endpoints)});
+  to.push_back({"GET", "/v3/endpoints/{endpoint_id}", "identity:get_endpoint", rules::admin_or_reader,
+                on(show_endpoint)});
+  to.push_back({"PATCH", "/v3/endpoints/{endpoint_id}", "identity:update_endpoint", rules::admin,
+                on(update_endpoint)});
+  to.push_back({"DELETE", "/v3/endpoints/{endpoint_id}", "identity:delete_endpoint", rules::admin,
+                on(delete_endpoint)});
 }
 
 }  // namespace virga::identity

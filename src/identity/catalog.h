@@ -1,5 +1,6 @@
 #pragma once
-// The catalogue: the cloud's own services, whose endpoints follow from the URL a client used, and rows added by hand.
+// The catalogue: the cloud's own services, whose endpoints follow from the URL a client used, and rows added
+// by hand.
 
 #include <string>
 #include <string_view>
@@ -28,6 +29,7 @@ std::string stable_id(std::string_view name);
 std::vector<ServiceRow> all_services(const Core& core, db::Tx& tx);
 std::vector<EndpointRow> all_endpoints(const Core& core, db::Tx& tx, const std::string& cloud_url);
 /// The catalogue of a scoped token.
-json::array catalog_view(const Core& core, db::Tx& tx, const std::string& cloud_url, const api::Caller& caller);
+json::array catalog_view(const Core& core, db::Tx& tx, const std::string& cloud_url,
+                         const api::Caller& caller);
 
 }  // namespace virga::identity

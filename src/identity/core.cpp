@@ -86,8 +86,11 @@ bool read_project_scope(db::Tx& tx, const Token& token, Session& session, uint64
 bool read_scope(db::Tx& tx, const Token& token, Session& session, TargetRef& target, uint64_t& generation) {
   generation = 0;
   switch (token.scope) {
-    case Scope::unscoped: return true;
-    case Scope::project: target = {"project", token.scope_id}; return read_project_scope(tx, token, session, generation);
+    case Scope::unscoped:
+      return true;
+    case Scope::project:
+      target = {"project", token.scope_id};
+      return read_project_scope(tx, token, session, generation);
     case Scope::domain:
       target = {"domain", token.scope_id};
       session.caller.domain_id = token.scope_id;
@@ -101,7 +104,8 @@ bool read_scope(db::Tx& tx, const Token& token, Session& session, TargetRef& tar
 }
 
 /// Everything but the token's own generations and revocation; null if rows do not allow the session.
-std::shared_ptr<Session> assemble(db::Tx& tx, const Token& token, uint64_t& user_generation, uint64_t& scope_generation) {
+std::shared_ptr<Session> assemble(db::Tx& tx, const Token& token, uint64_t& user_generation,
+                                  uint64_t& scope_generation) {
   auto session = std::make_shared<Session>();
   session->token = token;
   session->caller.expires = token.expires;
@@ -122,7 +126,8 @@ std::shared_ptr<Session> Core::load(db::Tx& tx, const Token& token) {
   uint64_t user = 0, scope = 0;
   auto session = assemble(tx, token, user, scope);
   if (!session || user != token.user_generation || scope != token.scope_generation) return nullptr;
-  if (tx.first("SELECT 1 FROM identity_revocations WHERE audit_id = ?", audit_ids(token).front())) return nullptr;
+  if (tx.first("SELECT 1 FROM identity_revocations WHERE audit_id = ?", audit_ids(token).front()))
+    return nullptr;
   return session;
 }
 

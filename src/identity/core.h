@@ -1,5 +1,6 @@
 #pragma once
-// What identity's handlers share: the database, keys, passwords, the catalogue, and the sessions behind tokens.
+// What identity's handlers share: the database, keys, passwords, the catalogue, and the sessions behind
+// tokens.
 
 #include <atomic>
 #include <memory>
@@ -32,8 +33,9 @@ class Core {
   Passwords passwords;
   std::vector<BuiltIn> built_in;
 
-  /// A write to identity's tables. It takes the state row first, so identity writes run one after the other on every
-  /// engine and with any number of controllers (no write skew), and every cached session is looked at again.
+  /// A write to identity's tables. It takes the state row first, so identity writes run one after the other
+  /// on every engine and with any number of controllers (no write skew), and every cached session is looked
+  /// at again.
   template <class F>
   auto change(F&& f) -> std::invoke_result_t<F, db::Tx&> {
     return database.write([&](db::Tx& tx) -> std::invoke_result_t<F, db::Tx&> {

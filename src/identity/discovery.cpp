@@ -9,12 +9,13 @@ json::object version_document(const api::Call& call) {
           {"status", "stable"},
           {"updated", "2020-04-07T00:00:00Z"},
           {"links", json::array{json::object{{"rel", "self"}, {"href", call.base_url + "/v3/"}}}},
-          {"media-types", json::array{json::object{{"base", "application/json"}, {"type", "application/vnd.openstack.identity-v3+json"}}}}};
+          {"media-types", json::array{json::object{{"base", "application/json"},
+                                                   {"type", "application/vnd.openstack.identity-v3+json"}}}}};
 }
 
 http::Response show_versions(api::Call& call) {
-  http::Response r =
-      api::reply(300, json::object{{"versions", json::object{{"values", json::array{version_document(call)}}}}});
+  http::Response r = api::reply(
+      300, json::object{{"versions", json::object{{"values", json::array{version_document(call)}}}}});
   r.headers.set("Location", call.base_url + "/v3/");
   r.headers.set("Vary", "X-Auth-Token");
   return r;

@@ -12,13 +12,34 @@ using api::Set;
 using api::Type;
 
 const api::Resource& resource() {
-  static const api::Resource r{.name = "domain", .plural = "domains", .attributes = {
-      {.name = "id", .filter = true, .sort = true},
-      {.name = "name", .type = Type::string, .create = Set::required, .update = Set::optional, .min = 1, .max = 64, .filter = true, .sort = true},
-      {.name = "enabled", .type = Type::boolean, .create = Set::optional, .update = Set::optional, .fallback = json::value(true), .filter = true},
-      {.name = "description", .type = Type::string, .create = Set::optional, .update = Set::optional, .nullable = true, .max = 0},
-      {.name = "options", .type = Type::object, .create = Set::optional, .update = Set::optional}},
-      .extra = true};
+  static const api::Resource r{.name = "domain",
+                               .plural = "domains",
+                               .attributes = {{.name = "id", .filter = true, .sort = true},
+                                              {.name = "name",
+                                               .type = Type::string,
+                                               .create = Set::required,
+                                               .update = Set::optional,
+                                               .min = 1,
+                                               .max = 64,
+                                               .filter = true,
+                                               .sort = true},
+                                              {.name = "enabled",
+                                               .type = Type::boolean,
+                                               .create = Set::optional,
+                                               .update = Set::optional,
+                                               .fallback = json::value(true),
+                                               .filter = true},
+                                              {.name = "description",
+                                               .type = Type::string,
+                                               .create = Set::optional,
+                                               .update = Set::optional,
+                                               .nullable = true,
+                                               .max = 0},
+                                              {.name = "options",
+                                               .type = Type::object,
+                                               .create = Set::optional,
+                                               .update = Set::optional}},
+                               .extra = true};
   return r;
 }
 
@@ -76,7 +97,8 @@ http::Response update_domain(Core& core, api::Call& call) {
 http::Response delete_domain(Core& core, api::Call& call) {
   core.change([&](db::Tx& tx) {
     const ProjectRow d = get_domain(tx, call.param("domain_id"));
-    if (d.enabled) throw Fault(FaultKind::forbidden, "Cannot delete a domain that is enabled, please disable it first.");
+    if (d.enabled)
+      throw Fault(FaultKind::forbidden, "Cannot delete a domain that is enabled, please disable it first.");
     erase_domain(tx, d.id);
   });
   return api::reply(204);
@@ -85,12 +107,18 @@ http::Response delete_domain(Core& core, api::Call& call) {
 }  // namespace
 
 void add_domain_routes(Core& core, Routes& to) {
-  const auto on = [&core](auto handler) { return [&core, handler](api::Call& call) { return handler(core, call); }; };
+  const auto on = [&core](auto handler) {
+    return [&core, handler](api::Call& call) { return handler(core, call); };
+  };
   to.push_back({"POST", "/v3/domains", "identity:create_domain", rules::admin, on(create_domain)});
-  to.push_back({"GET", "/v3/domains", "identity:list_domains", rules::admin_or_domain_reader, on(list_domains)});
-  to.push_back({"GET", "/v3/domains/{domain_id}", "identity:get_domain", rules::domain_reader, on(show_domain)});
-  to.push_back({"PATCH", "/v3/domains/{domain_id}", "identity:update_domain", rules::admin, on(update_domain)});
-  to.push_back({"DELETE", "/v3/domains/{domain_id}", "identity:delete_domain", rules::admin, on(delete_domain)});
+  to.push_back(
+      {"GET", "/v3/domains", "identity:list_domains", rules::admin_or_domain_reader, on(list_domains)});
+  to.push_back(
+      {"GET", "/v3/domains/{domain_id}", "identity:get_domain", rules::domain_reader, on(show_domain)});
+  to.push_back(
+      {"PATCH", "/v3/domains/{domain_id}", "identity:update_domain", rules::admin, on(update_domain)});
+  to.push_back(
+      {"DELETE", "/v3/domains/{domain_id}", "identity:delete_domain", rules::admin, on(delete_domain)});
 }
 
 }  // namespace virga::identity

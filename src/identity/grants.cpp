@@ -1,4 +1,5 @@
-// Grants: a role for a user or group on a project, domain or the system; inherited ones count for the projects below.
+// Grants: a role for a user or group on a project, domain or the system; inherited ones count for the
+// projects below.
 #include <fmt/format.h>
 
 #include "identity/routes.h"
@@ -16,49 +17,69 @@ struct Family {
 };
 
 constexpr Family kFamilies[] = {
-    {"project", "user", false, "/v3/projects/{target_id}/users/{actor_id}/roles", "/v3/projects/{target_id}/users/{actor_id}/roles/{role_id}"},
-    {"project", "group", false, "/v3/projects/{target_id}/groups/{actor_id}/roles", "/v3/projects/{target_id}/groups/{actor_id}/roles/{role_id}"},
-    {"domain", "user", false, "/v3/domains/{target_id}/users/{actor_id}/roles", "/v3/domains/{target_id}/users/{actor_id}/roles/{role_id}"},
-    {"domain", "group", false, "/v3/domains/{target_id}/groups/{actor_id}/roles", "/v3/domains/{target_id}/groups/{actor_id}/roles/{role_id}"},
-    {"project", "user", true, "/v3/OS-INHERIT/projects/{target_id}/users/{actor_id}/roles/inherited_to_projects",
+    {"project", "user", false, "/v3/projects/{target_id}/users/{actor_id}/roles",
+     "/v3/projects/{target_id}/users/{actor_id}/roles/{role_id}"},
+    {"project", "group", false, "/v3/projects/{target_id}/groups/{actor_id}/roles",
+     "/v3/projects/{target_id}/groups/{actor_id}/roles/{role_id}"},
+    {"domain", "user", false, "/v3/domains/{target_id}/users/{actor_id}/roles",
+     "/v3/domains/{target_id}/users/{actor_id}/roles/{role_id}"},
+    {"domain", "group", false, "/v3/domains/{target_id}/groups/{actor_id}/roles",
+     "/v3/domains/{target_id}/groups/{actor_id}/roles/{role_id}"},
+    {"project", "user", true,
+     "/v3/OS-INHERIT/projects/{target_id}/users/{actor_id}/roles/inherited_to_projects",
      "/v3/OS-INHERIT/projects/{target_id}/users/{actor_id}/roles/{role_id}/inherited_to_projects"},
-    {"project", "group", true, "/v3/OS-INHERIT/projects/{target_id}/groups/{actor_id}/roles/inherited_to_projects",
+    {"project", "group", true,
+     "/v3/OS-INHERIT/projects/{target_id}/groups/{actor_id}/roles/inherited_to_projects",
      "/v3/OS-INHERIT/projects/{target_id}/groups/{actor_id}/roles/{role_id}/inherited_to_projects"},
-    {"domain", "user", true, "/v3/OS-INHERIT/domains/{target_id}/users/{actor_id}/roles/inherited_to_projects",
+    {"domain", "user", true,
+     "/v3/OS-INHERIT/domains/{target_id}/users/{actor_id}/roles/inherited_to_projects",
      "/v3/OS-INHERIT/domains/{target_id}/users/{actor_id}/roles/{role_id}/inherited_to_projects"},
-    {"domain", "group", true, "/v3/OS-INHERIT/domains/{target_id}/groups/{actor_id}/roles/inherited_to_projects",
+    {"domain", "group", true,
+     "/v3/OS-INHERIT/domains/{target_id}/groups/{actor_id}/roles/inherited_to_projects",
      "/v3/OS-INHERIT/domains/{target_id}/groups/{actor_id}/roles/{role_id}/inherited_to_projects"},
-    {"system", "user", false, "/v3/system/users/{actor_id}/roles", "/v3/system/users/{actor_id}/roles/{role_id}"},
-    {"system", "group", false, "/v3/system/groups/{actor_id}/roles", "/v3/system/groups/{actor_id}/roles/{role_id}"},
+    {"system", "user", false, "/v3/system/users/{actor_id}/roles",
+     "/v3/system/users/{actor_id}/roles/{role_id}"},
+    {"system", "group", false, "/v3/system/groups/{actor_id}/roles",
+     "/v3/system/groups/{actor_id}/roles/{role_id}"},
 };
 
-std::string target_id(const Family& f, const api::Call& call) { return f.target == "system" ? "system" : call.param("target_id"); }
+std::string target_id(const Family& f, const api::Call& call) {
+  return f.target == "system" ? "system" : call.param("target_id");
+}
 
-/// Actor and target must be there, and a domain role must be of the target's domain. `strict` = also the actor
-/// (a grant may be revoked from an actor that is gone: keystone lets it, for users of LDAP).
+/// Actor and target must be there, and a domain role must be of the target's domain. `strict` = also the
+/// actor (a grant may be revoked from an actor that is gone: keystone lets it, for users of LDAP).
 void check_ends(db::Tx& tx, const Family& f, const api::Call& call, const RoleRow* role) {
-  if (f.actor == "user") get_user(tx, call.param("actor_id"));
-  else get_group(tx, call.param("actor_id"));
+  if (f.actor == "user")
+    get_user(tx, call.param("actor_id"));
+  else
+    get_group(tx, call.param("actor_id"));
   std::string home;
   if (f.target == "project") home = get_project(tx, call.param("target_id")).home();
   if (f.target == "domain") home = get_domain(tx, call.param("target_id")).id;
   if (!role || role->domain_id.empty()) return;
   if (f.target != "project" || role->domain_id != home)
-    throw Fault(FaultKind::forbidden, fmt::format("Domain specific role {} cannot be assigned there.", role->id),
+    throw Fault(FaultKind::forbidden,
+                fmt::format("Domain specific role {} cannot be assigned there.", role->id),
                 "A domain role can be given on projects of its own domain only.");
 }
 
 constexpr std::string_view kThisGrant =
-    " FROM identity_assignments WHERE actor_kind = ? AND actor_id = ? AND target_kind = ? AND target_id = ? AND role_id = ? AND inherited = ?";
+    " FROM identity_assignments WHERE actor_kind = ? AND actor_id = ? AND target_kind = ? AND target_id = ? "
+    "AND role_id = ? AND inherited = ?";
 
 bool is_granted(db::Tx& tx, const Family& f, const api::Call& call) {
-  return tx.first(fmt::format("SELECT 1{}", kThisGrant), f.actor, call.param("actor_id"), f.target, target_id(f, call), call.param("role_id"), f.inherited)
+  return tx
+      .first(fmt::format("SELECT 1{}", kThisGrant), f.actor, call.param("actor_id"), f.target,
+             target_id(f, call), call.param("role_id"), f.inherited)
       .has_value();
 }
 
 [[noreturn]] void no_grant(const Family& f, const api::Call& call) {
-  throw Fault(FaultKind::not_found, fmt::format("Could not find role assignment with role: {}, {}: {}, {}: {}.", call.param("role_id"), f.actor,
-                                                call.param("actor_id"), f.target, target_id(f, call)));
+  throw Fault(
+      FaultKind::not_found,
+      fmt::format("Could not find role assignment with role: {}, {}: {}, {}: {}.", call.param("role_id"),
+                  f.actor, call.param("actor_id"), f.target, target_id(f, call)));
 }
 
 http::Response grant(Core& core, const Family& f, api::Call& call) {
@@ -66,8 +87,10 @@ http::Response grant(Core& core, const Family& f, api::Call& call) {
     const RoleRow role = get_role(tx, call.param("role_id"));
     check_ends(tx, f, call, &role);
     if (is_granted(tx, f, call)) return;
-    tx.exec("INSERT INTO identity_assignments (actor_kind, actor_id, target_kind, target_id, role_id, inherited) VALUES (?, ?, ?, ?, ?, ?)",
-            f.actor, call.param("actor_id"), f.target, target_id(f, call), role.id, f.inherited);
+    tx.exec(
+        "INSERT INTO identity_assignments (actor_kind, actor_id, target_kind, target_id, role_id, inherited) "
+        "VALUES (?, ?, ?, ?, ?, ?)",
+        f.actor, call.param("actor_id"), f.target, target_id(f, call), role.id, f.inherited);
   });
   return api::reply(204);
 }
@@ -83,8 +106,8 @@ http::Response check_grant(Core& core, const Family& f, api::Call& call) {
 
 http::Response revoke(Core& core, const Family& f, api::Call& call) {
   core.change([&](db::Tx& tx) {
-    const int64_t gone = tx.exec(fmt::format("DELETE{}", kThisGrant), f.actor, call.param("actor_id"), f.target, target_id(f, call),
-                                 call.param("role_id"), f.inherited);
+    const int64_t gone = tx.exec(fmt::format("DELETE{}", kThisGrant), f.actor, call.param("actor_id"),
+                                 f.target, target_id(f, call), call.param("role_id"), f.inherited);
     if (gone == 0) no_grant(f, call);
   });
   return api::reply(204);
@@ -94,8 +117,10 @@ http::Response list_grants(Core& core, const Family& f, api::Call& call) {
   const auto rows = core.database.read([&](db::Tx& tx) {
     check_ends(tx, f, call, nullptr);
     return tx.query(
-        "SELECT r.id, r.domain_id, r.name, r.description, r.options, r.extra FROM identity_assignments a JOIN identity_roles r ON r.id = a.role_id "
-        "WHERE a.actor_kind = ? AND a.actor_id = ? AND a.target_kind = ? AND a.target_id = ? AND a.inherited = ? ORDER BY r.name",
+        "SELECT r.id, r.domain_id, r.name, r.description, r.options, r.extra FROM identity_assignments a "
+        "JOIN identity_roles r ON r.id = a.role_id "
+        "WHERE a.actor_kind = ? AND a.actor_id = ? AND a.target_kind = ? AND a.target_id = ? AND a.inherited "
+        "= ? ORDER BY r.name",
         f.actor, call.param("actor_id"), f.target, target_id(f, call), f.inherited);
   });
   json::array out;
@@ -108,19 +133,22 @@ struct Policies {
 };
 
 Policies policies_of(const Family& f) {
-  if (f.target != "system") return {"identity:list_grants", "identity:check_grant", "identity:create_grant", "identity:revoke_grant"};
+  if (f.target != "system")
+    return {"identity:list_grants", "identity:check_grant", "identity:create_grant", "identity:revoke_grant"};
   if (f.actor == "user")
-    return {"identity:list_system_grants_for_user", "identity:check_system_grant_for_user", "identity:create_system_grant_for_user",
-            "identity:revoke_system_grant_for_user"};
-  return {"identity:list_system_grants_for_group", "identity:check_system_grant_for_group", "identity:create_system_grant_for_group",
-          "identity:revoke_system_grant_for_group"};
+    return {"identity:list_system_grants_for_user", "identity:check_system_grant_for_user",
+            "identity:create_system_grant_for_user", "identity:revoke_system_grant_for_user"};
+  return {"identity:list_system_grants_for_group", "identity:check_system_grant_for_group",
+          "identity:create_system_grant_for_group", "identity:revoke_system_grant_for_group"};
 }
 
 }  // namespace
 
 void add_grant_routes(Core& core, Routes& to) {
   for (const Family& f : kFamilies) {
-    const auto on = [&core, &f](auto handler) { return [&core, &f, handler](api::Call& call) { return handler(core, f, call); }; };
+    const auto on = [&core, &f](auto handler) {
+      return [&core, &f, handler](api::Call& call) { return handler(core, f, call); };
+    };
     const Policies p = policies_of(f);
     to.push_back({"GET", f.list, p.list, rules::admin_or_reader, on(list_grants)});
     to.push_back({"GET", f.item, p.check, rules::admin_or_reader, on(check_grant)});

@@ -12,16 +12,36 @@ using api::Set;
 using api::Type;
 
 const api::Resource& resource() {
-  static const api::Resource r{.name = "group", .plural = "groups", .attributes = {
-      {.name = "id", .filter = true, .sort = true},
-      {.name = "name", .type = Type::string, .create = Set::required, .update = Set::optional, .min = 1, .max = 64, .filter = true, .sort = true},
-      {.name = "domain_id", .type = Type::string, .create = Set::optional, .update = Set::optional, .nullable = true, .filter = true},
-      {.name = "description", .type = Type::string, .create = Set::optional, .update = Set::optional, .nullable = true, .max = 0}},
-      .extra = true};
+  static const api::Resource r{.name = "group",
+                               .plural = "groups",
+                               .attributes = {{.name = "id", .filter = true, .sort = true},
+                                              {.name = "name",
+                                               .type = Type::string,
+                                               .create = Set::required,
+                                               .update = Set::optional,
+                                               .min = 1,
+                                               .max = 64,
+                                               .filter = true,
+                                               .sort = true},
+                                              {.name = "domain_id",
+                                               .type = Type::string,
+                                               .create = Set::optional,
+                                               .update = Set::optional,
+                                               .nullable = true,
+                                               .filter = true},
+                                              {.name = "description",
+                                               .type = Type::string,
+                                               .create = Set::optional,
+                                               .update = Set::optional,
+                                               .nullable = true,
+                                               .max = 0}},
+                               .extra = true};
   return r;
 }
 
-api::Target target_of(const GroupRow& g) { return {{"target.domain_id", g.domain_id}, {"target.group.domain_id", g.domain_id}}; }
+api::Target target_of(const GroupRow& g) {
+  return {{"target.domain_id", g.domain_id}, {"target.group.domain_id", g.domain_id}};
+}
 
 http::Response create_group(Core& core, api::Call& call) {
   json::object a = api::validate_create(resource(), call.body_of("group"));
@@ -33,10 +53,11 @@ http::Response create_group(Core& core, api::Call& call) {
   core.change([&](db::Tx& tx) {
     get_domain(tx, g.domain_id);
     try {
-      tx.exec("INSERT INTO identity_groups (id, domain_id, name, description, extra) VALUES (?, ?, ?, ?, ?)", g.id, g.domain_id, g.name,
-              g.description, json::serialize(g.extra));
+      tx.exec("INSERT INTO identity_groups (id, domain_id, name, description, extra) VALUES (?, ?, ?, ?, ?)",
+              g.id, g.domain_id, g.name, g.description, json::serialize(g.extra));
     } catch (const db::UniqueViolation&) {
-      duplicate("group", fmt::format("Duplicate entry found with name {} at domain ID {}", g.name, g.domain_id));
+      duplicate("group",
+                fmt::format("Duplicate entry found with name {} at domain ID {}", g.name, g.domain_id));
     }
   });
   return item_reply(201, "group", group_view(call, g));
@@ -67,12 +88,14 @@ http::Response update_group(Core& core, api::Call& call) {
   const json::object extra = take_extra(resource(), a);
   const auto changed = core.change([&](db::Tx& tx) {
     GroupRow g = get_group(tx, call.param("group_id"));
-    if (has_value(a, "domain_id") && find_string(a, "domain_id") != g.domain_id) throw Fault(FaultKind::bad_request, "Cannot change Domain ID");
+    if (has_value(a, "domain_id") && find_string(a, "domain_id") != g.domain_id)
+      throw Fault(FaultKind::bad_request, "Cannot change Domain ID");
     g.name = find_string(a, "name", g.name);
     if (a.contains("description")) g.description = find_string(a, "description");
     merge_extra(g.extra, extra);
     try {
-      tx.exec("UPDATE identity_groups SET name = ?, description = ?, extra = ? WHERE id = ?", g.name, g.description, json::serialize(g.extra), g.id);
+      tx.exec("UPDATE identity_groups SET name = ?, description = ?, extra = ? WHERE id = ?", g.name,
+              g.description, json::serialize(g.extra), g.id);
     } catch (const db::UniqueViolation&) {
       duplicate("group", fmt::format("Duplicate entry found with name {}", g.name));
     }
@@ -97,8 +120,10 @@ http::Response list_members(Core& core, api::Call& call) {
     out.clear();
     group = get_group(tx, call.param("group_id"));
     const auto rows = tx.query(
-        "SELECT u.id, u.domain_id, u.name, u.enabled, u.default_project_id, u.password_hash, u.options, u.extra, u.auth_generation "
-        "FROM identity_memberships m JOIN identity_users u ON u.id = m.user_id WHERE m.group_id = ? ORDER BY u.name",
+        "SELECT u.id, u.domain_id, u.name, u.enabled, u.default_project_id, u.password_hash, u.options, "
+        "u.extra, u.auth_generation "
+        "FROM identity_memberships m JOIN identity_users u ON u.id = m.user_id WHERE m.group_id = ? ORDER BY "
+        "u.name",
         group.id);
     for (const auto& row : rows)
       if (!name || row.text(2) == *name) out.push_back(user_view(call, read_user(row)));
@@ -108,7 +133,10 @@ http::Response list_members(Core& core, api::Call& call) {
 }
 
 bool is_member(db::Tx& tx, const api::Call& call) {
-  return tx.first("SELECT 1 FROM identity_memberships WHERE user_id = ? AND group_id = ?", call.param("user_id"), call.param("group_id")).has_value();
+  return tx
+      .first("SELECT 1 FROM identity_memberships WHERE user_id = ? AND group_id = ?", call.param("user_id"),
+             call.param("group_id"))
+      .has_value();
 }
 
 /// Group and user must be there.
@@ -124,7 +152,9 @@ void check_pair(db::Tx& tx, const api::Call& call) {
 http::Response add_member(Core& core, api::Call& call) {
   core.change([&](db::Tx& tx) {
     check_pair(tx, call);
-    if (!is_member(tx, call)) tx.exec("INSERT INTO identity_memberships (user_id, group_id) VALUES (?, ?)", call.param("user_id"), call.param("group_id"));
+    if (!is_member(tx, call))
+      tx.exec("INSERT INTO identity_memberships (user_id, group_id) VALUES (?, ?)", call.param("user_id"),
+              call.param("group_id"));
   });
   return api::reply(204);
 }
@@ -140,7 +170,8 @@ http::Response check_member(Core& core, api::Call& call) {
 http::Response remove_member(Core& core, api::Call& call) {
   core.change([&](db::Tx& tx) {
     check_pair(tx, call);
-    if (tx.exec("DELETE FROM identity_memberships WHERE user_id = ? AND group_id = ?", call.param("user_id"), call.param("group_id")) == 0)
+    if (tx.exec("DELETE FROM identity_memberships WHERE user_id = ? AND group_id = ?", call.param("user_id"),
+                call.param("group_id")) == 0)
       not_a_member(call);
   });
   return api::reply(204);
@@ -149,16 +180,23 @@ http::Response remove_member(Core& core, api::Call& call) {
 }  // namespace
 
 void add_group_routes(Core& core, Routes& to) {
-  const auto on = [&core](auto handler) { return [&core, handler](api::Call& call) { return handler(core, call); }; };
+  const auto on = [&core](auto handler) {
+    return [&core, handler](api::Call& call) { return handler(core, call); };
+  };
   to.push_back({"POST", "/v3/groups", "identity:create_group", rules::admin, on(create_group)});
   to.push_back({"GET", "/v3/groups", "identity:list_groups", rules::admin_or_domain_reader, on(list_groups)});
-  to.push_back({"GET", "/v3/groups/{group_id}", "identity:get_group", rules::admin_or_domain_reader, on(show_group)});
+  to.push_back(
+      {"GET", "/v3/groups/{group_id}", "identity:get_group", rules::admin_or_domain_reader, on(show_group)});
   to.push_back({"PATCH", "/v3/groups/{group_id}", "identity:update_group", rules::admin, on(update_group)});
   to.push_back({"DELETE", "/v3/groups/{group_id}", "identity:delete_group", rules::admin, on(delete_group)});
-  to.push_back({"GET", "/v3/groups/{group_id}/users", "identity:list_users_in_group", rules::admin_or_domain_reader, on(list_members)});
-  to.push_back({"PUT", "/v3/groups/{group_id}/users/{user_id}", "identity:add_user_to_group", rules::admin, on(add_member)});
-  to.push_back({"GET", "/v3/groups/{group_id}/users/{user_id}", "identity:check_user_in_group", rules::admin_or_reader, on(check_member)});
-  to.push_back({"DELETE", "/v3/groups/{group_id}/users/{user_id}", "identity:remove_user_from_group", rules::admin, on(remove_member)});
+  to.push_back({"GET", "/v3/groups/{group_id}/users", "identity:list_users_in_group",
+                rules::admin_or_domain_reader, on(list_members)});
+  to.push_back({"PUT", "/v3/groups/{group_id}/users/{user_id}", "identity:add_user_to_group", rules::admin,
+                on(add_member)});
+  to.push_back({"GET", "/v3/groups/{group_id}/users/{user_id}", "identity:check_user_in_group",
+                rules::admin_or_reader, on(check_member)});
+  to.push_back({"DELETE", "/v3/groups/{group_id}/users/{user_id}", "identity:remove_user_from_group",
+                rules::admin, on(remove_member)});
 }
 
 }  // namespace virga::identity

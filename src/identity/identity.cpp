@@ -23,8 +23,9 @@ class IdentityService final : public Identity {
     service_.catalog_path = "/identity";
     service_.faults = api::FaultStyle::keystone;
     policy.declare("admin_required", "role:admin or is_admin:1");
-    for (auto* add : {add_discovery_routes, add_auth_routes, add_user_routes, add_group_routes, add_project_routes, add_domain_routes,
-                      add_role_routes, add_grant_routes, add_assignment_routes, add_catalog_routes, add_region_routes})
+    for (auto* add : {add_discovery_routes, add_auth_routes, add_user_routes, add_group_routes,
+                      add_project_routes, add_domain_routes, add_role_routes, add_grant_routes,
+                      add_assignment_routes, add_catalog_routes, add_region_routes})
       add(core_, service_.routes);
   }
 
@@ -41,7 +42,9 @@ class IdentityService final : public Identity {
   void set_catalog(const std::vector<api::Service*>& services) override {
     core_.built_in.clear();
     for (const auto* s : services)
-      if (!s->catalog_path.empty()) core_.built_in.push_back({stable_id("service " + s->type), s->type, s->name, s->title, s->catalog_path});
+      if (!s->catalog_path.empty())
+        core_.built_in.push_back(
+            {stable_id("service " + s->type), s->type, s->name, s->title, s->catalog_path});
   }
 
   void rotate_keys() override { core_.keys.rotate(); }
@@ -58,7 +61,8 @@ class IdentityService final : public Identity {
 
 }  // namespace
 
-std::unique_ptr<Identity> make_identity(Options options, db::Database& database, api::Policy& policy, const Clock& clock) {
+std::unique_ptr<Identity> make_identity(Options options, db::Database& database, api::Policy& policy,
+                                        const Clock& clock) {
   return std::make_unique<IdentityService>(std::move(options), database, policy, clock);
 }
 

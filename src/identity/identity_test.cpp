@@ -13,19 +13,29 @@ namespace {
 
 using test::Reply;
 
-json::object password_auth(const std::string& user, const std::string& password, json::value scope = nullptr) {
-  json::object auth{{"identity", {{"methods", json::array{"password"}},
-                                  {"password", {{"user", {{"name", user}, {"domain", {{"id", "default"}}}, {"password", password}}}}}}}};
+json::object password_auth(const std::string& user, const std::string& password,
+                           json::value scope = nullptr) {
+  json::object auth{
+      {"identity",
+       {{"methods", json::array{"password"}},
+        {"password",
+         {{"user", {{"name", user}, {"domain", {{"id", "default"}}}, {"password", password}}}}}}}};
   if (!scope.is_null()) auth["scope"] = std::move(scope);
   return {{"auth", std::move(auth)}};
 }
 
 json::object token_auth(const std::string& token, json::value scope) {
-  return {{"auth", {{"identity", {{"methods", json::array{"token"}}, {"token", {{"id", token}}}}}, {"scope", std::move(scope)}}}};
+  return {{"auth",
+           {{"identity", {{"methods", json::array{"token"}}, {"token", {{"id", token}}}}},
+            {"scope", std::move(scope)}}}};
 }
 
-json::value project_scope(const std::string& name) { return {{"project", {{"name", name}, {"domain", {{"name", "Default"}}}}}}; }
-json::value project_scope_id(const std::string& id) { return {{"project", {{"id", id}}}}; }
+json::value project_scope(const std::string& name) {
+  return {{"project", {{"name", name}, {"domain", {{"name", "Default"}}}}}};
+}
+json::value project_scope_id(const std::string& id) {
+  return {{"project", {{"id", id}}}};
+}
 
 class IdentityTest : public ::testing::TestWithParam<db::Dialect> {
  protected:
@@ -38,8 +48,9 @@ class IdentityTest : public ::testing::TestWithParam<db::Dialect> {
   void empty() {
     cloud_.database().write([](db::Tx& tx) {
       tx.exec("UPDATE identity_regions SET parent_region_id = NULL");
-      for (const char* table : {"assignments", "memberships", "implied_roles", "revocations", "endpoints", "services", "regions", "groups",
-                                "users", "roles", "project_tags", "projects"})
+      for (const char* table :
+           {"assignments", "memberships", "implied_roles", "revocations", "endpoints", "services", "regions",
+            "groups", "users", "roles", "project_tags", "projects"})
         tx.exec(fmt::format("DELETE FROM identity_{}", table));
     });
   }
@@ -70,14 +81,21 @@ class IdentityTest : public ::testing::TestWithParam<db::Dialect> {
     return std::string(r.headers.get("X-Subject-Token"));
   }
   std::string make(const std::string& collection, const std::string& name, json::object attributes) {
-    const Reply r = cloud_.post("/identity/v3/" + collection, json::object{{name, std::move(attributes)}}, admin_);
+    const Reply r =
+        cloud_.post("/identity/v3/" + collection, json::object{{name, std::move(attributes)}}, admin_);
     EXPECT_EQ(r.status, 201) << r.body;
     return r.at(name + ".id");
   }
-  std::string role(const std::string& name) { return cloud_.get("/v3/roles?name=" + name, admin_).at("roles.0.id"); }
-  void grant(const std::string& path) { EXPECT_EQ(cloud_.put("/v3/" + path, nullptr, admin_).status, 204) << path; }
+  std::string role(const std::string& name) {
+    return cloud_.get("/v3/roles?name=" + name, admin_).at("roles.0.id");
+  }
+  void grant(const std::string& path) {
+    EXPECT_EQ(cloud_.put("/v3/" + path, nullptr, admin_).status, 204) << path;
+  }
   void revoke(const std::string& path) { EXPECT_EQ(cloud_.del("/v3/" + path, admin_).status, 204) << path; }
-  int validate(const std::string& token) { return cloud_.get("/v3/auth/tokens", admin_, {{"X-Subject-Token", token}}).status; }
+  int validate(const std::string& token) {
+    return cloud_.get("/v3/auth/tokens", admin_, {{"X-Subject-Token", token}}).status;
+  }
 
   /// A user "joe" (password "pw") with the member role on project "p".
   void make_joe() {
@@ -112,7 +130,10 @@ TEST_P(IdentityTest, BootstrapTwiceChangesNothing) {
 
 TEST_P(IdentityTest, BootstrapByManyAtOnce) {
   std::vector<std::thread> threads;
-  for (int i = 0; i < 4; ++i) threads.emplace_back([&] { identity_->bootstrap({.admin_password = "secret", .service_names = {"nova", "glance"}}); });
+  for (int i = 0; i < 4; ++i)
+    threads.emplace_back([&] {
+      identity_->bootstrap({.admin_password = "secret", .service_names = {"nova", "glance"}});
+    });
   for (auto& t : threads) t.join();
   EXPECT_EQ(cloud_.get("/v3/users", admin_).count("users"), 3u);
 }
@@ -133,10 +154,12 @@ TEST_P(IdentityTest, ProjectTokenSaysEverything) {
   EXPECT_EQ(r.each("token.catalog", "type"), (std::vector<std::string>{"identity", "compute"}));
   EXPECT_EQ(r.at("token.catalog.1.endpoints.0.url"), "http://127.0.0.1:5000/compute/v2.1");
   EXPECT_EQ(r.at("token.audit_ids.0").size(), 22u);
-  const Reply shown = cloud_.get("/v3/auth/tokens", admin_, {{"X-Subject-Token", std::string(r.headers.get("X-Subject-Token"))}});
+  const Reply shown = cloud_.get("/v3/auth/tokens", admin_,
+                                 {{"X-Subject-Token", std::string(r.headers.get("X-Subject-Token"))}});
   EXPECT_EQ(shown.status, 200);
   EXPECT_EQ(shown.body, r.body);
-  const Reply bare = cloud_.post("/v3/auth/tokens?nocatalog", password_auth("admin", "secret", project_scope("admin")));
+  const Reply bare =
+      cloud_.post("/v3/auth/tokens?nocatalog", password_auth("admin", "secret", project_scope("admin")));
   EXPECT_EQ(bare.find("token.catalog"), nullptr);
 }
 
@@ -163,7 +186,8 @@ TEST_P(IdentityTest, Scopes) {
 TEST_P(IdentityTest, DefaultProjectIsTheScopeWithoutOne) {
   make_joe();
   EXPECT_EQ(try_log_in("joe", "pw").find("token.project"), nullptr);
-  EXPECT_EQ(cloud_.patch("/v3/users/" + joe_, {{"user", {{"default_project_id", project_}}}}, admin_).status, 200);
+  EXPECT_EQ(cloud_.patch("/v3/users/" + joe_, {{"user", {{"default_project_id", project_}}}}, admin_).status,
+            200);
   EXPECT_EQ(try_log_in("joe", "pw").at("token.project.id"), project_);
   EXPECT_EQ(try_log_in("joe", "pw", "unscoped").find("token.project"), nullptr);
 }
@@ -171,8 +195,10 @@ TEST_P(IdentityTest, DefaultProjectIsTheScopeWithoutOne) {
 TEST_P(IdentityTest, AllRefusalsLookAlike) {
   make_joe();
   const std::string other = make("projects", "project", {{"name", "other"}});
-  std::vector<Reply> replies{try_log_in("joe", "wrong"), try_log_in("nobody", "pw"), try_log_in("joe", "pw", project_scope_id(other)),
-                             try_log_in("joe", "pw", project_scope_id("nothing")), try_log_in("joe", "pw", project_scope("nothing"))};
+  std::vector<Reply> replies{try_log_in("joe", "wrong"), try_log_in("nobody", "pw"),
+                             try_log_in("joe", "pw", project_scope_id(other)),
+                             try_log_in("joe", "pw", project_scope_id("nothing")),
+                             try_log_in("joe", "pw", project_scope("nothing"))};
   EXPECT_EQ(cloud_.patch("/v3/users/" + joe_, {{"user", {{"enabled", false}}}}, admin_).status, 200);
   replies.push_back(try_log_in("joe", "pw"));
   for (const auto& r : replies) {
@@ -181,8 +207,12 @@ TEST_P(IdentityTest, AllRefusalsLookAlike) {
     EXPECT_EQ(r.at("error.message"), "The request you have made requires authentication.");
   }
   EXPECT_EQ(cloud_.post("/v3/auth/tokens", json::object{}).status, 400);
-  EXPECT_EQ(cloud_.post("/v3/auth/tokens", {{"auth", {{"identity", {{"methods", json::array{"password"}}}}}}}).status, 400);
-  EXPECT_EQ(cloud_.post("/v3/auth/tokens", {{"auth", {{"identity", {{"methods", json::array{"magic"}}}}}}}).status, 401);
+  EXPECT_EQ(cloud_.post("/v3/auth/tokens", {{"auth", {{"identity", {{"methods", json::array{"password"}}}}}}})
+                .status,
+            400);
+  EXPECT_EQ(
+      cloud_.post("/v3/auth/tokens", {{"auth", {{"identity", {{"methods", json::array{"magic"}}}}}}}).status,
+      401);
   EXPECT_EQ(cloud_.get("/v3/users").status, 401);
   EXPECT_EQ(cloud_.get("/v3/users", "nonsense").status, 401);
 }
@@ -190,19 +220,24 @@ TEST_P(IdentityTest, AllRefusalsLookAlike) {
 TEST_P(IdentityTest, RescopingKeepsExpiryAndChain) {
   const Reply first = try_log_in("admin", "secret", "unscoped");
   cloud_.clock().advance(std::chrono::minutes(10));
-  const Reply second = cloud_.post("/v3/auth/tokens", token_auth(std::string(first.headers.get("X-Subject-Token")), project_scope("admin")));
+  const Reply second =
+      cloud_.post("/v3/auth/tokens",
+                  token_auth(std::string(first.headers.get("X-Subject-Token")), project_scope("admin")));
   ASSERT_EQ(second.status, 201) << second.body;
   EXPECT_EQ(second.at("token.expires_at"), first.at("token.expires_at"));
   EXPECT_NE(second.at("token.issued_at"), first.at("token.issued_at"));
   EXPECT_EQ(second.at("token.methods"), R"(["password","token"])");
   EXPECT_EQ(second.at("token.audit_ids.1"), first.at("token.audit_ids.0"));
-  const Reply third = cloud_.post("/v3/auth/tokens", token_auth(std::string(second.headers.get("X-Subject-Token")), project_scope("admin")));
+  const Reply third =
+      cloud_.post("/v3/auth/tokens",
+                  token_auth(std::string(second.headers.get("X-Subject-Token")), project_scope("admin")));
   EXPECT_EQ(third.at("token.audit_ids.1"), first.at("token.audit_ids.0"));
 }
 
 TEST_P(IdentityTest, RevokedTokensEndAtOnce) {
   make_joe();
-  const std::string token = log_in("joe", "pw", project_scope("p")), other = log_in("joe", "pw", project_scope("p"));
+  const std::string token = log_in("joe", "pw", project_scope("p")),
+                    other = log_in("joe", "pw", project_scope("p"));
   EXPECT_EQ(cloud_.call("HEAD", "/v3/auth/tokens", "", token, {{"X-Subject-Token", token}}).status, 200);
   EXPECT_EQ(cloud_.get("/v3/auth/tokens", token, {{"X-Subject-Token", admin_}}).status, 403);
   EXPECT_EQ(cloud_.del("/v3/auth/tokens", other, {{"X-Subject-Token", token}}).status, 204);
@@ -225,19 +260,51 @@ TEST_P(IdentityTest, DisablingAnythingEndsTokensForGood) {
   const std::string domain = make("domains", "domain", {{"name", "d"}});
   const std::string there = make("projects", "project", {{"name", "there"}, {"domain_id", domain}});
   grant("projects/" + there + "/users/" + joe_ + "/roles/" + role("member"));
-  const auto switch_off_and_on = [&](const std::string& collection, const std::string& name, const std::string& id, json::value scope) {
+  const auto switch_off_and_on = [&](const std::string& collection, const std::string& name,
+                                     const std::string& id, json::value scope) {
     const std::string token = log_in("joe", "pw", scope);
     EXPECT_EQ(validate(token), 200);
-    EXPECT_EQ(cloud_.patch("/v3/" + collection + "/" + id, json::object{{name, {{"enabled", false}}}}, admin_).status, 200);
+    EXPECT_EQ(cloud_.patch("/v3/" + collection + "/" + id, json::object{{name, {{"enabled", false}}}}, admin_)
+                  .status,
+              200);
     EXPECT_EQ(validate(token), 404) << name;
     EXPECT_EQ(try_log_in("joe", "pw", scope).status, 401) << name;
-    EXPECT_EQ(cloud_.patch("/v3/" + collection + "/" + id, json::object{{name, {{"enabled", true}}}}, admin_).status, 200);
+    EXPECT_EQ(cloud_.patch("/v3/" + collection + "/" + id, json::object{{name, {{"enabled", true}}}}, admin_)
+                  .status,
+              200);
     EXPECT_EQ(validate(token), 404) << name;
     EXPECT_EQ(try_log_in("joe", "pw", scope).status, 201) << name;
   };
   switch_off_and_on("users", "user", joe_, project_scope("p"));
   switch_off_and_on("projects", "project", project_, project_scope("p"));
   switch_off_and_on("domains", "domain", domain, project_scope_id(there));
+}
+
+// MariaDB alone is shared by several controllers.
+TEST_P(IdentityTest, AnotherControllerSeesChangesAtOnce) {
+  if (GetParam() == db::Dialect::sqlite) GTEST_SKIP() << "SQLite has one controller";
+  make_joe();
+  const auto other = make_identity({.key_dir = cloud_.directory() + "/keys", .bcrypt_cost = 4},
+                                   cloud_.database(), cloud_.policy(), cloud_.clock());
+  const std::string token = log_in("joe", "pw", project_scope("p"));
+  EXPECT_TRUE(other->authenticate(token));
+  EXPECT_EQ(cloud_.patch("/v3/users/" + joe_, {{"user", {{"enabled", false}}}}, admin_).status, 200);
+  EXPECT_FALSE(other->authenticate(token));
+}
+
+// Whoever changes a password while others log in with the old one leaves none of their tokens valid.
+TEST_P(IdentityTest, NoTokenOutlivesAPasswordChangeThatRacesIt) {
+  make_joe();
+  std::vector<std::string> tokens;
+  std::thread other([&] {
+    for (int i = 0; i < 50; ++i)
+      if (const Reply r = try_log_in("joe", "pw"); r.status == 201)
+        tokens.emplace_back(r.headers.get("X-Subject-Token"));
+  });
+  EXPECT_EQ(cloud_.patch("/v3/users/" + joe_, {{"user", {{"password", "new"}}}}, admin_).status, 200);
+  other.join();
+  for (const auto& token : tokens) EXPECT_EQ(validate(token), 404);
+  EXPECT_EQ(try_log_in("joe", "pw").status, 401);
 }
 
 TEST_P(IdentityTest, LosingTheLastRoleEndsTheToken) {
@@ -252,7 +319,9 @@ TEST_P(IdentityTest, ChangedPasswordCountsAtOnce) {
   make_joe();
   const std::string token = log_in("joe", "pw");
   const auto change = [&](const std::string& from, const std::string& to) {
-    return cloud_.post("/v3/users/" + joe_ + "/password", {{"user", {{"original_password", from}, {"password", to}}}}).status;
+    return cloud_
+        .post("/v3/users/" + joe_ + "/password", {{"user", {{"original_password", from}, {"password", to}}}})
+        .status;
   };
   EXPECT_EQ(change("wrong", "new"), 401);
   EXPECT_EQ(change("pw", "new"), 204);
@@ -262,7 +331,9 @@ TEST_P(IdentityTest, ChangedPasswordCountsAtOnce) {
   EXPECT_EQ(cloud_.patch("/v3/users/" + joe_, {{"user", {{"password", "third"}}}}, admin_).status, 200);
   EXPECT_EQ(try_log_in("joe", "new").status, 401);
   EXPECT_EQ(try_log_in("joe", "third").status, 201);
-  EXPECT_EQ(cloud_.patch("/v3/users/" + joe_, {{"user", {{"password", std::string(73, 'x')}}}}, admin_).status, 400);
+  EXPECT_EQ(
+      cloud_.patch("/v3/users/" + joe_, {{"user", {{"password", std::string(73, 'x')}}}}, admin_).status,
+      400);
 }
 
 TEST_P(IdentityTest, KeyRotationKeepsTokens) {
@@ -277,14 +348,17 @@ TEST_P(IdentityTest, GroupInheritedAndImpliedRoles) {
   const std::string group = make("groups", "group", {{"name", "g"}});
   const std::string child = make("projects", "project", {{"name", "child"}, {"parent_id", project_}});
   EXPECT_EQ(try_log_in("joe", "pw", project_scope("child")).status, 401);
-  grant("OS-INHERIT/projects/" + project_ + "/groups/" + group + "/roles/" + role("admin") + "/inherited_to_projects");
+  grant("OS-INHERIT/projects/" + project_ + "/groups/" + group + "/roles/" + role("admin") +
+        "/inherited_to_projects");
   grant("groups/" + group + "/users/" + joe_);
   const Reply r = try_log_in("joe", "pw", project_scope("child"));
   EXPECT_EQ(r.each("token.roles", "name"), (std::vector<std::string>{"admin", "member", "reader"}));
-  EXPECT_EQ(try_log_in("joe", "pw", project_scope("p")).each("token.roles", "name"), (std::vector<std::string>{"member", "reader"}));
+  EXPECT_EQ(try_log_in("joe", "pw", project_scope("p")).each("token.roles", "name"),
+            (std::vector<std::string>{"member", "reader"}));
   EXPECT_EQ(cloud_.get("/v3/auth/projects", log_in("joe", "pw")).count("projects"), 2u);
 
-  const Reply list = cloud_.get("/v3/role_assignments?effective&include_names&user.id=" + joe_ + "&scope.project.id=" + child, admin_);
+  const Reply list = cloud_.get(
+      "/v3/role_assignments?effective&include_names&user.id=" + joe_ + "&scope.project.id=" + child, admin_);
   ASSERT_EQ(list.count("role_assignments"), 3u) << list.body;
   EXPECT_EQ(list.at("role_assignments.0.user.name"), "joe");
   EXPECT_EQ(list.at("role_assignments.0.scope.OS-INHERIT:inherited_to"), "projects");
@@ -293,7 +367,9 @@ TEST_P(IdentityTest, GroupInheritedAndImpliedRoles) {
   ASSERT_EQ(direct.count("role_assignments"), 1u) << direct.body;
   EXPECT_EQ(direct.at("role_assignments.0.role.name"), "member");
   EXPECT_EQ(direct.at("role_assignments.0.scope.project.domain.name"), "Default");
-  EXPECT_EQ(cloud_.get("/v3/role_assignments?scope.project.id=" + project_ + "&include_subtree=1", admin_).count("role_assignments"), 2u);
+  EXPECT_EQ(cloud_.get("/v3/role_assignments?scope.project.id=" + project_ + "&include_subtree=1", admin_)
+                .count("role_assignments"),
+            2u);
   EXPECT_EQ(cloud_.get("/v3/role_assignments?scope.system=all", admin_).count("role_assignments"), 1u);
 
   revoke("groups/" + group + "/users/" + joe_);
@@ -307,7 +383,8 @@ TEST_P(IdentityTest, DomainRolesStandForWhatTheyImply) {
   EXPECT_EQ(cloud_.call("HEAD", "/v3/roles/" + local + "/implies/" + role("reader"), "", admin_).status, 204);
   revoke("projects/" + project_ + "/users/" + joe_ + "/roles/" + role("member"));
   grant("projects/" + project_ + "/users/" + joe_ + "/roles/" + local);
-  EXPECT_EQ(try_log_in("joe", "pw", project_scope("p")).each("token.roles", "name"), (std::vector<std::string>{"reader"}));
+  EXPECT_EQ(try_log_in("joe", "pw", project_scope("p")).each("token.roles", "name"),
+            (std::vector<std::string>{"reader"}));
 }
 
 TEST_P(IdentityTest, DeletingAUserOrProjectTakesItsAssignments) {
@@ -335,14 +412,17 @@ TEST_P(IdentityTest, DomainsGoOnlyWhenDisabledAndWithTheirContent) {
 }
 
 TEST_P(IdentityTest, ListsFilterSortAndPage) {
-  for (const char* name : {"c", "a", "b"}) make("users", "user", {{"name", name}, {"email", std::string(name) + "@example.org"}});
+  for (const char* name : {"c", "a", "b"})
+    make("users", "user", {{"name", name}, {"email", std::string(name) + "@example.org"}});
   EXPECT_EQ(cloud_.get("/v3/users?name=b", admin_).at("users.0.email"), "b@example.org");
   EXPECT_EQ(cloud_.get("/v3/users?enabled=false", admin_).count("users"), 0u);
   EXPECT_EQ(cloud_.get("/v3/users?domain_id=other", admin_).count("users"), 0u);
   const Reply page = cloud_.get("/v3/users?sort_key=name&limit=2", admin_);
   EXPECT_EQ(page.each("users", "name"), (std::vector<std::string>{"a", "admin"}));
   const std::string next = page.at("links.next");
-  EXPECT_EQ(cloud_.get(next.substr(std::string("http://127.0.0.1:5000").size()), admin_).each("users", "name"), (std::vector<std::string>{"b", "c"}));
+  EXPECT_EQ(
+      cloud_.get(next.substr(std::string("http://127.0.0.1:5000").size()), admin_).each("users", "name"),
+      (std::vector<std::string>{"b", "c"}));
   EXPECT_EQ(page.at("links.self"), "http://127.0.0.1:5000/v3/users?sort_key=name&limit=2");
 }
 
@@ -350,11 +430,15 @@ TEST_P(IdentityTest, ProjectTreeAndTags) {
   const std::string top = make("projects", "project", {{"name", "top"}, {"tags", json::array{"x", "y"}}});
   const std::string mid = make("projects", "project", {{"name", "mid"}, {"parent_id", top}});
   const std::string low = make("projects", "project", {{"name", "low"}, {"parent_id", mid}});
-  EXPECT_EQ(cloud_.get("/v3/projects/" + low + "?parents_as_ids", admin_).at("project.parents." + mid + "." + top), "null");
+  EXPECT_EQ(
+      cloud_.get("/v3/projects/" + low + "?parents_as_ids", admin_).at("project.parents." + mid + "." + top),
+      "null");
   EXPECT_EQ(cloud_.get("/v3/projects/" + low + "?parents_as_list", admin_).count("project.parents"), 2u);
   EXPECT_EQ(cloud_.get("/v3/projects/" + top + "?subtree_as_list", admin_).count("project.subtree"), 2u);
-  EXPECT_EQ(cloud_.get("/v3/projects?parent_id=" + top, admin_).each("projects", "name"), std::vector<std::string>{"mid"});
-  EXPECT_EQ(cloud_.get("/v3/projects?tags=x,y", admin_).each("projects", "name"), std::vector<std::string>{"top"});
+  EXPECT_EQ(cloud_.get("/v3/projects?parent_id=" + top, admin_).each("projects", "name"),
+            std::vector<std::string>{"mid"});
+  EXPECT_EQ(cloud_.get("/v3/projects?tags=x,y", admin_).each("projects", "name"),
+            std::vector<std::string>{"top"});
   EXPECT_EQ(cloud_.get("/v3/projects?tags=x,z", admin_).count("projects"), 0u);
   EXPECT_EQ(cloud_.get("/v3/projects?tags-any=x,z", admin_).count("projects"), 1u);
   EXPECT_EQ(cloud_.put("/v3/projects/" + top + "/tags/z", nullptr, admin_).status, 201);
@@ -383,16 +467,24 @@ TEST_P(IdentityTest, FaultsInKeystonesWords) {
 TEST_P(IdentityTest, ServicesEndpointsRegions) {
   const Reply built_in = cloud_.get("/v3/services?type=compute", admin_);
   EXPECT_EQ(built_in.at("services.0.name"), "nova");
-  EXPECT_EQ(cloud_.get("/v3/endpoints?service_id=" + built_in.at("services.0.id"), admin_).count("endpoints"), 3u);
+  EXPECT_EQ(cloud_.get("/v3/endpoints?service_id=" + built_in.at("services.0.id"), admin_).count("endpoints"),
+            3u);
   EXPECT_EQ(cloud_.del("/v3/services/" + built_in.at("services.0.id"), admin_).status, 403);
   const std::string service = make("services", "service", {{"type", "backup"}, {"name", "b"}});
-  const std::string endpoint = make("endpoints", "endpoint", {{"service_id", service}, {"interface", "public"}, {"region", "elsewhere"},
-                                                               {"url", "http://b/$(project_id)s"}});
+  const std::string endpoint = make("endpoints", "endpoint",
+                                    {{"service_id", service},
+                                     {"interface", "public"},
+                                     {"region", "elsewhere"},
+                                     {"url", "http://b/$(project_id)s"}});
   EXPECT_EQ(cloud_.get("/v3/regions/elsewhere", admin_).status, 200);
   const Reply catalog = cloud_.get("/v3/auth/catalog", admin_);
-  EXPECT_EQ(catalog.at("catalog.2.endpoints.0.url"), "http://b/" + cloud_.get("/v3/projects?name=admin", admin_).at("projects.0.id"));
-  EXPECT_EQ(cloud_.patch("/v3/endpoints/" + endpoint, {{"endpoint", {{"enabled", "no"}}}}, admin_).status, 400);
-  EXPECT_EQ(cloud_.patch("/v3/endpoints/" + endpoint, {{"endpoint", {{"enabled", false}}}}, admin_).at("endpoint.enabled"), "false");
+  EXPECT_EQ(catalog.at("catalog.2.endpoints.0.url"),
+            "http://b/" + cloud_.get("/v3/projects?name=admin", admin_).at("projects.0.id"));
+  EXPECT_EQ(cloud_.patch("/v3/endpoints/" + endpoint, {{"endpoint", {{"enabled", "no"}}}}, admin_).status,
+            400);
+  EXPECT_EQ(cloud_.patch("/v3/endpoints/" + endpoint, {{"endpoint", {{"enabled", false}}}}, admin_)
+                .at("endpoint.enabled"),
+            "false");
   EXPECT_EQ(cloud_.del("/v3/services/" + service, admin_).status, 204);
   EXPECT_EQ(cloud_.get("/v3/endpoints/" + endpoint, admin_).status, 404);
   EXPECT_EQ(cloud_.put("/v3/regions/r1", {{"region", {{"description", "d"}}}}, admin_).at("region.id"), "r1");

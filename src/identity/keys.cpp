@@ -35,7 +35,9 @@ EVP_CIPHER_CTX* cipher() {
   return context.get();
 }
 
-const unsigned char* bytes(std::string_view text) { return reinterpret_cast<const unsigned char*>(text.data()); }
+const unsigned char* bytes(std::string_view text) {
+  return reinterpret_cast<const unsigned char*>(text.data());
+}
 
 std::map<int, std::string> read_keys(const std::string& directory) {
   std::map<int, std::string> found;
@@ -46,8 +48,10 @@ std::map<int, std::string> read_keys(const std::string& directory) {
     if (error != std::errc() || end != name.data() + name.size() || number < 0) continue;
     std::string text = read_file(entry.path()), key;
     while (!text.empty() && std::isspace(static_cast<unsigned char>(text.back()))) text.pop_back();
-    if (base64_decode(text, key) && key.size() == kKey) found[number] = key;
-    else log::warn("Token key {} is not {} bytes of base64; it is left out.", entry.path().string(), kKey);
+    if (base64_decode(text, key) && key.size() == kKey)
+      found[number] = key;
+    else
+      log::warn("Token key {} is not {} bytes of base64; it is left out.", entry.path().string(), kKey);
   }
   return found;
 }
@@ -59,9 +63,11 @@ void write_key(const std::string& directory, int number) {
 /// Holds the repository's lock file: two processes that start together make one set of keys.
 class DirectoryLock {
  public:
-  explicit DirectoryLock(const std::string& directory) : fd_(::open((directory + "/.lock").c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600)) {
+  explicit DirectoryLock(const std::string& directory)
+      : fd_(::open((directory + "/.lock").c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600)) {
     if (fd_ < 0 || ::flock(fd_, LOCK_EX) != 0)
-      throw Fault(FaultKind::internal, "The token keys in " + directory + " cannot be locked: " + std::strerror(errno));
+      throw Fault(FaultKind::internal,
+                  "The token keys in " + directory + " cannot be locked: " + std::strerror(errno));
   }
   ~DirectoryLock() { ::close(fd_); }
   DirectoryLock(const DirectoryLock&) = delete;
@@ -105,7 +111,8 @@ bool KeyRing::changed_on_disk() {
 void KeyRing::load() {
   changed_on_disk();
   auto fresh = std::make_shared<Keys>();
-  for (auto& [number, secret] : read_keys(directory_)) fresh->push_back(std::make_shared<Key>(std::move(secret)));
+  for (auto& [number, secret] : read_keys(directory_))
+    fresh->push_back(std::make_shared<Key>(std::move(secret)));
   if (fresh->empty()) throw Fault(FaultKind::internal, "There is no token key in " + directory_ + ".");
   std::atomic_store(&keys_, std::shared_ptr<const Keys>(std::move(fresh)));
 }
@@ -120,7 +127,8 @@ void KeyRing::rotate(size_t keep) {
   std::filesystem::rename(path + "0", path + std::to_string(primary + 1));
   write_key(directory_, 0);
   found = read_keys(directory_);
-  for (auto it = found.upper_bound(0); found.size() > std::max<size_t>(keep, 2) && it != found.end(); it = found.erase(it))
+  for (auto it = found.upper_bound(0); found.size() > std::max<size_t>(keep, 2) && it != found.end();
+       it = found.erase(it))
     std::filesystem::remove(path + std::to_string(it->first));
   load();
 }
@@ -131,7 +139,8 @@ const KeyRing::Key* KeyRing::find(const Keys& keys, uint32_t fingerprint) const 
   return nullptr;
 }
 
-// A random nonce of 96 bits is safe for 2^32 tokens under one key (NIST SP 800-38D, 8.3); rotation comes long before.
+// A random nonce of 96 bits is safe for 2^32 tokens under one key (NIST SP 800-38D, 8.3); rotation comes long
+// before.
 std::string KeyRing::seal(std::string_view plain) const {
   const auto all = keys();
   const Key& key = *all->back();
@@ -171,11 +180,13 @@ std::optional<std::string> KeyRing::open(std::string_view sealed) {
   std::string plain(length, '\0');
   int n = 0, tail = 0;
   auto* c = cipher();
-  const bool ok = EVP_DecryptInit_ex(c, EVP_aes_256_gcm(), nullptr, bytes(key->secret), from + 1 + kFingerprint) == 1 &&
-                  EVP_DecryptUpdate(c, nullptr, &n, from, kHead) == 1 &&
-                  EVP_DecryptUpdate(c, reinterpret_cast<unsigned char*>(plain.data()), &n, from + kHead, static_cast<int>(length)) == 1 &&
-                  EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_GCM_SET_TAG, kTag, from + kHead + length) == 1 &&
-                  EVP_DecryptFinal_ex(c, reinterpret_cast<unsigned char*>(plain.data()) + n, &tail) == 1;
+  const bool ok =
+      EVP_DecryptInit_ex(c, EVP_aes_256_gcm(), nullptr, bytes(key->secret), from + 1 + kFingerprint) == 1 &&
+      EVP_DecryptUpdate(c, nullptr, &n, from, kHead) == 1 &&
+      EVP_DecryptUpdate(c, reinterpret_cast<unsigned char*>(plain.data()), &n, from + kHead,
+                        static_cast<int>(length)) == 1 &&
+      EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_GCM_SET_TAG, kTag, from + kHead + length) == 1 &&
+      EVP_DecryptFinal_ex(c, reinterpret_cast<unsigned char*>(plain.data()) + n, &tail) == 1;
   if (!ok) return std::nullopt;
   return plain;
 }

@@ -1,7 +1,7 @@
 #pragma once
-// The keys that seal tokens: a directory of numbered files, as keystone's Fernet repository. 0 is staged (it opens
-// tokens already, so that another controller may rotate first), the highest number is primary (it seals), the others
-// only open what they sealed until it expires.
+// The keys that seal tokens: a directory of numbered files, as keystone's Fernet repository. 0 is staged (it
+// opens tokens already, so that another controller may rotate first), the highest number is primary (it
+// seals), the others only open what they sealed until it expires.
 //
 // Threads: thread-safe.
 
@@ -31,7 +31,8 @@ class KeyRing {
 
  private:
   struct Key;
-  using Keys = std::vector<std::shared_ptr<const Key>>;  ///< staged first, then ascending; the last is primary
+  using Keys =
+      std::vector<std::shared_ptr<const Key>>;  ///< staged first, then ascending; the last is primary
   std::shared_ptr<const Keys> keys() const { return std::atomic_load(&keys_); }
   const Key* find(const Keys& keys, uint32_t fingerprint) const;
   void load();

@@ -26,7 +26,8 @@ std::string crypt_text(const std::string& password, const std::string& setting) 
 std::string new_setting(int cost) {
   const std::string random = random_bytes(16);
   char setting[CRYPT_GENSALT_OUTPUT_SIZE];
-  if (!crypt_gensalt_rn("$2b$", static_cast<unsigned long>(cost), random.data(), static_cast<int>(random.size()), setting, sizeof setting))
+  if (!crypt_gensalt_rn("$2b$", static_cast<unsigned long>(cost), random.data(),
+                        static_cast<int>(random.size()), setting, sizeof setting))
     throw Fault(FaultKind::internal, fmt::format("bcrypt does not take cost {}.", cost), "Use 4 to 31.");
   return setting;
 }
@@ -39,9 +40,11 @@ bool fits(std::string_view password) {
 
 void check_password(std::string_view password) {
   if (password.size() > kMaxPasswordBytes)
-    throw Fault(FaultKind::bad_request, fmt::format("The password is longer than {} bytes.", kMaxPasswordBytes),
+    throw Fault(FaultKind::bad_request,
+                fmt::format("The password is longer than {} bytes.", kMaxPasswordBytes),
                 "Choose a shorter one: bcrypt would ignore the rest.");
-  if (password.find('\0') != std::string_view::npos) throw Fault(FaultKind::bad_request, "The password holds a zero byte.");
+  if (password.find('\0') != std::string_view::npos)
+    throw Fault(FaultKind::bad_request, "The password holds a zero byte.");
 }
 
 std::string hash_password(std::string_view password, int cost) {
@@ -58,9 +61,14 @@ bool verify_password(std::string_view password, const std::string& hash) {
 }
 
 Passwords::Passwords(int cost, std::chrono::seconds remember, const Clock& clock)
-    : cost_(cost), remember_(remember), clock_(clock), key_(random_bytes(32)), dummy_hash_(new_setting(cost) + std::string(31, '.')) {}
+    : cost_(cost),
+      remember_(remember),
+      clock_(clock),
+      key_(random_bytes(32)),
+      dummy_hash_(new_setting(cost) + std::string(31, '.')) {}
 
-std::string Passwords::keyed(const std::string& user_id, std::string_view password, const std::string& hash) const {
+std::string Passwords::keyed(const std::string& user_id, std::string_view password,
+                             const std::string& hash) const {
   return hmac_sha256(key_, fmt::format("{}:{}{}:{}{}", user_id.size(), user_id, hash.size(), hash, password));
 }
 
@@ -71,7 +79,9 @@ bool Passwords::verify(const std::string& user_id, std::string_view password, co
     proof = keyed(user_id, password, hash);
     const std::lock_guard guard(mutex_);
     const auto known = proofs_.find(user_id);
-    if (known != proofs_.end() && known->second.until > clock_.now() && equal_constant_time(known->second.value, proof)) return true;
+    if (known != proofs_.end() && known->second.until > clock_.now() &&
+        equal_constant_time(known->second.value, proof))
+      return true;
   }
   const bool right = verify_password(password, hash.empty() ? dummy_hash_ : hash) && !hash.empty();
   if (right && remembers) remember(user_id, std::move(proof));
@@ -81,7 +91,8 @@ bool Passwords::verify(const std::string& user_id, std::string_view password, co
 void Passwords::remember(const std::string& user_id, std::string proof) {
   const std::lock_guard guard(mutex_);
   const Time now = clock_.now();
-  if (proofs_.size() >= kMaxRemembered) std::erase_if(proofs_, [&](const auto& p) { return p.second.until <= now; });
+  if (proofs_.size() >= kMaxRemembered)
+    std::erase_if(proofs_, [&](const auto& p) { return p.second.until <= now; });
   if (proofs_.size() >= kMaxRemembered) proofs_.clear();
   proofs_[user_id] = {std::move(proof), now + remember_};
 }

@@ -26,8 +26,9 @@ bool verify_password(std::string_view password, const std::string& hash);
 class Passwords {
  public:
   Passwords(int cost, std::chrono::seconds remember, const Clock& clock);
-  /// Verifies against the user's hash as the database has it *now*: what was remembered belongs to one hash, so a
-  /// changed password is never taken from memory. Pass hash "" for an unknown user: the same time passes.
+  /// Verifies against the user's hash as the database has it *now*: what was remembered belongs to one hash,
+  /// so a changed password is never taken from memory. Pass hash "" for an unknown user: the same time
+  /// passes.
   bool verify(const std::string& user_id, std::string_view password, const std::string& hash);
   std::string hash(std::string_view password) const { return hash_password(password, cost_); }
 

@@ -11,35 +11,73 @@ namespace {
 using api::Set;
 using api::Type;
 
-constexpr size_t kMaxDepth = 5;   ///< keystone's max_project_tree_depth
+constexpr size_t kMaxDepth = 5;  ///< keystone's max_project_tree_depth
 constexpr size_t kMaxTags = 80;
 
 const api::Resource& resource() {
-  static const api::Resource r{.name = "project", .plural = "projects", .attributes = {
-      {.name = "id", .filter = true, .sort = true},
-      {.name = "name", .type = Type::string, .create = Set::required, .update = Set::optional, .min = 1, .max = 64, .filter = true, .sort = true},
-      {.name = "domain_id", .type = Type::string, .create = Set::optional, .update = Set::optional, .nullable = true, .filter = true},
-      {.name = "parent_id", .type = Type::string, .create = Set::optional, .update = Set::optional, .nullable = true, .filter = true},
-      {.name = "is_domain", .type = Type::boolean, .create = Set::optional, .update = Set::optional, .fallback = json::value(false), .filter = true},
-      {.name = "enabled", .type = Type::boolean, .create = Set::optional, .update = Set::optional, .fallback = json::value(true), .filter = true},
-      {.name = "description", .type = Type::string, .create = Set::optional, .update = Set::optional, .nullable = true, .max = 0},
-      {.name = "tags", .type = Type::array, .create = Set::optional, .update = Set::optional, .max = 0},
-      {.name = "options", .type = Type::object, .create = Set::optional, .update = Set::optional}},
+  static const api::Resource r{
+      .name = "project",
+      .plural = "projects",
+      .attributes =
+          {{.name = "id", .filter = true, .sort = true},
+           {.name = "name",
+            .type = Type::string,
+            .create = Set::required,
+            .update = Set::optional,
+            .min = 1,
+            .max = 64,
+            .filter = true,
+            .sort = true},
+           {.name = "domain_id",
+            .type = Type::string,
+            .create = Set::optional,
+            .update = Set::optional,
+            .nullable = true,
+            .filter = true},
+           {.name = "parent_id",
+            .type = Type::string,
+            .create = Set::optional,
+            .update = Set::optional,
+            .nullable = true,
+            .filter = true},
+           {.name = "is_domain",
+            .type = Type::boolean,
+            .create = Set::optional,
+            .update = Set::optional,
+            .fallback = json::value(false),
+            .filter = true},
+           {.name = "enabled",
+            .type = Type::boolean,
+            .create = Set::optional,
+            .update = Set::optional,
+            .fallback = json::value(true),
+            .filter = true},
+           {.name = "description",
+            .type = Type::string,
+            .create = Set::optional,
+            .update = Set::optional,
+            .nullable = true,
+            .max = 0},
+           {.name = "tags", .type = Type::array, .create = Set::optional, .update = Set::optional, .max = 0},
+           {.name = "options", .type = Type::object, .create = Set::optional, .update = Set::optional}},
       .extra = true};
   return r;
 }
 
 api::Target target_of(const ProjectRow& p) {
-  return {{"target.project.id", p.id}, {"target.project.domain_id", p.home()}, {"target.domain_id", p.home()}};
+  return {
+      {"target.project.id", p.id}, {"target.project.domain_id", p.home()}, {"target.domain_id", p.home()}};
 }
 
 void check_tag(std::string_view tag) {
   if (tag.empty() || tag.size() > 255 || tag.find_first_of("/,") != std::string_view::npos)
-    throw Fault(FaultKind::bad_request, fmt::format("'{}' is not a tag: it needs 1 to 255 characters, without '/' and ','.", tag));
+    throw Fault(FaultKind::bad_request,
+                fmt::format("'{}' is not a tag: it needs 1 to 255 characters, without '/' and ','.", tag));
 }
 
 std::vector<std::string> read_tags(const json::array& given) {
-  if (given.size() > kMaxTags) throw Fault(FaultKind::bad_request, fmt::format("A project has at most {} tags.", kMaxTags));
+  if (given.size() > kMaxTags)
+    throw Fault(FaultKind::bad_request, fmt::format("A project has at most {} tags.", kMaxTags));
   std::vector<std::string> out;
   for (const auto& tag : given) {
     if (!tag.is_string()) throw Fault(FaultKind::bad_request, "A tag must be a string.");
@@ -65,10 +103,15 @@ void place(db::Tx& tx, ProjectRow& p, const std::string& fallback_domain) {
   const ProjectRow parent = get_project(tx, p.parent_id);
   if (p.domain_id.empty()) p.domain_id = parent.home();
   if (p.domain_id != parent.home())
-    throw Fault(FaultKind::bad_request, "Cannot create project, since it specifies its domain_id, but its parent is in a different domain.");
+    throw Fault(
+        FaultKind::bad_request,
+        "Cannot create project, since it specifies its domain_id, but its parent is in a different domain.");
   if (!parent.enabled)
-    throw Fault(FaultKind::forbidden, fmt::format("cannot create a project in a branch containing a disabled project: {}", parent.id));
-  if (ancestors_of(tx, parent).size() + 1 > kMaxDepth) throw Fault(FaultKind::forbidden, "Max hierarchy depth reached.");
+    throw Fault(
+        FaultKind::forbidden,
+        fmt::format("cannot create a project in a branch containing a disabled project: {}", parent.id));
+  if (ancestors_of(tx, parent).size() + 1 > kMaxDepth)
+    throw Fault(FaultKind::forbidden, "Max hierarchy depth reached.");
 }
 
 http::Response create_project(Core& core, api::Call& call) {
@@ -109,8 +152,10 @@ void add_tag_filters(const api::Call& call, api::Where& where) {
     if (!given) return;
     const auto tags = split(*given);
     if (tags.empty()) return;
-    const std::string have = fmt::format("(SELECT COUNT(*) FROM identity_project_tags t WHERE t.project_id = identity_projects.id AND t.name IN ({}))",
-                                         db::placeholders(tags.size()));
+    const std::string have = fmt::format(
+        "(SELECT COUNT(*) FROM identity_project_tags t WHERE t.project_id = identity_projects.id AND t.name "
+        "IN ({}))",
+        db::placeholders(tags.size()));
     const size_t needed = any ? 1 : std::set<std::string>(tags.begin(), tags.end()).size();
     where.add(fmt::format("{} {} {}", have, negated ? "<" : ">=", needed));
     for (const auto& tag : tags) where.values.emplace_back(tag);
@@ -134,7 +179,8 @@ http::Response list_projects(Core& core, api::Call& call) {
     db::Rows rows = api::select_page(tx, kProjectColumns, "identity_projects", query, where);
     next = api::take_page(rows, query) ? rows.back().text(0) : "";
     out.clear();
-    for (const auto& row : rows) out.push_back(project_view(call, read_project(row), tags_of(tx, row.text(0))));
+    for (const auto& row : rows)
+      out.push_back(project_view(call, read_project(row), tags_of(tx, row.text(0))));
   });
   return list_reply(call, "projects", std::move(out), next);
 }
@@ -162,7 +208,8 @@ void add_family(db::Tx& tx, const api::Call& call, const ProjectRow& p, json::ob
       if (!r.is_domain) out.push_back(json::object{{"project", project_view(call, r, tags_of(tx, r.id))}});
     return out;
   };
-  if ((asked("parents_as_list") && asked("parents_as_ids")) || (asked("subtree_as_list") && asked("subtree_as_ids")))
+  if ((asked("parents_as_list") && asked("parents_as_ids")) ||
+      (asked("subtree_as_list") && asked("subtree_as_ids")))
     throw Fault(FaultKind::bad_request, "Use either the _as_list or the _as_ids parameter, not both.");
   if (asked("parents_as_list")) view["parents"] = listed(ancestors_of(tx, p));
   if (asked("parents_as_ids")) view["parents"] = chain_ids(ancestors_of(tx, p));
@@ -189,7 +236,8 @@ http::Response show_project(Core& core, api::Call& call) {
 }
 
 void check_fixed(const ProjectRow& p, const json::object& a) {
-  if (has_value(a, "domain_id") && find_string(a, "domain_id") != p.domain_id) throw Fault(FaultKind::bad_request, "Cannot change Domain ID");
+  if (has_value(a, "domain_id") && find_string(a, "domain_id") != p.domain_id)
+    throw Fault(FaultKind::bad_request, "Cannot change Domain ID");
   if (has_value(a, "parent_id") && find_string(a, "parent_id") != p.parent_id)
     throw Fault(FaultKind::forbidden, "Update of `parent_id` is not allowed.");
   if (has_value(a, "is_domain") && find_bool(a, "is_domain") != p.is_domain)
@@ -202,10 +250,14 @@ void check_enabling(db::Tx& tx, const ProjectRow& p, bool wanted) {
   if (wanted)
     for (const auto& parent : ancestors_of(tx, p))
       if (!parent.enabled && !parent.is_domain)
-        throw Fault(FaultKind::forbidden, fmt::format("Cannot enable project {} since it has disabled parents.", p.id));
+        throw Fault(FaultKind::forbidden,
+                    fmt::format("Cannot enable project {} since it has disabled parents.", p.id));
   if (!wanted)
     for (const auto& child : subtree_of(tx, p.id))
-      if (child.enabled) throw Fault(FaultKind::forbidden, fmt::format("Cannot disable project {} since its subtree contains enabled projects.", p.id));
+      if (child.enabled)
+        throw Fault(
+            FaultKind::forbidden,
+            fmt::format("Cannot disable project {} since its subtree contains enabled projects.", p.id));
 }
 
 http::Response update_project(Core& core, api::Call& call) {
@@ -235,12 +287,15 @@ http::Response delete_project(Core& core, api::Call& call) {
   core.change([&](db::Tx& tx) {
     const ProjectRow p = get_project(tx, call.param("project_id"));
     if (tx.first("SELECT 1 FROM identity_projects WHERE parent_id = ?", p.id))
-      throw Fault(FaultKind::forbidden, fmt::format("Cannot delete the project {} since it is not a leaf in the hierarchy.", p.id),
+      throw Fault(FaultKind::forbidden,
+                  fmt::format("Cannot delete the project {} since it is not a leaf in the hierarchy.", p.id),
                   "Delete the projects below it first.");
     if (p.is_domain && p.enabled)
       throw Fault(FaultKind::forbidden, "Cannot delete a domain that is enabled, please disable it first.");
-    if (p.is_domain) erase_domain(tx, p.id);
-    else erase_project(tx, p.id);
+    if (p.is_domain)
+      erase_domain(tx, p.id);
+    else
+      erase_project(tx, p.id);
   });
   return api::reply(204);
 }
@@ -273,7 +328,10 @@ http::Response delete_tags(Core& core, api::Call& call) {
 }
 
 bool has_tag(db::Tx& tx, const api::Call& call) {
-  return tx.first("SELECT 1 FROM identity_project_tags WHERE project_id = ? AND name = ?", call.param("project_id"), call.param("tag")).has_value();
+  return tx
+      .first("SELECT 1 FROM identity_project_tags WHERE project_id = ? AND name = ?",
+             call.param("project_id"), call.param("tag"))
+      .has_value();
 }
 
 http::Response check_tag_of(Core& core, api::Call& call) {
@@ -289,18 +347,22 @@ http::Response add_tag(Core& core, api::Call& call) {
   core.change([&](db::Tx& tx) {
     auto tags = tags_of(tx, get_project(tx, call.param("project_id")).id);
     if (has_tag(tx, call)) return;
-    if (tags.size() >= kMaxTags) throw Fault(FaultKind::bad_request, fmt::format("A project has at most {} tags.", kMaxTags));
-    tx.exec("INSERT INTO identity_project_tags (project_id, name) VALUES (?, ?)", call.param("project_id"), call.param("tag"));
+    if (tags.size() >= kMaxTags)
+      throw Fault(FaultKind::bad_request, fmt::format("A project has at most {} tags.", kMaxTags));
+    tx.exec("INSERT INTO identity_project_tags (project_id, name) VALUES (?, ?)", call.param("project_id"),
+            call.param("tag"));
   });
   http::Response r = api::reply(201);
-  r.headers.set("Location", fmt::format("{}/v3/projects/{}/tags/{}", call.base_url, call.param("project_id"), http::percent_encode(call.param("tag"))));
+  r.headers.set("Location", fmt::format("{}/v3/projects/{}/tags/{}", call.base_url, call.param("project_id"),
+                                        http::percent_encode(call.param("tag"))));
   return r;
 }
 
 http::Response remove_tag(Core& core, api::Call& call) {
   core.change([&](db::Tx& tx) {
     get_project(tx, call.param("project_id"));
-    if (tx.exec("DELETE FROM identity_project_tags WHERE project_id = ? AND name = ?", call.param("project_id"), call.param("tag")) == 0)
+    if (tx.exec("DELETE FROM identity_project_tags WHERE project_id = ? AND name = ?",
+                call.param("project_id"), call.param("tag")) == 0)
       not_found("project tag", call.param("tag"));
   });
   return api::reply(204);
@@ -309,13 +371,20 @@ http::Response remove_tag(Core& core, api::Call& call) {
 }  // namespace
 
 void add_project_routes(Core& core, Routes& to) {
-  const auto on = [&core](auto handler) { return [&core, handler](api::Call& call) { return handler(core, call); }; };
-  constexpr std::string_view tags = "/v3/projects/{project_id}/tags", tag = "/v3/projects/{project_id}/tags/{tag}";
+  const auto on = [&core](auto handler) {
+    return [&core, handler](api::Call& call) { return handler(core, call); };
+  };
+  constexpr std::string_view tags = "/v3/projects/{project_id}/tags",
+                             tag = "/v3/projects/{project_id}/tags/{tag}";
   to.push_back({"POST", "/v3/projects", "identity:create_project", rules::admin, on(create_project)});
-  to.push_back({"GET", "/v3/projects", "identity:list_projects", rules::admin_or_domain_reader, on(list_projects)});
-  to.push_back({"GET", "/v3/projects/{project_id}", "identity:get_project", rules::project_reader, on(show_project)});
-  to.push_back({"PATCH", "/v3/projects/{project_id}", "identity:update_project", rules::admin, on(update_project)});
-  to.push_back({"DELETE", "/v3/projects/{project_id}", "identity:delete_project", rules::admin, on(delete_project)});
+  to.push_back(
+      {"GET", "/v3/projects", "identity:list_projects", rules::admin_or_domain_reader, on(list_projects)});
+  to.push_back(
+      {"GET", "/v3/projects/{project_id}", "identity:get_project", rules::project_reader, on(show_project)});
+  to.push_back(
+      {"PATCH", "/v3/projects/{project_id}", "identity:update_project", rules::admin, on(update_project)});
+  to.push_back(
+      {"DELETE", "/v3/projects/{project_id}", "identity:delete_project", rules::admin, on(delete_project)});
   to.push_back({"GET", tags, "identity:list_project_tags", rules::project_reader, on(list_tags)});
   to.push_back({"PUT", tags, "identity:update_project_tags", rules::admin, on(put_tags)});
   to.push_back({"DELETE", tags, "identity:delete_project_tags", rules::admin, on(delete_tags)});

@@ -18,15 +18,30 @@ struct RegionRow {
 constexpr std::string_view kColumns = "id, parent_region_id, description, extra";
 
 const api::Resource& resource() {
-  static const api::Resource r{.name = "region", .plural = "regions", .attributes = {
-      {.name = "id", .type = Type::string, .create = Set::optional, .filter = true, .sort = true},
-      {.name = "parent_region_id", .type = Type::string, .create = Set::optional, .update = Set::optional, .nullable = true, .filter = true},
-      {.name = "description", .type = Type::string, .create = Set::optional, .update = Set::optional, .nullable = true, .max = 0}},
+  static const api::Resource r{
+      .name = "region",
+      .plural = "regions",
+      .attributes =
+          {{.name = "id", .type = Type::string, .create = Set::optional, .filter = true, .sort = true},
+           {.name = "parent_region_id",
+            .type = Type::string,
+            .create = Set::optional,
+            .update = Set::optional,
+            .nullable = true,
+            .filter = true},
+           {.name = "description",
+            .type = Type::string,
+            .create = Set::optional,
+            .update = Set::optional,
+            .nullable = true,
+            .max = 0}},
       .extra = true};
   return r;
 }
 
-RegionRow read(const db::Row& r) { return {r.text(0), r.text(1), r.text(2), read_json(r.text(3))}; }
+RegionRow read(const db::Row& r) {
+  return {r.text(0), r.text(1), r.text(2), read_json(r.text(3))};
+}
 
 json::object view(const api::Call& call, const RegionRow& r) {
   json::object out = r.extra;
@@ -43,12 +58,15 @@ RegionRow get_region(db::Tx& tx, const std::string& id) {
   return read(*row);
 }
 
-db::Value or_null(const std::string& text) { return text.empty() ? db::Value() : db::Value(text); }
+db::Value or_null(const std::string& text) {
+  return text.empty() ? db::Value() : db::Value(text);
+}
 
 /// The parent must be there, and no region may stand above itself.
 void check_parent(db::Tx& tx, const RegionRow& r) {
   for (std::string at = r.parent; !at.empty(); at = get_region(tx, at).parent)
-    if (at == r.id) throw Fault(FaultKind::bad_request, "Setting this parent would create a circular region hierarchy.");
+    if (at == r.id)
+      throw Fault(FaultKind::bad_request, "Setting this parent would create a circular region hierarchy.");
 }
 
 http::Response save_new(Core& core, api::Call& call, const std::string& path_id) {
@@ -59,14 +77,16 @@ http::Response save_new(Core& core, api::Call& call, const std::string& path_id)
     body["id"] = path_id;
   }
   json::object a = api::validate_create(resource(), body);
-  RegionRow r{.id = find_string(a, "id"), .parent = find_string(a, "parent_region_id"), .description = find_string(a, "description")};
+  RegionRow r{.id = find_string(a, "id"),
+              .parent = find_string(a, "parent_region_id"),
+              .description = find_string(a, "description")};
   if (r.id.empty()) r.id = new_hex_id();
   r.extra = take_extra(resource(), a);
   core.change([&](db::Tx& tx) {
     check_parent(tx, r);
     try {
-      tx.exec("INSERT INTO identity_regions (id, parent_region_id, description, extra) VALUES (?, ?, ?, ?)", r.id, or_null(r.parent),
-              r.description, json::serialize(r.extra));
+      tx.exec("INSERT INTO identity_regions (id, parent_region_id, description, extra) VALUES (?, ?, ?, ?)",
+              r.id, or_null(r.parent), r.description, json::serialize(r.extra));
     } catch (const db::UniqueViolation&) {
       duplicate("region", fmt::format("Duplicate entry found with ID {}", r.id));
     }
@@ -74,12 +94,17 @@ http::Response save_new(Core& core, api::Call& call, const std::string& path_id)
   return item_reply(201, "region", view(call, r));
 }
 
-http::Response create_region(Core& core, api::Call& call) { return save_new(core, call, ""); }
-http::Response put_region(Core& core, api::Call& call) { return save_new(core, call, call.param("region_id")); }
+http::Response create_region(Core& core, api::Call& call) {
+  return save_new(core, call, "");
+}
+http::Response put_region(Core& core, api::Call& call) {
+  return save_new(core, call, call.param("region_id"));
+}
 
 http::Response list_regions(Core& core, api::Call& call) {
   const auto query = api::parse_list(resource(), call.request, {.max_limit = 0});
-  db::Rows rows = core.database.read([&](db::Tx& tx) { return api::select_page(tx, kColumns, "identity_regions", query, {}); });
+  db::Rows rows = core.database.read(
+      [&](db::Tx& tx) { return api::select_page(tx, kColumns, "identity_regions", query, {}); });
   const bool more = api::take_page(rows, query);
   json::array out;
   for (const auto& row : rows) out.push_back(view(call, read(row)));
@@ -100,8 +125,8 @@ http::Response update_region(Core& core, api::Call& call) {
     if (a.contains("description")) r.description = find_string(a, "description");
     merge_extra(r.extra, extra);
     check_parent(tx, r);
-    tx.exec("UPDATE identity_regions SET parent_region_id = ?, description = ?, extra = ? WHERE id = ?", or_null(r.parent), r.description,
-            json::serialize(r.extra), r.id);
+    tx.exec("UPDATE identity_regions SET parent_region_id = ?, description = ?, extra = ? WHERE id = ?",
+            or_null(r.parent), r.description, json::serialize(r.extra), r.id);
     return r;
   });
   return item_reply(200, "region", view(call, changed));
@@ -110,9 +135,14 @@ http::Response update_region(Core& core, api::Call& call) {
 http::Response delete_region(Core& core, api::Call& call) {
   core.change([&](db::Tx& tx) {
     const RegionRow r = get_region(tx, call.param("region_id"));
-    const bool endpoints = tx.first("SELECT 1 FROM identity_endpoints WHERE region_id = ?", r.id).has_value() || r.id == core.options.region;
+    const bool endpoints =
+        tx.first("SELECT 1 FROM identity_endpoints WHERE region_id = ?", r.id).has_value() ||
+        r.id == core.options.region;
     if (endpoints || tx.first("SELECT 1 FROM identity_regions WHERE parent_region_id = ?", r.id))
-      throw Fault(FaultKind::forbidden, fmt::format("Unable to delete region {} because it or its child regions have associated endpoints.", r.id));
+      throw Fault(
+          FaultKind::forbidden,
+          fmt::format("Unable to delete region {} because it or its child regions have associated endpoints.",
+                      r.id));
     tx.exec("DELETE FROM identity_regions WHERE id = ?", r.id);
   });
   return api::reply(204);
@@ -121,13 +151,17 @@ http::Response delete_region(Core& core, api::Call& call) {
 }  // namespace
 
 void add_region_routes(Core& core, Routes& to) {
-  const auto on = [&core](auto handler) { return [&core, handler](api::Call& call) { return handler(core, call); }; };
+  const auto on = [&core](auto handler) {
+    return [&core, handler](api::Call& call) { return handler(core, call); };
+  };
   to.push_back({"POST", "/v3/regions", "identity:create_region", rules::admin, on(create_region)});
   to.push_back({"GET", "/v3/regions", "identity:list_regions", rules::anyone, on(list_regions)});
   to.push_back({"GET", "/v3/regions/{region_id}", "identity:get_region", rules::anyone, on(show_region)});
   to.push_back({"PUT", "/v3/regions/{region_id}", "identity:create_region", rules::admin, on(put_region)});
-  to.push_back({"PATCH", "/v3/regions/{region_id}", "identity:update_region", rules::admin, on(update_region)});
-  to.push_back({"DELETE", "/v3/regions/{region_id}", "identity:delete_region", rules::admin, on(delete_region)});
+  to.push_back(
+      {"PATCH", "/v3/regions/{region_id}", "identity:update_region", rules::admin, on(update_region)});
+  to.push_back(
+      {"DELETE", "/v3/regions/{region_id}", "identity:delete_region", rules::admin, on(delete_region)});
 }
 
 }  // namespace virga::identity

@@ -13,13 +13,33 @@ using api::Set;
 using api::Type;
 
 const api::Resource& resource() {
-  static const api::Resource r{.name = "role", .plural = "roles", .attributes = {
-      {.name = "id", .filter = true, .sort = true},
-      {.name = "name", .type = Type::string, .create = Set::required, .update = Set::optional, .min = 1, .filter = true, .sort = true},
-      {.name = "domain_id", .type = Type::string, .create = Set::optional, .update = Set::optional, .nullable = true, .filter = true},
-      {.name = "description", .type = Type::string, .create = Set::optional, .update = Set::optional, .nullable = true, .max = 0},
-      {.name = "options", .type = Type::object, .create = Set::optional, .update = Set::optional}},
-      .extra = true};
+  static const api::Resource r{.name = "role",
+                               .plural = "roles",
+                               .attributes = {{.name = "id", .filter = true, .sort = true},
+                                              {.name = "name",
+                                               .type = Type::string,
+                                               .create = Set::required,
+                                               .update = Set::optional,
+                                               .min = 1,
+                                               .filter = true,
+                                               .sort = true},
+                                              {.name = "domain_id",
+                                               .type = Type::string,
+                                               .create = Set::optional,
+                                               .update = Set::optional,
+                                               .nullable = true,
+                                               .filter = true},
+                                              {.name = "description",
+                                               .type = Type::string,
+                                               .create = Set::optional,
+                                               .update = Set::optional,
+                                               .nullable = true,
+                                               .max = 0},
+                                              {.name = "options",
+                                               .type = Type::object,
+                                               .create = Set::optional,
+                                               .update = Set::optional}},
+                               .extra = true};
   return r;
 }
 
@@ -66,14 +86,15 @@ http::Response update_role(Core& core, api::Call& call) {
   const json::object extra = take_extra(resource(), a);
   const auto changed = core.change([&](db::Tx& tx) {
     RoleRow r = get_role(tx, call.param("role_id"));
-    if (has_value(a, "domain_id") && find_string(a, "domain_id") != r.domain_id) throw Fault(FaultKind::bad_request, "Cannot change Domain ID");
+    if (has_value(a, "domain_id") && find_string(a, "domain_id") != r.domain_id)
+      throw Fault(FaultKind::bad_request, "Cannot change Domain ID");
     r.name = find_string(a, "name", r.name);
     read_description(r, a);
     if (const auto* options = find_object(a, "options")) merge_extra(r.options, *options);
     merge_extra(r.extra, extra);
     try {
-      tx.exec("UPDATE identity_roles SET name = ?, description = ?, options = ?, extra = ? WHERE id = ?", r.name, r.description,
-              json::serialize(r.options), json::serialize(r.extra), r.id);
+      tx.exec("UPDATE identity_roles SET name = ?, description = ?, options = ?, extra = ? WHERE id = ?",
+              r.name, r.description, json::serialize(r.options), json::serialize(r.extra), r.id);
     } catch (const db::UniqueViolation&) {
       duplicate("role", fmt::format("Duplicate entry found with name {}", r.name));
     }
@@ -95,8 +116,11 @@ json::object brief(const api::Call& call, const RoleName& r) {
 }
 
 json::object inference_view(const api::Call& call, const RoleRow& prior, const RoleRow& implied) {
-  return {{"role_inference", {{"prior_role", brief(call, {prior.id, prior.name, ""})}, {"implies", brief(call, {implied.id, implied.name, ""})}}},
-          {"links", {{"self", fmt::format("{}/v3/roles/{}/implies/{}", call.base_url, prior.id, implied.id)}}}};
+  return {
+      {"role_inference",
+       {{"prior_role", brief(call, {prior.id, prior.name, ""})},
+        {"implies", brief(call, {implied.id, implied.name, ""})}}},
+      {"links", {{"self", fmt::format("{}/v3/roles/{}/implies/{}", call.base_url, prior.id, implied.id)}}}};
 }
 
 json::object inferences_of(const api::Call& call, const RoleGraph& graph, const RoleName& prior) {
@@ -111,8 +135,11 @@ http::Response list_implied(Core& core, api::Call& call) {
     const RoleRow prior = get_role(tx, call.param("role_id"));
     return inferences_of(call, RoleGraph(tx), {prior.id, prior.name, ""});
   });
-  return api::reply(200, json::object{{"role_inference", view},
-                                      {"links", {{"self", fmt::format("{}/v3/roles/{}/implies", call.base_url, call.param("role_id"))}}}});
+  return api::reply(
+      200, json::object{
+               {"role_inference", view},
+               {"links",
+                {{"self", fmt::format("{}/v3/roles/{}/implies", call.base_url, call.param("role_id"))}}}});
 }
 
 http::Response list_inferences(Core& core, api::Call& call) {
@@ -127,18 +154,24 @@ http::Response list_inferences(Core& core, api::Call& call) {
 }
 
 bool implies(db::Tx& tx, const std::string& prior, const std::string& implied) {
-  return tx.first("SELECT 1 FROM identity_implied_roles WHERE prior_role_id = ? AND implied_role_id = ?", prior, implied).has_value();
+  return tx
+      .first("SELECT 1 FROM identity_implied_roles WHERE prior_role_id = ? AND implied_role_id = ?", prior,
+             implied)
+      .has_value();
 }
 
 http::Response create_implied(Core& core, api::Call& call) {
   const auto view = core.change([&](db::Tx& tx) {
-    const RoleRow prior = get_role(tx, call.param("role_id")), implied = get_role(tx, call.param("implied_id"));
-    if (!implied.domain_id.empty() && implied.domain_id != prior.domain_id)
-      throw Fault(FaultKind::forbidden, fmt::format("Implied role {} of another domain cannot be implied.", implied.id));
+    const RoleRow prior = get_role(tx, call.param("role_id")),
+                  implied = get_role(tx, call.param("implied_id"));
+    if (prior.domain_id.empty() && !implied.domain_id.empty())
+      throw Fault(FaultKind::forbidden,
+                  fmt::format("The global role {} cannot imply the domain role {}.", prior.id, implied.id));
     if (implied.name == "admin" && implied.domain_id.empty())
       throw Fault(FaultKind::forbidden, fmt::format("{} cannot be an implied roles", implied.id));
     if (!implies(tx, prior.id, implied.id))
-      tx.exec("INSERT INTO identity_implied_roles (prior_role_id, implied_role_id) VALUES (?, ?)", prior.id, implied.id);
+      tx.exec("INSERT INTO identity_implied_roles (prior_role_id, implied_role_id) VALUES (?, ?)", prior.id,
+              implied.id);
     return inference_view(call, prior, implied);
   });
   return api::reply(201, view);
@@ -146,8 +179,10 @@ http::Response create_implied(Core& core, api::Call& call) {
 
 http::Response show_implied(Core& core, api::Call& call) {
   const auto view = core.database.read([&](db::Tx& tx) {
-    const RoleRow prior = get_role(tx, call.param("role_id")), implied = get_role(tx, call.param("implied_id"));
-    if (!implies(tx, prior.id, implied.id)) throw Fault(FaultKind::not_found, fmt::format("{} does not imply {}", prior.id, implied.id));
+    const RoleRow prior = get_role(tx, call.param("role_id")),
+                  implied = get_role(tx, call.param("implied_id"));
+    if (!implies(tx, prior.id, implied.id))
+      throw Fault(FaultKind::not_found, fmt::format("{} does not imply {}", prior.id, implied.id));
     return inference_view(call, prior, implied);
   });
   http::Response r = call.request.method == "HEAD" ? api::reply(204) : api::reply(200, view);
@@ -157,7 +192,8 @@ http::Response show_implied(Core& core, api::Call& call) {
 http::Response delete_implied(Core& core, api::Call& call) {
   core.change([&](db::Tx& tx) {
     const std::string &prior = call.param("role_id"), &implied = call.param("implied_id");
-    if (tx.exec("DELETE FROM identity_implied_roles WHERE prior_role_id = ? AND implied_role_id = ?", prior, implied) == 0)
+    if (tx.exec("DELETE FROM identity_implied_roles WHERE prior_role_id = ? AND implied_role_id = ?", prior,
+                implied) == 0)
       throw Fault(FaultKind::not_found, fmt::format("{} does not imply {}", prior, implied));
   });
   return api::reply(204);
@@ -166,19 +202,23 @@ http::Response delete_implied(Core& core, api::Call& call) {
 }  // namespace
 
 void add_role_routes(Core& core, Routes& to) {
-  const auto on = [&core](auto handler) { return [&core, handler](api::Call& call) { return handler(core, call); }; };
+  const auto on = [&core](auto handler) {
+    return [&core, handler](api::Call& call) { return handler(core, call); };
+  };
   constexpr std::string_view implied = "/v3/roles/{role_id}/implies/{implied_id}";
   to.push_back({"POST", "/v3/roles", "identity:create_role", rules::admin, on(create_role)});
   to.push_back({"GET", "/v3/roles", "identity:list_roles", rules::admin_or_reader, on(list_roles)});
   to.push_back({"GET", "/v3/roles/{role_id}", "identity:get_role", rules::admin_or_reader, on(show_role)});
   to.push_back({"PATCH", "/v3/roles/{role_id}", "identity:update_role", rules::admin, on(update_role)});
   to.push_back({"DELETE", "/v3/roles/{role_id}", "identity:delete_role", rules::admin, on(delete_role)});
-  to.push_back({"GET", "/v3/roles/{role_id}/implies", "identity:list_implied_roles", rules::admin_or_reader, on(list_implied)});
+  to.push_back({"GET", "/v3/roles/{role_id}/implies", "identity:list_implied_roles", rules::admin_or_reader,
+                on(list_implied)});
   to.push_back({"PUT", implied, "identity:create_implied_role", rules::admin, on(create_implied)});
   to.push_back({"GET", implied, "identity:get_implied_role", rules::admin_or_reader, on(show_implied)});
   to.push_back({"HEAD", implied, "identity:check_implied_role", rules::admin_or_reader, on(show_implied)});
   to.push_back({"DELETE", implied, "identity:delete_implied_role", rules::admin, on(delete_implied)});
-  to.push_back({"GET", "/v3/role_inferences", "identity:list_role_inference_rules", rules::admin_or_reader, on(list_inferences)});
+  to.push_back({"GET", "/v3/role_inferences", "identity:list_role_inference_rules", rules::admin_or_reader,
+                on(list_inferences)});
 }
 
 }  // namespace virga::identity

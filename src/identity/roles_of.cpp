@@ -12,8 +12,10 @@ struct Held {
 std::vector<Held> held_by(db::Tx& tx, const std::string& user_id) {
   std::vector<Held> out;
   const auto rows = tx.query(
-      "SELECT role_id, target_kind, target_id, inherited FROM identity_assignments WHERE actor_kind = 'user' AND actor_id = ? "
-      "UNION ALL SELECT a.role_id, a.target_kind, a.target_id, a.inherited FROM identity_memberships m JOIN identity_assignments a "
+      "SELECT role_id, target_kind, target_id, inherited FROM identity_assignments WHERE actor_kind = 'user' "
+      "AND actor_id = ? "
+      "UNION ALL SELECT a.role_id, a.target_kind, a.target_id, a.inherited FROM identity_memberships m JOIN "
+      "identity_assignments a "
       "ON a.actor_kind = 'group' AND a.actor_id = m.group_id WHERE m.user_id = ?",
       user_id, user_id);
   for (const auto& r : rows) out.push_back({r.text(0), r.text(1), r.text(2), r.boolean(3)});
@@ -23,8 +25,10 @@ std::vector<Held> held_by(db::Tx& tx, const std::string& user_id) {
 }  // namespace
 
 RoleGraph::RoleGraph(db::Tx& tx) {
-  for (const auto& r : tx.query("SELECT id, name, domain_id FROM identity_roles")) roles_[r.text(0)] = {r.text(0), r.text(1), r.text(2)};
-  for (const auto& r : tx.query("SELECT prior_role_id, implied_role_id FROM identity_implied_roles")) implied_[r.text(0)].push_back(r.text(1));
+  for (const auto& r : tx.query("SELECT id, name, domain_id FROM identity_roles"))
+    roles_[r.text(0)] = {r.text(0), r.text(1), r.text(2)};
+  for (const auto& r : tx.query("SELECT prior_role_id, implied_role_id FROM identity_implied_roles"))
+    implied_[r.text(0)].push_back(r.text(1));
 }
 
 const RoleName* RoleGraph::find(const std::string& id) const {
@@ -75,7 +79,8 @@ std::set<std::string> projects_of(db::Tx& tx, const std::string& user_id) {
   for (const auto& h : held_by(tx, user_id)) {
     if (h.inherited)
       for (const auto& below : subtree_of(tx, h.target_id)) out.insert(below.id);
-    else if (h.target_kind == "project") out.insert(h.target_id);
+    else if (h.target_kind == "project")
+      out.insert(h.target_id);
   }
   return out;
 }

@@ -1,5 +1,6 @@
 #pragma once
-// Which roles someone really has: direct, through groups, inherited down the project tree, and implied by other roles.
+// Which roles someone really has: direct, through groups, inherited down the project tree, and implied by
+// other roles.
 
 #include <map>
 #include <string>
@@ -18,7 +19,8 @@ class RoleGraph {
  public:
   explicit RoleGraph(db::Tx& tx);
   const RoleName* find(const std::string& id) const;
-  /// The roles themselves and all they imply, without domain roles (those only stand for what they imply), by name.
+  /// The roles themselves and all they imply, without domain roles (those only stand for what they imply), by
+  /// name.
   std::vector<RoleName> expand(const std::set<std::string>& role_ids) const;
   /// Direct implications only.
   const std::vector<std::string>& implied_by(const std::string& role_id) const;

@@ -1,27 +1,33 @@
 #pragma once
-// Default policies, as keystone's documentation of Zed gives them with enforce_scope = false: the rules of secure RBAC
-// and the older admin rules, either of which lets a call through.
+// Default policies, as keystone's documentation of Zed gives them with enforce_scope = false: the rules of
+// secure RBAC and the older admin rules, either of which lets a call through.
 
 #include <string_view>
 
 namespace virga::identity::rules {
 
 inline constexpr std::string_view admin = "rule:admin_required";
-inline constexpr std::string_view admin_or_reader = "rule:admin_required or (role:reader and system_scope:all)";
+inline constexpr std::string_view admin_or_reader =
+    "rule:admin_required or (role:reader and system_scope:all)";
 inline constexpr std::string_view admin_or_domain_reader =
-    "rule:admin_required or (role:reader and system_scope:all) or (role:reader and domain_id:%(target.domain_id)s)";
-inline constexpr std::string_view admin_or_domain_admin = "rule:admin_required or (role:admin and domain_id:%(target.domain_id)s)";
+    "rule:admin_required or (role:reader and system_scope:all) or (role:reader and "
+    "domain_id:%(target.domain_id)s)";
+inline constexpr std::string_view admin_or_domain_admin =
+    "rule:admin_required or (role:admin and domain_id:%(target.domain_id)s)";
 inline constexpr std::string_view user_reader =
-    "rule:admin_required or (role:reader and system_scope:all) or (role:reader and domain_id:%(target.user.domain_id)s) or "
+    "rule:admin_required or (role:reader and system_scope:all) or (role:reader and "
+    "domain_id:%(target.user.domain_id)s) or "
     "user_id:%(target.user.id)s";
 inline constexpr std::string_view project_reader =
-    "rule:admin_required or (role:reader and system_scope:all) or (role:reader and domain_id:%(target.project.domain_id)s) or "
+    "rule:admin_required or (role:reader and system_scope:all) or (role:reader and "
+    "domain_id:%(target.project.domain_id)s) or "
     "project_id:%(target.project.id)s";
 inline constexpr std::string_view domain_reader =
     "rule:admin_required or (role:reader and system_scope:all) or token.domain.id:%(target.domain.id)s or "
     "token.project.domain.id:%(target.domain.id)s";
 inline constexpr std::string_view token_reader =
-    "rule:admin_required or (role:reader and system_scope:all) or role:service or user_id:%(target.token.user_id)s";
+    "rule:admin_required or (role:reader and system_scope:all) or role:service or "
+    "user_id:%(target.token.user_id)s";
 inline constexpr std::string_view token_owner = "rule:admin_required or user_id:%(target.token.user_id)s";
 inline constexpr std::string_view anyone = "";
 

@@ -1,6 +1,6 @@
 #pragma once
-// Validated tokens, kept while nothing in identity changes: each entry belongs to one epoch, and every write to
-// identity's tables begins a new one.
+// Validated tokens, kept while nothing in identity changes: each entry belongs to one epoch, and every write
+// to identity's tables begins a new one.
 //
 // Threads: thread-safe; sharded, so that workers seldom meet.
 
@@ -26,7 +26,8 @@ struct Session {
 
 class SessionCache {
  public:
-  explicit SessionCache(size_t capacity = 16'384) : shard_capacity_(std::max<size_t>(capacity / kShards, 1)) {}
+  explicit SessionCache(size_t capacity = 16'384)
+      : shard_capacity_(std::max<size_t>(capacity / kShards, 1)) {}
 
   std::shared_ptr<const Session> find(std::string_view token, uint64_t epoch) {
     Shard& shard = shard_of(token);

@@ -58,7 +58,8 @@ RoleRow read_role(const db::Row& row);
 json::object read_json(const std::string& text);
 
 std::optional<ProjectRow> find_project(db::Tx& tx, const std::string& id);
-std::optional<ProjectRow> find_project_by_name(db::Tx& tx, const std::string& domain_id, const std::string& name);
+std::optional<ProjectRow> find_project_by_name(db::Tx& tx, const std::string& domain_id,
+                                               const std::string& name);
 std::optional<UserRow> find_user(db::Tx& tx, const std::string& id);
 std::optional<UserRow> find_user_by_name(db::Tx& tx, const std::string& domain_id, const std::string& name);
 // The same, or Fault(not_found) in keystone's words.

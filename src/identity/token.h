@@ -1,6 +1,6 @@
 #pragma once
-// What a token says, and its compact binary form. The text the client holds is this form, sealed by keys.h; nothing
-// is stored for it.
+// What a token says, and its compact binary form. The text the client holds is this form, sealed by keys.h;
+// nothing is stored for it.
 
 #include <cstdint>
 #include <optional>
@@ -21,12 +21,12 @@ struct Token {
   uint8_t methods = 0;
   std::string user_id;
   Scope scope = Scope::unscoped;
-  std::string scope_id;                 ///< project or domain
+  std::string scope_id;  ///< project or domain
   Time issued, expires;
-  std::string audit_id;                 ///< 16 random bytes
-  std::string parent_audit_id;          ///< first token of the chain, or ""
-  /// auth_generation of the user and its domain, and of the scope and its domain, added up: each only grows, so a
-  /// changed part always shows in the sum.
+  std::string audit_id;         ///< 16 random bytes
+  std::string parent_audit_id;  ///< first token of the chain, or ""
+  /// auth_generation of the user and its domain, and of the scope and its domain, added up: each only grows,
+  /// so a changed part always shows in the sum.
   uint64_t user_generation = 0, scope_generation = 0;
 
   friend bool operator==(const Token&, const Token&) = default;

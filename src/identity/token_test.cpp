@@ -123,7 +123,8 @@ TEST(Password, MemoryBelongsToOneHashAndEnds) {
   EXPECT_TRUE(passwords.verify("u", "secret", hash));
   const auto start = std::chrono::steady_clock::now();
   for (int i = 0; i < 100; ++i) EXPECT_TRUE(passwords.verify("u", "secret", hash));
-  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::milliseconds(500));  // bcrypt would take seconds
+  EXPECT_LT(std::chrono::steady_clock::now() - start,
+            std::chrono::milliseconds(500));  // bcrypt would take seconds
   EXPECT_FALSE(passwords.verify("u", "other", hash));
   EXPECT_FALSE(passwords.verify("v", "other", hash));
   EXPECT_FALSE(passwords.verify("u", "secret", hash_password("changed", 4)));

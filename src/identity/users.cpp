@@ -13,23 +13,54 @@ using api::Set;
 using api::Type;
 
 const api::Resource& resource() {
-  static const api::Resource r{.name = "user", .plural = "users", .attributes = {
-      {.name = "id", .filter = true, .sort = true},
-      {.name = "name", .type = Type::string, .create = Set::required, .update = Set::optional, .min = 1, .filter = true, .sort = true},
-      {.name = "domain_id", .type = Type::string, .create = Set::optional, .update = Set::optional, .nullable = true, .filter = true},
-      {.name = "enabled", .type = Type::boolean, .create = Set::optional, .update = Set::optional, .fallback = json::value(true), .filter = true},
-      {.name = "password", .type = Type::string, .create = Set::optional, .update = Set::optional, .nullable = true, .max = 0},
-      {.name = "default_project_id", .type = Type::string, .create = Set::optional, .update = Set::optional, .nullable = true},
-      {.name = "options", .type = Type::object, .create = Set::optional, .update = Set::optional}},
-      .extra = true};
+  static const api::Resource r{.name = "user",
+                               .plural = "users",
+                               .attributes = {{.name = "id", .filter = true, .sort = true},
+                                              {.name = "name",
+                                               .type = Type::string,
+                                               .create = Set::required,
+                                               .update = Set::optional,
+                                               .min = 1,
+                                               .filter = true,
+                                               .sort = true},
+                                              {.name = "domain_id",
+                                               .type = Type::string,
+                                               .create = Set::optional,
+                                               .update = Set::optional,
+                                               .nullable = true,
+                                               .filter = true},
+                                              {.name = "enabled",
+                                               .type = Type::boolean,
+                                               .create = Set::optional,
+                                               .update = Set::optional,
+                                               .fallback = json::value(true),
+                                               .filter = true},
+                                              {.name = "password",
+                                               .type = Type::string,
+                                               .create = Set::optional,
+                                               .update = Set::optional,
+                                               .nullable = true,
+                                               .max = 0},
+                                              {.name = "default_project_id",
+                                               .type = Type::string,
+                                               .create = Set::optional,
+                                               .update = Set::optional,
+                                               .nullable = true},
+                                              {.name = "options",
+                                               .type = Type::object,
+                                               .create = Set::optional,
+                                               .update = Set::optional}},
+                               .extra = true};
   return r;
 }
 
 api::Target target_of(const UserRow& u) {
-  return {{"target.user.id", u.id}, {"target.user.domain_id", u.domain_id}, {"target.domain_id", u.domain_id}};
+  return {
+      {"target.user.id", u.id}, {"target.user.domain_id", u.domain_id}, {"target.domain_id", u.domain_id}};
 }
 
-/// The hash for a "password" among the attributes; nullopt if there is none. Done before any transaction: it is slow.
+/// The hash for a "password" among the attributes; nullopt if there is none. Done before any transaction: it
+/// is slow.
 std::optional<std::string> hash_of(const Core& core, const json::object& a) {
   if (!a.contains("password")) return std::nullopt;
   return has_value(a, "password") ? core.passwords.hash(find_string(a, "password")) : std::string();
@@ -76,7 +107,9 @@ UserRow read_target(Core& core, api::Call& call) {
   return *user;
 }
 
-http::Response show_user(Core& core, api::Call& call) { return item_reply(200, "user", user_view(call, read_target(core, call))); }
+http::Response show_user(Core& core, api::Call& call) {
+  return item_reply(200, "user", user_view(call, read_target(core, call)));
+}
 
 void merge_options(json::object& stored, const json::object& a) {
   if (const auto* options = find_object(a, "options")) merge_extra(stored, *options);
@@ -120,7 +153,9 @@ http::Response delete_user(Core& core, api::Call& call) {
 
 std::string text_member(const json::object& in, std::string_view name) {
   const auto* value = in.if_contains(name);
-  if (!value || !value->is_string()) throw Fault(FaultKind::bad_request, fmt::format("'{}' is a required property, and must be a string.", name));
+  if (!value || !value->is_string())
+    throw Fault(FaultKind::bad_request,
+                fmt::format("'{}' is a required property, and must be a string.", name));
   return str(*value);
 }
 
@@ -135,7 +170,8 @@ http::Response change_password(Core& core, api::Call& call) {
   const std::string hash = core.passwords.hash(fresh);
   core.change([&](db::Tx& tx) {
     UserRow u = get_user(tx, id);
-    if (u.password_hash != user->password_hash) refuse_authentication();  // somebody else changed it meanwhile
+    if (u.password_hash != user->password_hash)
+      refuse_authentication();  // somebody else changed it meanwhile
     u.password_hash = hash;
     ++u.generation;
     save_user(tx, u);
@@ -149,7 +185,8 @@ http::Response list_user_projects(Core& core, api::Call& call) {
   core.database.read([&](db::Tx& tx) {
     out.clear();
     for (const auto& id : projects_of(tx, call.param("user_id")))
-      if (const auto project = find_project(tx, id)) out.push_back(project_view(call, *project, tags_of(tx, id)));
+      if (const auto project = find_project(tx, id))
+        out.push_back(project_view(call, *project, tags_of(tx, id)));
   });
   return list_reply(call, "projects", std::move(out));
 }
@@ -161,7 +198,8 @@ http::Response list_user_groups(Core& core, api::Call& call) {
   core.database.read([&](db::Tx& tx) {
     out.clear();
     const auto rows = tx.query(
-        "SELECT g.id, g.domain_id, g.name, g.description, g.extra FROM identity_memberships m JOIN identity_groups g ON g.id = m.group_id "
+        "SELECT g.id, g.domain_id, g.name, g.description, g.extra FROM identity_memberships m JOIN "
+        "identity_groups g ON g.id = m.group_id "
         "WHERE m.user_id = ? ORDER BY g.name",
         call.param("user_id"));
     for (const auto& row : rows)
@@ -173,15 +211,19 @@ http::Response list_user_groups(Core& core, api::Call& call) {
 }  // namespace
 
 void add_user_routes(Core& core, Routes& to) {
-  const auto on = [&core](auto handler) { return [&core, handler](api::Call& call) { return handler(core, call); }; };
+  const auto on = [&core](auto handler) {
+    return [&core, handler](api::Call& call) { return handler(core, call); };
+  };
   to.push_back({"POST", "/v3/users", "identity:create_user", rules::admin, on(create_user)});
   to.push_back({"GET", "/v3/users", "identity:list_users", rules::admin_or_domain_reader, on(list_users)});
   to.push_back({"GET", "/v3/users/{user_id}", "identity:get_user", rules::user_reader, on(show_user)});
   to.push_back({"PATCH", "/v3/users/{user_id}", "identity:update_user", rules::admin, on(update_user)});
   to.push_back({"DELETE", "/v3/users/{user_id}", "identity:delete_user", rules::admin, on(delete_user)});
   to.push_back({"POST", "/v3/users/{user_id}/password", "", "", on(change_password)});
-  to.push_back({"GET", "/v3/users/{user_id}/projects", "identity:list_user_projects", rules::user_reader, on(list_user_projects)});
-  to.push_back({"GET", "/v3/users/{user_id}/groups", "identity:list_groups_for_user", rules::user_reader, on(list_user_groups)});
+  to.push_back({"GET", "/v3/users/{user_id}/projects", "identity:list_user_projects", rules::user_reader,
+                on(list_user_projects)});
+  to.push_back({"GET", "/v3/users/{user_id}/groups", "identity:list_groups_for_user", rules::user_reader,
+                on(list_user_groups)});
 }
 
 }  // namespace virga::identity

@@ -7,7 +7,9 @@
 namespace virga::identity {
 namespace {
 
-json::value or_null(const std::string& text) { return text.empty() ? json::value(nullptr) : json::value(text); }
+json::value or_null(const std::string& text) {
+  return text.empty() ? json::value(nullptr) : json::value(text);
+}
 
 /// Our own attributes win over anything of the same name among the extra ones.
 json::object with_extra(const json::object& extra, json::object own) {
@@ -29,9 +31,12 @@ json::object self_link(const api::Call& call, std::string_view collection, const
 }
 
 json::object user_view(const api::Call& call, const UserRow& u) {
-  json::object own{{"id", u.id},           {"name", u.name},
-                   {"domain_id", u.domain_id}, {"enabled", u.enabled},
-                   {"password_expires_at", nullptr}, {"options", u.options},
+  json::object own{{"id", u.id},
+                   {"name", u.name},
+                   {"domain_id", u.domain_id},
+                   {"enabled", u.enabled},
+                   {"password_expires_at", nullptr},
+                   {"options", u.options},
                    {"links", self_link(call, "users", u.id)}};
   if (!u.default_project_id.empty()) own["default_project_id"] = u.default_project_id;
   return with_extra(u.extra, std::move(own));
@@ -52,14 +57,21 @@ json::object project_view(const api::Call& call, const ProjectRow& p, const std:
 }
 
 json::object domain_view(const api::Call& call, const ProjectRow& d) {
-  json::object own{{"id", d.id},           {"name", d.name},       {"description", d.description},
-                   {"enabled", d.enabled}, {"tags", json::array{}}, {"options", d.options},
+  json::object own{{"id", d.id},
+                   {"name", d.name},
+                   {"description", d.description},
+                   {"enabled", d.enabled},
+                   {"tags", json::array{}},
+                   {"options", d.options},
                    {"links", self_link(call, "domains", d.id)}};
   return with_extra(d.extra, std::move(own));
 }
 
 json::object group_view(const api::Call& call, const GroupRow& g) {
-  json::object own{{"id", g.id}, {"name", g.name}, {"domain_id", g.domain_id}, {"description", g.description},
+  json::object own{{"id", g.id},
+                   {"name", g.name},
+                   {"domain_id", g.domain_id},
+                   {"description", g.description},
                    {"links", self_link(call, "groups", g.id)}};
   return with_extra(g.extra, std::move(own));
 }
@@ -74,8 +86,10 @@ json::object role_view(const api::Call& call, const RoleRow& r) {
   return with_extra(r.extra, std::move(own));
 }
 
-http::Response list_reply(const api::Call& call, std::string_view plural, json::array items, const std::string& next_marker) {
-  json::object links{{"next", nullptr}, {"self", call.cloud_url + call.request.target}, {"previous", nullptr}};
+http::Response list_reply(const api::Call& call, std::string_view plural, json::array items,
+                          const std::string& next_marker) {
+  json::object links{
+      {"next", nullptr}, {"self", call.cloud_url + call.request.target}, {"previous", nullptr}};
   if (!next_marker.empty()) links["next"] = api::next_url(call, next_marker);
   return api::reply(200, json::object{{plural, std::move(items)}, {"links", std::move(links)}});
 }
@@ -100,8 +114,10 @@ json::object take_extra(const api::Resource& resource, json::object& attributes)
 
 void merge_extra(json::object& stored, const json::object& changes) {
   for (const auto& [name, value] : changes) {
-    if (value.is_null()) stored.erase(name);
-    else stored[name] = value;
+    if (value.is_null())
+      stored.erase(name);
+    else
+      stored[name] = value;
   }
 }
 

@@ -10,7 +10,8 @@
 namespace virga::identity {
 
 json::object user_view(const api::Call& call, const UserRow& user);
-json::object project_view(const api::Call& call, const ProjectRow& project, const std::vector<std::string>& tags);
+json::object project_view(const api::Call& call, const ProjectRow& project,
+                          const std::vector<std::string>& tags);
 json::object domain_view(const api::Call& call, const ProjectRow& domain);
 json::object group_view(const api::Call& call, const GroupRow& group);
 json::object role_view(const api::Call& call, const RoleRow& role);
@@ -18,7 +19,8 @@ json::object role_view(const api::Call& call, const RoleRow& role);
 /// {"self": ".../v3/users/ID"}
 json::object self_link(const api::Call& call, std::string_view collection, const std::string& id);
 /// {"users": […], "links": {next, self, previous}}
-http::Response list_reply(const api::Call& call, std::string_view plural, json::array items, const std::string& next_marker = {});
+http::Response list_reply(const api::Call& call, std::string_view plural, json::array items,
+                          const std::string& next_marker = {});
 /// {"user": {…}}
 http::Response item_reply(int status, std::string_view name, json::object item);
 

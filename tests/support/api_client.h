@@ -1,5 +1,6 @@
 #pragma once
-// API tests without sockets: a small cloud (database, policy, clock, dispatcher) and calls through its real dispatcher.
+// API tests without sockets: a small cloud (database, policy, clock, dispatcher) and calls through its real
+// dispatcher.
 //
 //   TestCloud cloud;                                   // SQLite in a temporary directory, migrated
 //   auto network = network::make_network(…, cloud.database(), cloud.policy(), cloud.clock());
@@ -65,9 +66,12 @@ struct Reply {
       const size_t dot = std::min(path.find('.'), path.size());
       const std::string_view key = path.substr(0, dot);
       path.remove_prefix(std::min(dot + 1, path.size()));
-      if (at->is_object()) at = at->get_object().if_contains(key);
-      else if (at->is_array()) at = at->get_array().if_contains(std::strtoul(std::string(key).c_str(), nullptr, 10));
-      else at = nullptr;
+      if (at->is_object())
+        at = at->get_object().if_contains(key);
+      else if (at->is_array())
+        at = at->get_array().if_contains(std::strtoul(std::string(key).c_str(), nullptr, 10));
+      else
+        at = nullptr;
     }
     return at;
   }
@@ -86,7 +90,8 @@ struct Reply {
     std::vector<std::string> out;
     const json::value* v = find(path);
     if (v && v->is_array())
-      for (const auto& item : v->get_array()) out.push_back(item.is_object() ? find_string(item.get_object(), key) : "");
+      for (const auto& item : v->get_array())
+        out.push_back(item.is_object() ? find_string(item.get_object(), key) : "");
     return out;
   }
 };
@@ -102,7 +107,8 @@ class Catcher final : public http::Responder {
   bool gone() const override { return false; }
   http::Response wait(std::chrono::milliseconds timeout = std::chrono::seconds(30)) {
     std::unique_lock lock(mutex_);
-    if (!arrived_.wait_for(lock, timeout, [this] { return response_.has_value(); })) throw std::runtime_error("no answer came");
+    if (!arrived_.wait_for(lock, timeout, [this] { return response_.has_value(); }))
+      throw std::runtime_error("no answer came");
     return std::move(*response_);
   }
 
@@ -130,7 +136,8 @@ class TextReader final : public http::BodyReader {
 
 using Fields = std::vector<std::pair<std::string, std::string>>;
 
-inline http::Request make_request(std::string method, std::string target, std::string body = {}, std::string_view token = {}, const Fields& headers = {}) {
+inline http::Request make_request(std::string method, std::string target, std::string body = {},
+                                  std::string_view token = {}, const Fields& headers = {}) {
   http::Request r;
   r.method = std::move(method);
   const size_t mark = std::min(target.find('?'), target.size());
@@ -139,7 +146,8 @@ inline http::Request make_request(std::string method, std::string target, std::s
     const size_t to = std::min(target.find('&', from), target.size());
     const std::string_view pair = std::string_view(target).substr(from, to - from);
     const size_t equals = std::min(pair.find('='), pair.size());
-    r.query.emplace_back(http::percent_decode(pair.substr(0, equals), true), http::percent_decode(pair.substr(std::min(equals + 1, pair.size())), true));
+    r.query.emplace_back(http::percent_decode(pair.substr(0, equals), true),
+                         http::percent_decode(pair.substr(std::min(equals + 1, pair.size())), true));
     from = to + 1;
   }
   r.target = std::move(target);
@@ -193,7 +201,8 @@ class KnownCallers final : public api::Authenticator {
 };
 
 /// A caller with a project scope.
-inline api::Caller project_caller(const std::string& project_id, std::vector<std::string> roles, const std::string& user_id = "user-1") {
+inline api::Caller project_caller(const std::string& project_id, std::vector<std::string> roles,
+                                  const std::string& user_id = "user-1") {
   api::Caller c;
   c.user_id = c.user_name = user_id;
   c.user_domain_id = c.project_domain_id = "default";
@@ -213,7 +222,8 @@ class TestCloud {
  public:
   /// An empty URL: SQLite in a temporary directory.
   explicit TestCloud(const std::string& database_url = {})
-      : database_(db::open({.url = database_url.empty() ? "sqlite://" + directory_.path() + "/virga.db" : database_url})),
+      : database_(db::open(
+            {.url = database_url.empty() ? "sqlite://" + directory_.path() + "/virga.db" : database_url})),
         dispatcher_({}, policy_, callers_) {
     spdlog::set_level(spdlog::level::warn);  // migrations are no news here
     database_->migrate();
@@ -228,20 +238,29 @@ class TestCloud {
   void sign_in(const std::string& token, api::Caller caller) { callers_.sign_in(token, std::move(caller)); }
   void authenticate_with(api::Authenticator& real) { callers_.real = &real; }
 
-  Reply call(std::string method, std::string target, std::string body = {}, std::string_view token = {}, const Fields& headers = {}) {
-    return roundtrip(dispatcher_, make_request(std::move(method), std::move(target), std::move(body), token, headers));
+  Reply call(std::string method, std::string target, std::string body = {}, std::string_view token = {},
+             const Fields& headers = {}) {
+    return roundtrip(dispatcher_,
+                     make_request(std::move(method), std::move(target), std::move(body), token, headers));
   }
-  Reply get(std::string target, std::string_view token = {}, const Fields& headers = {}) { return call("GET", std::move(target), {}, token, headers); }
-  Reply post(std::string target, const json::value& body, std::string_view token = {}, const Fields& headers = {}) {
+  Reply get(std::string target, std::string_view token = {}, const Fields& headers = {}) {
+    return call("GET", std::move(target), {}, token, headers);
+  }
+  Reply post(std::string target, const json::value& body, std::string_view token = {},
+             const Fields& headers = {}) {
     return call("POST", std::move(target), json::serialize(body), token, headers);
   }
-  Reply put(std::string target, const json::value& body, std::string_view token = {}, const Fields& headers = {}) {
+  Reply put(std::string target, const json::value& body, std::string_view token = {},
+            const Fields& headers = {}) {
     return call("PUT", std::move(target), body.is_null() ? "" : json::serialize(body), token, headers);
   }
-  Reply patch(std::string target, const json::value& body, std::string_view token = {}, const Fields& headers = {}) {
+  Reply patch(std::string target, const json::value& body, std::string_view token = {},
+              const Fields& headers = {}) {
     return call("PATCH", std::move(target), json::serialize(body), token, headers);
   }
-  Reply del(std::string target, std::string_view token = {}, const Fields& headers = {}) { return call("DELETE", std::move(target), {}, token, headers); }
+  Reply del(std::string target, std::string_view token = {}, const Fields& headers = {}) {
+    return call("DELETE", std::move(target), {}, token, headers);
+  }
 
  private:
   ScratchDir directory_;
