@@ -1,5 +1,7 @@
 // Header parsers for untrusted images: bounded reads of a window kept in memory, no allocation by a header's say-so.
 
+#include <fmt/format.h>
+
 #include <array>
 #include <cctype>
 #include <filesystem>
