@@ -42,9 +42,11 @@ class Agent::Core final : public link::AgentSide, public std::enable_shared_from
 
   void loop();
   void take_inbox(std::vector<link::Assignment> inbox);
-  bool accept(const link::Assignment& assignment);
+  using Fences = std::map<ServerId, int64_t>;
+  bool accept(const link::Assignment& assignment, int64_t& epoch);
+  std::set<ServerId> check_fences(const link::Assignment& assignment, Fences& fences) const;
+  bool make_durable(int64_t epoch, const Fences& fences);
   std::vector<ServerId> merge(const link::Assignment& assignment, const std::set<ServerId>& refused);
-  std::set<ServerId> raise_fences(const link::Assignment& assignment);
   void fire_timers();
   void send_reports();
   void watch();

@@ -15,58 +15,66 @@ bool same(const link::ObservedServer& a, const link::ObservedServer& b) {
 }  // namespace
 
 void Agent::Core::take_inbox(std::vector<link::Assignment> inbox) {
+  // One fsync for all that waits: checked and made durable first, acted upon after.
+  std::vector<std::set<ServerId>> refused;
+  Fences fences;
+  int64_t epoch = journal_.epoch();
+  std::erase_if(inbox, [&](const auto& assignment) { return !accept(assignment, epoch); });
+  for (const auto& assignment : inbox) refused.push_back(check_fences(assignment, fences));
+  if (!make_durable(epoch, fences)) return;
+
   std::set<ServerId> work;
   bool full = false;
-  for (const auto& assignment : inbox) {
-    if (!accept(assignment)) continue;
-    const auto refused = raise_fences(assignment);
-    for (const auto& id : merge(assignment, refused)) work.insert(id);
-    full = full || assignment.full;
+  for (size_t i = 0; i < inbox.size(); ++i) {
+    for (const auto& id : merge(inbox[i], refused[i])) work.insert(id);
+    full = full || inbox[i].full;
   }
   want_metadata();
   for (const auto& id : work) queues_->post(id);
   if (full) queues_->post(ServerId("resync"));
 }
 
-bool Agent::Core::accept(const link::Assignment& assignment) {
-  const auto seen = journal_.epoch();
+bool Agent::Core::accept(const link::Assignment& assignment, int64_t& epoch) {
   std::lock_guard lock(mutex_);
-  if (assignment.epoch >= seen) {
+  if (assignment.epoch >= epoch) {
+    epoch = assignment.epoch;
     refused_.clear();
     return true;
   }
-  refused_ =
-      fmt::format("the cloud's epoch went back from {} to {}: the database is older than this host's servers",
-                  seen, assignment.epoch);
+  refused_ = fmt::format("the cloud's epoch went back from {} to {}: the database is older than this host's servers",
+                         epoch, assignment.epoch);
   log::error("assignment REFUSED: {}. Nothing was touched; see `virga doctor`.", refused_);
   return false;
 }
 
-/// Durable before anything is done. Returns the servers whose fence is too low.
-std::set<ServerId> Agent::Core::raise_fences(const link::Assignment& assignment) {
+/// Returns the servers whose fence is too low; raises the others' in `fences`.
+std::set<ServerId> Agent::Core::check_fences(const link::Assignment& assignment, Fences& fences) const {
   std::set<ServerId> refused;
-  std::vector<std::pair<ServerId, int64_t>> fences;
-  bool higher = assignment.epoch > journal_.epoch();
   for (const auto& server : assignment.servers) {
-    const auto known = journal_.fence(server.id);
+    auto it = fences.find(server.id);
+    const auto known = it != fences.end() ? it->second : journal_.fence(server.id);
     if (server.fence < known) {
-      log::error("server {}: REFUSED, fence {} is below {} seen before", server.id.str(), server.fence,
-                 known);
+      log::error("server {}: REFUSED, fence {} is below {} seen before", server.id.str(), server.fence, known);
       refused.insert(server.id);
     } else if (server.fence > known) {
-      fences.emplace_back(server.id, server.fence);
+      fences[server.id] = server.fence;
     }
   }
-  higher = higher || !fences.empty();
+  return refused;
+}
+
+/// False if the state folder cannot be written: then nothing may be acted upon. Reconnecting brings it all again.
+bool Agent::Core::make_durable(int64_t epoch, const Fences& fences) {
+  if (epoch == journal_.epoch() && fences.empty()) return true;
   try {
-    if (higher) journal_.raise(assignment.epoch, fences);
+    journal_.raise(epoch, {fences.begin(), fences.end()});
+    return true;
   } catch (const Fault& fault) {
     log::error("assignment not taken: {}", fault.message);
-    for (const auto& server : assignment.servers) refused.insert(server.id);
     std::lock_guard lock(mutex_);
     refused_ = fault.message;
+    return false;
   }
-  return refused;
 }
 
 std::vector<ServerId> Agent::Core::merge(const link::Assignment& assignment,
