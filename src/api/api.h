@@ -7,6 +7,7 @@
 #include "api/fault_body.h"
 #include "api/page.h"
 #include "api/policy.h"
+#include "api/record.h"
 #include "api/schema.h"
 #include "api/service.h"
 #include "api/version.h"

@@ -132,7 +132,7 @@ Dispatcher::Found Dispatcher::find(const http::Request& request) const {
 http::BodyMode Dispatcher::body_mode(const http::Request& head) {
   const Found found = find(head);
   for (const Route* r : found.candidates)
-    if (r->method == head.method) return r->body;
+    if (r->method == std::string_view(head.method)) return r->body;
   return http::BodyMode::buffered;
 }
 
@@ -189,16 +189,16 @@ const Route& choose(const std::vector<const Route*>& candidates, const std::stri
   const Route* other_version = nullptr;
   const std::string_view wanted = method == "HEAD" ? "GET" : std::string_view(method);
   for (const Route* r : candidates) {
-    if ((r->method == method || r->method == wanted) && known_in(*r, version)) {
-      if (r->method == method) return *r;
+    if ((r->method == std::string_view(method) || r->method == wanted) && known_in(*r, version)) {
+      if (r->method == std::string_view(method)) return *r;
       // HEAD: an own row first, else the GET row
       bool own = false;
-      for (const Route* o : candidates) own |= o->method == method && known_in(*o, version);
+      for (const Route* o : candidates) own |= o->method == std::string_view(method) && known_in(*o, version);
       if (!own) return *r;
       continue;
     }
     if (r->method == wanted) other_version = r;
-    if (allowed.find(r->method) == std::string::npos) allowed += (allowed.empty() ? "" : ", ") + std::string(r->method);
+    if (allowed.find(r->method.text) == std::string::npos) allowed += (allowed.empty() ? "" : ", ") + r->method.text;
   }
   if (candidates.empty() || other_version) throw Fault(FaultKind::not_found, "The resource could not be found.", "", "HTTPNotFound");
   Fault fault(FaultKind::method_not_allowed, fmt::format("The method {} is not allowed for this resource.", method));
@@ -248,7 +248,7 @@ http::Response Dispatcher::answer(Found& found, Call& call) {
   }
   http::Response response = route.handler(call);
   if (!route.policy.empty() && !call.checked_)
-    throw Fault(FaultKind::internal, fmt::format("The handler of {} {} did not check its policy {}.", route.method, route.path, route.policy));
+    throw Fault(FaultKind::internal, fmt::format("The handler of {} {} did not check its policy {}.", route.method.text, route.path.text, route.policy.text));
   return response;
 }
 

@@ -24,6 +24,7 @@ struct Policy::Rule {
 namespace {
 
 constexpr int kMaxDepth = 32;
+constexpr int kMaxSteps = 1000;  // rules asked for one answer
 constexpr size_t kMaxText = 4096;
 using CheckPtr = std::shared_ptr<const PolicyCheck>;
 
@@ -235,14 +236,33 @@ void Policy::declare(std::string_view name, std::string_view check) {
   rules_.insert_or_assign(std::string(name), Rule{std::string(check), Parser(check).parse()});
 }
 
+namespace {
+
+/// One question through rules that name rules. Rules in a circle, or a tower of them that doubles at each floor, end
+/// here: what cannot be decided is denied, whatever "not" stands around it.
+struct Walk {
+  int depth = 0, steps = 0;
+  bool lost = false;
+
+  template <class F>
+  bool into(F&& rule) {
+    if (depth == 0) *this = {};
+    if (lost || depth >= kMaxDepth || ++steps > kMaxSteps) {
+      lost = true;
+      return false;
+    }
+    ++depth;
+    const bool answer = rule();
+    return --depth > 0 ? answer : answer && !lost;
+  }
+};
+
+}  // namespace
+
 bool Policy::allows(std::string_view name, const Caller& caller, const Target& target) const {
-  thread_local int depth = 0;  // rule:a that means rule:a ends here, denied
+  thread_local Walk walk;
   const auto found = rules_.find(name);
-  if (found == rules_.end() || depth >= kMaxDepth) return false;
-  ++depth;
-  const bool allowed = found->second.check->holds(*this, caller, target, 0);
-  --depth;
-  return allowed;
+  return found != rules_.end() && walk.into([&] { return found->second.check->holds(*this, caller, target, 0); });
 }
 
 void Policy::require(std::string_view name, const Caller& caller, const Target& target) const {
@@ -251,13 +271,9 @@ void Policy::require(std::string_view name, const Caller& caller, const Target& 
 }
 
 bool Policy::needs_target(std::string_view name) const {
-  thread_local int depth = 0;
+  thread_local Walk walk;
   const auto found = rules_.find(name);
-  if (found == rules_.end() || depth >= kMaxDepth) return false;
-  ++depth;
-  const bool needs = found->second.check->looks_at_target(*this, 0);
-  --depth;
-  return needs;
+  return found != rules_.end() && walk.into([&] { return found->second.check->looks_at_target(*this, 0); });
 }
 
 std::vector<std::pair<std::string, std::string>> Policy::list() const {

@@ -88,6 +88,7 @@ json::value validate_value(const Resource& r, const Attribute& a, const json::va
   }
   switch (a.type) {
     case Type::string: return check_string(r, a, v);
+    case Type::word: return check_string(r, a, v.is_int64() ? json::value(std::to_string(v.get_int64())) : v);
     case Type::integer: return check_integer(r, a, v);
     case Type::boolean: return check_boolean(r, a, v);
     case Type::uuid: return check_text_form(r, a, v, looks_like_uuid, "UUID");

@@ -12,7 +12,8 @@
 
 namespace virga::api {
 
-enum class Type { string, uuid, boolean, integer, number, object, array, ip, cidr, mac, any };
+/// `word`: text, or an integer that is kept as text (a protocol by name or number).
+enum class Type { string, word, uuid, boolean, integer, number, object, array, ip, cidr, mac, any };
 enum class Set { no, optional, required };  ///< may the caller give it?
 
 /// How messages read: jsonschema's words (nova, keystone, glance, cinder) or neutron's.

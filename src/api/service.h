@@ -60,11 +60,22 @@ class Call {
 
 using Handler = std::function<http::Response(Call&)>;
 
+/// Text of a route row: owned, made from literals and computed strings alike.
+struct RowText {
+  RowText(const char* text) : text(text) {}
+  RowText(std::string_view text) : text(text) {}
+  RowText(std::string text) : text(std::move(text)) {}
+  operator std::string_view() const { return text; }
+  bool empty() const { return text.empty(); }
+  friend bool operator==(const RowText& a, std::string_view b) { return a.text == b; }
+  std::string text;
+};
+
 struct Route {
-  std::string_view method;
-  std::string_view path;     ///< below the service's root: "/v3/users/{user_id}"; a last "{name...}" takes the rest
-  std::string_view policy;   ///< rule name; "" = no token needed (a valid one is still recognised)
-  std::string_view rule;     ///< its default, in oslo.policy's language
+  RowText method;
+  RowText path;     ///< below the service's root: "/v3/users/{user_id}"; a last "{name...}" takes the rest
+  RowText policy;   ///< rule name; "" = no token needed (a valid one is still recognised)
+  RowText rule;     ///< its default, in oslo.policy's language
   Handler handler;
   Version min{}, max{};      ///< microversions that know this route; {} = no bound
   http::BodyMode body = http::BodyMode::buffered;

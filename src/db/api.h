@@ -126,11 +126,14 @@ class Tx {
     return exec(sql, std::vector<Value>{Value(args)...});
   }
   /// First row, if any.
-  template <class... Args>
-  std::optional<Row> first(std::string_view sql, const Args&... args) {
-    Rows rows = query(sql, std::vector<Value>{Value(args)...});
+  std::optional<Row> first(std::string_view sql, const std::vector<Value>& parameters) {
+    Rows rows = query(sql, parameters);
     if (rows.empty()) return std::nullopt;
     return std::move(rows.front());
+  }
+  template <class... Args>
+  std::optional<Row> first(std::string_view sql, const Args&... args) {
+    return first(sql, std::vector<Value>{Value(args)...});
   }
 };
 

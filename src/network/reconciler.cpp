@@ -1,0 +1,248 @@
+#include "network/reconciler.h"
+
+#include <fmt/format.h>
+
+#include "base/log.h"
+
+namespace virga::network {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr milliseconds kFirstPause{100}, kLongestPause{5000}, kConnectWait{2000};
+constexpr size_t kPartLimit = 5000;       ///< more dirty things than this: looking at everything is cheaper
+constexpr size_t kStatusBatch = 200;
+
+}  // namespace
+
+Reconciler::Reconciler(NetworkService& service, Settings settings) : service_(service), settings_(std::move(settings)) {}
+
+Reconciler::~Reconciler() { stop(); }
+
+void Reconciler::start() {
+  if (settings_.northbound.empty() || started_) return;
+  started_ = true;
+  stopping_ = false;
+  pending_.everything = true;
+  if (!settings_.southbound.empty())
+    southbound_ = std::make_unique<ovn::SouthboundWatcher>(ovn::SouthboundWatcher::Options{.remote = settings_.southbound, .on_port_up = {}, .on_port_down = {}, .on_chassis_change = [this] {
+                                                                                             const std::lock_guard lock(mutex_);
+                                                                                             look_at_chassis_ = true;
+                                                                                             wake_plans_.notify_one();
+                                                                                           }});
+  ovn::NorthboundWriter::Options options;
+  options.remote = settings_.northbound;
+  options.on_port_status = [this](const std::string& port, bool up) {
+    const std::lock_guard lock(mutex_);
+    news_[port] = up;
+    wake_status_.notify_one();
+  };
+  options.on_state = [this](bool connected) {
+    if (!connected) return;
+    const std::lock_guard lock(mutex_);
+    pending_.everything = true;
+    wake_plans_.notify_one();
+  };
+  northbound_ = std::make_unique<ovn::NorthboundWriter>(std::move(options));
+  plans_ = std::thread([this] { run_plans(); });
+  status_ = std::thread([this] { run_status(); });
+}
+
+void Reconciler::stop() {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!started_) return;
+    stopping_ = true;
+    wake_plans_.notify_all();
+    wake_status_.notify_all();
+  }
+  if (plans_.joinable()) plans_.join();
+  if (status_.joinable()) status_.join();
+  northbound_.reset();
+  southbound_.reset();
+  started_ = false;
+}
+
+void Reconciler::add(const Dirty& dirty) noexcept {
+  if (settings_.northbound.empty()) return;
+  try {
+    const std::lock_guard lock(mutex_);
+    pending_.dirty.add(dirty);
+  } catch (const std::exception&) {
+    const std::lock_guard lock(mutex_);
+    pending_.everything = true;  // no memory to say what
+  }
+  wake_plans_.notify_one();
+}
+
+// ---- plans ------------------------------------------------------------------------------------------------------------
+
+void Reconciler::run_plans() {
+  for (;;) {
+    const Work work = take_work();
+    {
+      const std::lock_guard lock(mutex_);
+      if (stopping_) return;
+    }
+    try {
+      do_work(work);
+      pause_ = milliseconds(0);
+      continue;
+    } catch (const Fault& fault) {
+      if (pause_ < kLongestPause) log::warn("network: OVN is not up to date, trying again: {}", fault.message);
+      if (fault.kind != FaultKind::unavailable && fault.kind != FaultKind::timeout && work.dirty.size() > 1) do_each(work);
+      else give_back(work);
+    } catch (const std::exception& e) {
+      log::error("network: cannot bring OVN up to date: {}", e.what());
+      give_back(work);
+    }
+    if (!pause()) return;
+  }
+}
+
+/// Waits for work and takes all there is: what came meanwhile is one change.
+Reconciler::Work Reconciler::take_work() {
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    wake_plans_.wait(lock, [this] { return stopping_ || look_at_chassis_ || !pending_.empty(); });
+    if (stopping_) return {};
+    const bool look = std::exchange(look_at_chassis_, false);
+    if (look) {
+      lock.unlock();
+      const bool changed = update_chassis();
+      lock.lock();
+      pending_.everything |= changed;
+    }
+    if (!pending_.empty()) return std::exchange(pending_, {});
+  }
+}
+
+void Reconciler::give_back(const Work& work) {
+  const std::lock_guard lock(mutex_);
+  pending_.everything |= work.everything;
+  pending_.dirty.add(work.dirty);
+}
+
+void Reconciler::do_work(const Work& work) {
+  if (!northbound_->wait_connected(kConnectWait)) throw Fault(FaultKind::unavailable, "OVN's northbound database does not answer.");
+  if (work.everything || work.dirty.size() > kPartLimit) return apply_everything();
+  apply_part(work.dirty);
+}
+
+/// One refused thing must not hold up the others: each by itself, and what fails again comes again.
+void Reconciler::do_each(const Work& work) {
+  const auto attempt = [&](Dirty::Kind kind, const std::set<std::string>& ids) {
+    for (const auto& id : ids) {
+      Work one;
+      one.dirty.add({kind, id});
+      try {
+        do_work(one);
+      } catch (const std::exception& e) {
+        log::warn("network: OVN refuses the rows of {}: {}", id, e.what());
+        give_back(one);
+      }
+    }
+  };
+  attempt(Dirty::Kind::network, work.dirty.networks);
+  attempt(Dirty::Kind::security_group, work.dirty.groups);
+  attempt(Dirty::Kind::router, work.dirty.routers);
+  attempt(Dirty::Kind::port, work.dirty.ports);
+  if (work.everything) give_back({.everything = true, .dirty = {}});
+}
+
+void Reconciler::apply_everything() {
+  // Without the list of hosts a plan would take every router's gateway away.
+  if (southbound_ && !southbound_->wait_connected(kConnectWait)) throw Fault(FaultKind::unavailable, "OVN's southbound database does not answer.");
+  update_chassis();
+  const Snapshot snapshot = service_.database().read(read_everything);
+  const auto result = northbound_->reconcile(plan(snapshot, plan_options()), false);
+  dhcp_of_network_.clear();
+  remember_dhcp(snapshot);
+  if (result.operations > 0) log::info("network: brought OVN up to date with {} operations", result.operations);
+  const auto known = northbound_->port_status();
+  const std::lock_guard lock(mutex_);
+  for (const auto& [port, up] : known) news_.insert({port, up});
+  wake_status_.notify_one();
+}
+
+void Reconciler::apply_part(const DirtySet& dirty) {
+  const Snapshot part = service_.database().read([&](db::Tx& tx) { return read_part(tx, dirty); });
+  ovn::NorthboundChange change = plan_change(part, dirty, plan_options());
+  for (const auto& id : dirty.networks)
+    for (const auto& subnet : dhcp_of_network_[id])
+      if (!part.subnets.contains(subnet)) change.remove.dhcp_options.push_back(subnet);
+  northbound_->sync(change);
+  for (const auto& id : dirty.networks) dhcp_of_network_.erase(id);
+  remember_dhcp(part);
+}
+
+void Reconciler::remember_dhcp(const Snapshot& snapshot) {
+  for (const auto& [id, subnet] : snapshot.subnets) dhcp_of_network_[subnet.network_id].insert(id);
+}
+
+/// True if hosts came or went. That all are gone is not believed: gateways stay where they are.
+bool Reconciler::update_chassis() {
+  if (!southbound_) return false;
+  std::vector<std::string> names;
+  for (const auto& c : southbound_->chassis()) names.push_back(c.name);
+  if (names.empty() || names == chassis_) return false;
+  chassis_ = std::move(names);
+  return true;
+}
+
+PlanOptions Reconciler::plan_options() const {
+  PlanOptions options = settings_.plan;
+  options.chassis = chassis_;
+  return options;
+}
+
+/// Waits longer each time; false if it is time to stop.
+bool Reconciler::pause() {
+  pause_ = std::clamp(pause_ * 2, kFirstPause, kLongestPause);
+  std::unique_lock lock(mutex_);
+  return !wake_plans_.wait_for(lock, pause_, [this] { return stopping_; });
+}
+
+// ---- port status ------------------------------------------------------------------------------------------------------
+
+void Reconciler::run_status() {
+  for (;;) {
+    std::map<std::string, bool> batch;
+    {
+      std::unique_lock lock(mutex_);
+      wake_status_.wait(lock, [this] { return stopping_ || !news_.empty(); });
+      if (stopping_) return;
+      while (!news_.empty() && batch.size() < kStatusBatch) batch.insert(news_.extract(news_.begin()));
+    }
+    try {
+      write_status(batch);
+    } catch (const std::exception& e) {
+      log::warn("network: cannot note port status, trying again: {}", e.what());
+      std::unique_lock lock(mutex_);
+      for (const auto& [port, up] : batch) news_.insert({port, up});  // what came since is newer and stays
+      if (wake_status_.wait_for(lock, kFirstPause * 5, [this] { return stopping_; })) return;
+    }
+  }
+}
+
+void Reconciler::write_status(const std::map<std::string, bool>& news) {
+  std::map<std::string, bool> differ = service_.database().read([&](db::Tx& tx) {
+    std::vector<db::Value> ids;
+    for (const auto& [port, up] : news) ids.emplace_back(port);
+    std::map<std::string, bool> out;
+    for (const auto& r : tx.query(fmt::format("SELECT id, status FROM network_ports WHERE id IN ({})", db::placeholders(ids.size())), ids))
+      if (const bool up = news.at(r.text(0)); (r.text(1) == "ACTIVE") != up) out[r.text(0)] = up;
+    return out;
+  });
+  if (differ.empty()) return;
+  const std::set<std::string> servers = service_.database().write([&](db::Tx& tx) {
+    std::set<std::string> changed;
+    for (const auto& [port, up] : differ)
+      if (const std::string server = service_.set_port_up(tx, port, up); !server.empty()) changed.insert(server);
+    return changed;
+  });
+  if (settings_.on_server_port)
+    for (const auto& server : servers) settings_.on_server_port(ServerId(server));
+}
+
+}  // namespace virga::network

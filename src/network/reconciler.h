@@ -1,0 +1,81 @@
+#pragma once
+// Keeps OVN's northbound database equal to what plan.h makes of the cloud's database, and the ports' status equal to
+// what OVN says. Level-triggered: a wake-up says "look again", never what to write; at start, after each
+// reconnection and when hosts come or go, everything is looked at.
+//
+// Two threads: one writes to OVN (and waits, with growing pauses, while OVN is away), the other writes port status to
+// the cloud's database, so that neither holds up the other.
+
+#include <condition_variable>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <thread>
+
+#include "network/plan.h"
+#include "network/service.h"
+#include "network/snapshot.h"
+#include "ovn/api.h"
+
+namespace virga::network {
+
+class Reconciler {
+ public:
+  struct Settings {
+    std::string northbound, southbound;  ///< no northbound = no OVN: nothing is done
+    PlanOptions plan;
+    std::function<void(const ServerId&)> on_server_port;  ///< a server's port changed its status
+  };
+  Reconciler(NetworkService& service, Settings settings);
+  ~Reconciler();
+  Reconciler(const Reconciler&) = delete;
+
+  void start();
+  void stop();
+  /// Thread-safe, quick, before start() too.
+  void add(const Dirty& dirty) noexcept;
+
+ private:
+  struct Work {
+    bool everything = false;
+    DirtySet dirty;
+    bool empty() const { return !everything && dirty.empty(); }
+  };
+
+  void run_plans();
+  Work take_work();
+  void give_back(const Work& work);
+  void do_work(const Work& work);
+  void do_each(const Work& work);
+  void apply_everything();
+  void apply_part(const DirtySet& dirty);
+  bool update_chassis();
+  PlanOptions plan_options() const;
+  void remember_dhcp(const Snapshot& snapshot);
+  bool pause();
+
+  void run_status();
+  void write_status(const std::map<std::string, bool>& news);
+
+  NetworkService& service_;
+  const Settings settings_;
+  std::unique_ptr<ovn::NorthboundWriter> northbound_;
+  std::unique_ptr<ovn::SouthboundWatcher> southbound_;
+
+  std::mutex mutex_;
+  std::condition_variable wake_plans_, wake_status_;
+  bool stopping_ = false, started_ = false, look_at_chassis_ = false;
+  Work pending_;
+  std::map<std::string, bool> news_;  ///< port to up, not yet written
+
+  // Of the planning thread.
+  std::vector<std::string> chassis_;
+  std::map<std::string, std::set<std::string>> dhcp_of_network_;  ///< what was written, to find what went
+  std::chrono::milliseconds pause_{0};
+  std::thread plans_, status_;
+};
+
+}  // namespace virga::network
