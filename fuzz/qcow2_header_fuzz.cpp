@@ -1,5 +1,5 @@
-// Any bytes, in pieces of any size: the inspector must neither crash nor read outside its window, and what it reports
-// must hold together.
+// Any bytes, in pieces of any size: the inspector must neither crash nor read outside its window, and what it
+// reports must hold together.
 
 #include <cstdint>
 #include <cstdlib>

@@ -12,24 +12,31 @@ namespace {
 
 FaultKind kind_of(const virError& error) {
   switch (error.code) {
-    case VIR_ERR_NO_DOMAIN: return FaultKind::not_found;
+    case VIR_ERR_NO_DOMAIN:
+      return FaultKind::not_found;
     case VIR_ERR_OPERATION_INVALID:
     case VIR_ERR_DOM_EXIST:
-    case VIR_ERR_OPERATION_FAILED: return FaultKind::conflict;
+    case VIR_ERR_OPERATION_FAILED:
+      return FaultKind::conflict;
     case VIR_ERR_NO_SUPPORT:
     case VIR_ERR_OPERATION_UNSUPPORTED:
     case VIR_ERR_CONFIG_UNSUPPORTED:
-    case VIR_ERR_ARGUMENT_UNSUPPORTED: return FaultKind::not_implemented;
+    case VIR_ERR_ARGUMENT_UNSUPPORTED:
+      return FaultKind::not_implemented;
     case VIR_ERR_XML_ERROR:
     case VIR_ERR_XML_DETAIL:
-    case VIR_ERR_INVALID_ARG: return FaultKind::bad_request;
+    case VIR_ERR_INVALID_ARG:
+      return FaultKind::bad_request;
     case VIR_ERR_OPERATION_TIMEOUT:
-    case VIR_ERR_AGENT_UNRESPONSIVE: return FaultKind::timeout;
+    case VIR_ERR_AGENT_UNRESPONSIVE:
+      return FaultKind::timeout;
     case VIR_ERR_NO_CONNECT:
     case VIR_ERR_INVALID_CONN:
     case VIR_ERR_RPC:
-    case VIR_ERR_RESOURCE_BUSY: return FaultKind::unavailable;
-    default: break;
+    case VIR_ERR_RESOURCE_BUSY:
+      return FaultKind::unavailable;
+    default:
+      break;
   }
   // A connection that breaks during a call shows as a system or internal error of the RPC layer.
   if (error.domain == VIR_FROM_RPC || error.domain == VIR_FROM_REMOTE) return FaultKind::unavailable;
@@ -43,9 +50,11 @@ std::string hint_for(const virError& error, FaultKind kind) {
   if (says("No space left")) return "The host's disk is full: free space, then try again.";
   if (says("Cannot allocate memory") || says("cannot set up guest memory"))
     return "The host has too little free memory for this guest.";
-  if (says("Permission denied")) return "QEMU's user must be able to reach the server's folder and the base image.";
+  if (says("Permission denied"))
+    return "QEMU's user must be able to reach the server's folder and the base image.";
   if (says("Cannot access storage file")) return "A disk file of the server is missing on this host.";
-  if (says("br-int") || says("ovs-vsctl")) return "Open vSwitch does not answer: look at `virga service status`.";
+  if (says("br-int") || says("ovs-vsctl"))
+    return "Open vSwitch does not answer: look at `virga service status`.";
   return {};
 }
 
@@ -62,7 +71,8 @@ Fault last_fault(const std::string& doing) {
   virErrorPtr error = virGetLastError();
   if (!error) return Fault(FaultKind::internal, fmt::format("Could not {}.", doing));
   auto kind = kind_of(*error);
-  return Fault(kind, fmt::format("Could not {}: {}", doing, error->message ? error->message : "unknown error"),
+  return Fault(kind,
+               fmt::format("Could not {}: {}", doing, error->message ? error->message : "unknown error"),
                hint_for(*error, kind));
 }
 
@@ -88,10 +98,12 @@ EventLoop::EventLoop() {
     virEventRegisterDefaultImpl();
     virSetErrorFunc(nullptr, silent);
   });
-  timer_ = virEventAddTimeout(-1, [](int, void*) {}, nullptr, nullptr);
+  timer_ = virEventAddTimeout(
+      -1, [](int, void*) {}, nullptr, nullptr);
   thread_ = std::thread([stop = stop_] {
     while (!*stop) {
-      if (virEventRunDefaultImpl() < 0) log::error("libvirt's event loop failed: {}", last_fault("poll").message);
+      if (virEventRunDefaultImpl() < 0)
+        log::error("libvirt's event loop failed: {}", last_fault("poll").message);
     }
   });
 }
@@ -128,7 +140,9 @@ void EventSink::closed() {
   wake.notify_all();
 }
 
-bool EventSink::take_closed() { return std::exchange(closed_, false); }
+bool EventSink::take_closed() {
+  return std::exchange(closed_, false);
+}
 
 std::set<std::string> EventSink::known() {
   std::lock_guard lock(mutex);
@@ -139,7 +153,9 @@ namespace {
 
 using SinkRef = std::shared_ptr<EventSink>;
 
-void free_sink(void* opaque) { delete static_cast<SinkRef*>(opaque); }
+void free_sink(void* opaque) {
+  delete static_cast<SinkRef*>(opaque);
+}
 
 int on_lifecycle(virConnectPtr, virDomainPtr domain, int, int, void* opaque) {
   (*static_cast<SinkRef*>(opaque))->changed(uuid_of(domain));
@@ -148,7 +164,9 @@ int on_lifecycle(virConnectPtr, virDomainPtr domain, int, int, void* opaque) {
 void on_reboot(virConnectPtr, virDomainPtr domain, void* opaque) {
   (*static_cast<SinkRef*>(opaque))->changed(uuid_of(domain));
 }
-void on_close(virConnectPtr, int, void* opaque) { (*static_cast<SinkRef*>(opaque))->closed(); }
+void on_close(virConnectPtr, int, void* opaque) {
+  (*static_cast<SinkRef*>(opaque))->closed();
+}
 
 }  // namespace
 

@@ -1,5 +1,6 @@
 #pragma once
-// The connection to libvirtd: opened, watched and re-opened; libvirt's errors as Faults; RAII for its handles.
+// The connection to libvirtd: opened, watched and re-opened; libvirt's errors as Faults; RAII for its
+// handles.
 
 #include <libvirt/libvirt.h>
 #include <libvirt/virterror.h>
@@ -31,8 +32,8 @@ Fault last_fault(const std::string& doing);
 int last_code();
 std::string uuid_of(virDomainPtr domain);
 
-/// Runs libvirt's event loop in a thread as long as somebody holds it. libvirt has one loop per process, hence the
-/// shared ownership.
+/// Runs libvirt's event loop in a thread as long as somebody holds it. libvirt has one loop per process,
+/// hence the shared ownership.
 class EventLoop {
  public:
   static std::shared_ptr<EventLoop> acquire();
@@ -53,7 +54,7 @@ class EventSink {
   void set(std::function<void(const ServerId&)> callback);
   void changed(const std::string& uuid);
   void closed();
-  bool take_closed();                      ///< these two with `mutex` held
+  bool take_closed();  ///< these two with `mutex` held
   bool is_closed() const { return closed_; }
   std::set<std::string> known();
 
@@ -86,7 +87,7 @@ class Connection {
   const std::string uri_;
   std::shared_ptr<EventLoop> loop_;
   std::shared_ptr<EventSink> sink_;
-  ConnectHandle connect_;      ///< guarded by sink_->mutex, as are those below
+  ConnectHandle connect_;  ///< guarded by sink_->mutex, as are those below
   std::vector<int> callbacks_;
   std::string why_not_ = "not tried yet";
   bool tried_ = false;

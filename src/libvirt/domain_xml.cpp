@@ -10,7 +10,9 @@ using pugi::xml_node;
 
 namespace {
 
-xml_node child(xml_node in, const char* name) { return in.append_child(name); }
+xml_node child(xml_node in, const char* name) {
+  return in.append_child(name);
+}
 
 void text(xml_node in, const char* name, const std::string& value) {
   child(in, name).text().set(value.c_str());
@@ -43,7 +45,8 @@ void add_size(xml_node domain, const host::DomainSpec& spec) {
   child(domain, "vcpu").text().set(spec.vcpus);
 }
 
-// cloud-init takes a machine for an OpenStack server by its product name, and reads the instance id from the serial.
+// cloud-init takes a machine for an OpenStack server by its product name, and reads the instance id from the
+// serial.
 void add_smbios(xml_node domain, const host::DomainSpec& spec) {
   auto info = child(domain, "sysinfo");
   attr(info, "type", "smbios");
@@ -61,8 +64,8 @@ void add_smbios(xml_node domain, const host::DomainSpec& spec) {
   entry("family", "Virtual Machine");
 }
 
-// Machine "pc": rescue and old guests want IDE, its one PCI bus hot-plugs without spare root ports, and its firmware
-// starts fastest under TCG.
+// Machine "pc": rescue and old guests want IDE, its one PCI bus hot-plugs without spare root ports, and its
+// firmware starts fastest under TCG.
 void add_boot(xml_node domain, const host::DomainSpec& spec) {
   auto os = child(domain, "os");
   auto type = child(os, "type");
@@ -155,8 +158,8 @@ void add_nic(xml_node devices, const host::NicSpec& nic, const DomainStyle& styl
   attr(child(port, "parameters"), "interfaceid", nic.port.str());
   attr(child(node, "target"), "dev", nic.tap);
   attr(child(node, "model"), "type", "virtio");
-  // The userspace datapath forwards packets whose checksum the guest left to a NIC that does not exist: TCP then
-  // hangs while ping works.
+  // The userspace datapath forwards packets whose checksum the guest left to a NIC that does not exist: TCP
+  // then hangs while ping works.
   if (style.userspace_datapath) {
     auto driver = child(node, "driver");
     attr(driver, "name", "qemu");
@@ -207,7 +210,8 @@ void add_other_devices(xml_node devices) {
 
 std::string device_letters(int index) {
   std::string letters;
-  for (int i = index; i >= 0; i = i / 26 - 1) letters.insert(letters.begin(), static_cast<char>('a' + i % 26));
+  for (int i = index; i >= 0; i = i / 26 - 1)
+    letters.insert(letters.begin(), static_cast<char>('a' + i % 26));
   return letters;
 }
 

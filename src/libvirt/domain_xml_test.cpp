@@ -19,7 +19,8 @@ host::DomainSpec small_server() {
   spec.kernel = "/k";
   spec.initrd = "/i";
   spec.command_line = "root=/dev/vda1";
-  spec.disks = {{.path = "/d/disk"}, {.path = "/d/disk.config", .format = "raw", .bus = "ide", .device = "cdrom"}};
+  spec.disks = {{.path = "/d/disk"},
+                {.path = "/d/disk.config", .format = "raw", .bus = "ide", .device = "cdrom"}};
   spec.nics = {{.port = PortId("0c1d"), .mac = "fa:16:3e:00:00:01", .mtu = 1442, .tap = "tap0c1d"}};
   spec.console_log = "/d/console.log";
   spec.serial_socket = "/d/serial.sock";
@@ -140,7 +141,8 @@ TEST(DomainXml, DisksOfOneBusAreLetteredApart) {
   auto spec = small_server();
   spec.disks = {{.path = "/1", .bus = "scsi"}, {.path = "/2"}, {.path = "/3", .bus = "sata"}, {.path = "/4"}};
   auto xml = domain_xml(spec, {});
-  for (const char* dev : {"\"sda\" bus=\"scsi\"", "\"vda\"", "\"sdb\" bus=\"sata\"", "\"vdb\"", "virtio-scsi"}) {
+  for (const char* dev :
+       {"\"sda\" bus=\"scsi\"", "\"vda\"", "\"sdb\" bus=\"sata\"", "\"vdb\"", "virtio-scsi"}) {
     EXPECT_NE(xml.find(dev), std::string::npos) << dev;
   }
   spec.disks = {{.path = "/1", .bus = "floppy"}};
@@ -161,9 +163,11 @@ TEST(DomainXml, ReadsBack) {
   EXPECT_FALSE(generation_of_metadata("<instance/>"));
   EXPECT_FALSE(generation_of_metadata("rubbish"));
   EXPECT_EQ(vnc_socket_of_domain("<domain><devices><graphics type='spice'/><graphics type='vnc' socket='/a'/>"
-                                 "</devices></domain>"), "/a");
+                                 "</devices></domain>"),
+            "/a");
   EXPECT_EQ(vnc_socket_of_domain("<domain><devices><graphics type='vnc'><listen type='socket' socket='/b'/>"
-                                 "</graphics></devices></domain>"), "/b");
+                                 "</graphics></devices></domain>"),
+            "/b");
   EXPECT_EQ(vnc_socket_of_domain("<domain/>"), "");
 }
 

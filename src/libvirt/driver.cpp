@@ -25,13 +25,17 @@ DomainPower power_of(int state, int reason) {
   switch (state) {
     case VIR_DOMAIN_SHUTOFF:
       return reason == VIR_DOMAIN_SHUTOFF_CRASHED ? DomainPower::crashed : DomainPower::shutoff;
-    case VIR_DOMAIN_CRASHED: return DomainPower::crashed;
-    case VIR_DOMAIN_PAUSED: return DomainPower::paused;
-    default: return DomainPower::running;  // blocked, being shut down, suspended by the guest: QEMU still runs
+    case VIR_DOMAIN_CRASHED:
+      return DomainPower::crashed;
+    case VIR_DOMAIN_PAUSED:
+      return DomainPower::paused;
+    default:
+      return DomainPower::running;  // blocked, being shut down, suspended by the guest: QEMU still runs
   }
 }
 
-// The persistent definition tells which generation the next start gets; a domain that only runs has just the live one.
+// The persistent definition tells which generation the next start gets; a domain that only runs has just the
+// live one.
 std::optional<int64_t> generation_of(virDomainPtr domain) {
   for (unsigned where : {VIR_DOMAIN_AFFECT_CONFIG, VIR_DOMAIN_AFFECT_CURRENT}) {
     char* element = virDomainGetMetadata(domain, VIR_DOMAIN_METADATA_ELEMENT, kMetadataUri, where);
@@ -88,7 +92,8 @@ DomainHandle Driver::ours_or_null(const ServerId& id, ConnectHandle& connect) {
     // Losing the connection in between must not make our own domain look like a stranger's.
     if (last_code() == VIR_ERR_NO_DOMAIN) return nullptr;
     if (last_code() != VIR_ERR_NO_DOMAIN_METADATA) throw last_fault("read the domain's metadata");
-    throw Fault(FaultKind::conflict, fmt::format("Domain {} is not one of ours: it carries no metadata.", id.str()),
+    throw Fault(FaultKind::conflict,
+                fmt::format("Domain {} is not one of ours: it carries no metadata.", id.str()),
                 "Somebody else defined a domain with this UUID; rename or remove it by hand.");
   }
   return domain;
@@ -96,7 +101,8 @@ DomainHandle Driver::ours_or_null(const ServerId& id, ConnectHandle& connect) {
 
 DomainHandle Driver::ours(const ServerId& id, ConnectHandle& connect) {
   auto domain = ours_or_null(id, connect);
-  if (!domain) throw Fault(FaultKind::not_found, fmt::format("Server {} has no domain on this host.", id.str()));
+  if (!domain)
+    throw Fault(FaultKind::not_found, fmt::format("Server {} has no domain on this host.", id.str()));
   return domain;
 }
 

@@ -1,5 +1,6 @@
-// The driver against a real libvirtd and QEMU: a private daemon in its own network and mount namespace boots the tiny
-// guest under TCG. Needs root and VIRGA_TINY_DIR (vmlinuz, initrd, tiny.qcow2); the fast loop leaves *_E2E out.
+// The driver against a real libvirtd and QEMU: a private daemon in its own network and mount namespace boots
+// the tiny guest under TCG. Needs root and VIRGA_TINY_DIR (vmlinuz, initrd, tiny.qcow2); the fast loop leaves
+// *_E2E out.
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -43,10 +44,12 @@ class PrivateLibvirt {
     char name[] = "/tmp/virga-libvirt-XXXXXX";
     dir_ = mkdtemp(name);
     chmod(dir_.c_str(), 0755);
-    for (const char* sub : {"run", "lib", "log/qemu", "cache", "guest"}) fs::create_directories(dir_ + "/" + sub);
+    for (const char* sub : {"run", "lib", "log/qemu", "cache", "guest"})
+      fs::create_directories(dir_ + "/" + sub);
     fs::copy("/etc/libvirt", dir_ + "/etc", fs::copy_options::recursive | fs::copy_options::copy_symlinks);
     fs::remove_all(dir_ + "/etc/qemu/networks/autostart");
-    fs::copy("/var/lib/libvirt", dir_ + "/lib", fs::copy_options::recursive | fs::copy_options::copy_symlinks);
+    fs::copy("/var/lib/libvirt", dir_ + "/lib",
+             fs::copy_options::recursive | fs::copy_options::copy_symlinks);
     std::ofstream(dir_ + "/etc/qemu.conf", std::ios::app) << "\nstdio_handler = \"file\"\n";
     chown_for_qemu();
     prctl(PR_SET_CHILD_SUBREAPER, 1);
@@ -97,8 +100,9 @@ class PrivateLibvirt {
   void chown_for_qemu() {
     run({.argv = {"chown", "-R", "libvirt-qemu:", dir_ + "/lib/qemu", dir_ + "/guest"}});
   }
-  // QEMU daemonizes, and libvirt waits until a QEMU it stopped is gone for good, which a zombie is not. Where the
-  // machine's process 1 reaps slowly, every start and stop would take many seconds: so orphans come to us.
+  // QEMU daemonizes, and libvirt waits until a QEMU it stopped is gone for good, which a zombie is not. Where
+  // the machine's process 1 reaps slowly, every start and stop would take many seconds: so orphans come to
+  // us.
   void reap() {
     while (!done_) {
       siginfo_t info{};
@@ -153,16 +157,18 @@ void boots_and_answers(host::Hypervisor& hv, const host::DomainSpec& spec) {
   auto began = std::chrono::steady_clock::now();
   hv.define(spec);
   hv.start(spec.id);
-  fmt::print("define + start: {:.2f} s\n", std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count());
+  fmt::print("define + start: {:.2f} s\n",
+             std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count());
   EXPECT_EQ(hv.find(spec.id).power, DomainPower::running);
   ASSERT_TRUE(eventually(60s, [&] { return console_says(spec, "login:"); }));
-  fmt::print("login prompt: {:.2f} s\n", std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count());
+  fmt::print("login prompt: {:.2f} s\n",
+             std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count());
   EXPECT_TRUE(can_connect(hv.vnc_socket(spec.id))) << hv.vnc_socket(spec.id);
   EXPECT_TRUE(can_connect(spec.serial_socket));
 }
 
-void survives_the_death_of_libvirtd(host::Hypervisor& hv, PrivateLibvirt& libvirt, const host::DomainSpec& spec,
-                                    std::atomic<int>& changes) {
+void survives_the_death_of_libvirtd(host::Hypervisor& hv, PrivateLibvirt& libvirt,
+                                    const host::DomainSpec& spec, std::atomic<int>& changes) {
   libvirt.stop(SIGKILL);
   ASSERT_TRUE(eventually(10s, [&] {
     try {

@@ -33,7 +33,8 @@ Entry entry_of(const std::string& path, unsigned type, unsigned mode) {
 
 }  // namespace
 
-ArchiveWriter::ArchiveWriter(const std::string& path, const char* format, const std::string& options, bool gzip)
+ArchiveWriter::ArchiveWriter(const std::string& path, const char* format, const std::string& options,
+                             bool gzip)
     : archive_(archive_write_new()) {
   check(archive_write_set_format_by_name(archive_, format));
   if (gzip) check(archive_write_add_filter_gzip(archive_));
@@ -41,7 +42,9 @@ ArchiveWriter::ArchiveWriter(const std::string& path, const char* format, const 
   check(archive_write_open_filename(archive_, path.c_str()));
 }
 
-ArchiveWriter::~ArchiveWriter() { archive_write_free(archive_); }
+ArchiveWriter::~ArchiveWriter() {
+  archive_write_free(archive_);
+}
 
 void ArchiveWriter::check(int result) {
   if (result < ARCHIVE_WARN) fail(archive_, "write an archive");
@@ -55,7 +58,8 @@ void ArchiveWriter::file(const std::string& path, std::string_view content, unsi
   auto entry = entry_of(path, AE_IFREG, mode);
   archive_entry_set_size(entry.get(), static_cast<la_int64_t>(content.size()));
   check(archive_write_header(archive_, entry.get()));
-  if (archive_write_data(archive_, content.data(), content.size()) != static_cast<la_ssize_t>(content.size())) {
+  if (archive_write_data(archive_, content.data(), content.size()) !=
+      static_cast<la_ssize_t>(content.size())) {
     fail(archive_, "write " + path);
   }
 }
@@ -73,7 +77,9 @@ void ArchiveWriter::device(const std::string& path, unsigned mode, unsigned majo
   check(archive_write_header(archive_, entry.get()));
 }
 
-void ArchiveWriter::close() { check(archive_write_close(archive_)); }
+void ArchiveWriter::close() {
+  check(archive_write_close(archive_));
+}
 
 namespace {
 
@@ -92,14 +98,16 @@ la_ssize_t read_member(archive*, void* outer, const void** block) {
   return archive_read_data(static_cast<archive*>(outer), buffer, sizeof buffer);
 }
 
-void unpack_tar(archive* outer, const std::string& directory, const std::function<std::string(const std::string&)>& place) {
+void unpack_tar(archive* outer, const std::string& directory,
+                const std::function<std::string(const std::string&)>& place) {
   Reader tar(archive_read_new(), archive_read_free);
   archive_read_support_format_tar(tar.get());
   archive_read_support_filter_all(tar.get());
-  if (archive_read_open(tar.get(), outer, nullptr, read_member, nullptr) != ARCHIVE_OK) fail(tar.get(), "read data.tar");
+  if (archive_read_open(tar.get(), outer, nullptr, read_member, nullptr) != ARCHIVE_OK)
+    fail(tar.get(), "read data.tar");
   std::unique_ptr<archive, decltype(&archive_write_free)> disk(archive_write_disk_new(), archive_write_free);
-  archive_write_disk_set_options(disk.get(), ARCHIVE_EXTRACT_PERM | ARCHIVE_EXTRACT_SECURE_NODOTDOT |
-                                                 ARCHIVE_EXTRACT_SECURE_SYMLINKS);
+  archive_write_disk_set_options(
+      disk.get(), ARCHIVE_EXTRACT_PERM | ARCHIVE_EXTRACT_SECURE_NODOTDOT | ARCHIVE_EXTRACT_SECURE_SYMLINKS);
   archive_entry* entry;
   while (archive_read_next_header(tar.get(), &entry) == ARCHIVE_OK) {
     std::string name = archive_entry_pathname(entry);
@@ -119,7 +127,8 @@ void unpack_deb(const std::string& deb, const std::string& directory,
                 const std::function<std::string(const std::string&)>& place) {
   Reader ar(archive_read_new(), archive_read_free);
   archive_read_support_format_ar(ar.get());
-  if (archive_read_open_filename(ar.get(), deb.c_str(), 64 * 1024) != ARCHIVE_OK) fail(ar.get(), "open " + deb);
+  if (archive_read_open_filename(ar.get(), deb.c_str(), 64 * 1024) != ARCHIVE_OK)
+    fail(ar.get(), "open " + deb);
   archive_entry* entry;
   while (archive_read_next_header(ar.get(), &entry) == ARCHIVE_OK) {
     std::string name = archive_entry_pathname(entry);

@@ -30,7 +30,8 @@ class ArchiveWriter {
   archive* archive_;
 };
 
-/// Unpacks a .deb's data: `place` maps a path within the package (without leading "./") to a path below `directory`, or to
+/// Unpacks a .deb's data: `place` maps a path within the package (without leading "./") to a path below
+/// `directory`, or to
 /// "" to leave it out. Directories are made as needed.
 void unpack_deb(const std::string& deb, const std::string& directory,
                 const std::function<std::string(const std::string&)>& place);

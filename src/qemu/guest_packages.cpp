@@ -32,7 +32,8 @@ std::string file_of(const std::string& directory, const std::string& prefix) {
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(directory, error)) {
     auto name = entry.path().filename().string();
-    if (name.starts_with(prefix) && name.ends_with(".deb") && entry.path().string() > found) found = entry.path();
+    if (name.starts_with(prefix) && name.ends_with(".deb") && entry.path().string() > found)
+      found = entry.path();
   }
   return found;
 }
@@ -43,7 +44,8 @@ std::string kernel_package() {
   auto text = run_or_throw(command);
   auto at = text.find(kKernelPrefix);
   if (at == std::string::npos) {
-    throw Fault(FaultKind::internal, "apt does not know Debian's cloud kernel.", "Run `apt-get update`, then try again.");
+    throw Fault(FaultKind::internal, "apt does not know Debian's cloud kernel.",
+                "Run `apt-get update`, then try again.");
   }
   return text.substr(at, text.find_first_of(" \n", at) - at);
 }
@@ -53,7 +55,8 @@ void download(const std::vector<std::string>& names, const std::string& director
   auto part = directory + "/part";
   fs::remove_all(part);
   fs::create_directories(part);
-  Command command{.argv = {"apt-get", "-q", "download"}, .directory = part, .timeout = std::chrono::minutes(10)};
+  Command command{
+      .argv = {"apt-get", "-q", "download"}, .directory = part, .timeout = std::chrono::minutes(10)};
   command.argv.insert(command.argv.end(), names.begin(), names.end());
   auto outcome = run(command);
   if (!outcome.ok()) {
@@ -71,10 +74,12 @@ void download(const std::vector<std::string>& names, const std::string& director
 GuestPackages fetch_guest_packages(const std::string& directory,
                                    const std::function<void(std::string_view)>& progress) {
   fs::create_directories(directory);
-  auto names = lines_of(guest_file("packages"));
+  const auto names = lines_of(guest_file("packages")), boot = lines_of(guest_file("packages.boot"));
   std::vector<std::string> missing;
-  for (const auto& name : names) {
-    if (file_of(directory, name + "_").empty()) missing.push_back(name);
+  for (const auto* list : {&names, &boot}) {
+    for (const auto& name : *list) {
+      if (file_of(directory, name + "_").empty()) missing.push_back(name);
+    }
   }
   if (file_of(directory, kKernelPrefix).empty()) missing.push_back(kernel_package());
   if (!missing.empty()) {
@@ -84,6 +89,7 @@ GuestPackages fetch_guest_packages(const std::string& directory,
   GuestPackages out;
   out.kernel = file_of(directory, kKernelPrefix);
   for (const auto& name : names) out.others.push_back(file_of(directory, name + "_"));
+  for (const auto& name : boot) out.boot.push_back(file_of(directory, name + "_"));
   return out;
 }
 

@@ -9,8 +9,9 @@
 namespace virga::qemu {
 
 struct GuestPackages {
-  std::string kernel;              ///< .deb of the cloud kernel
-  std::vector<std::string> others; ///< .debs of everything else
+  std::string kernel;               ///< .deb of the cloud kernel
+  std::vector<std::string> others;  ///< .debs of what goes into the guest
+  std::vector<std::string> boot;    ///< .debs of GRUB and what its image maker needs
 };
 
 /// Fetches what is not in `directory` yet; with everything there, no network is used.

@@ -1,4 +1,5 @@
-// Header parsers for untrusted images: bounded reads of a window kept in memory, no allocation by a header's say-so.
+// Header parsers for untrusted images: bounded reads of a window kept in memory, no allocation by a header's
+// say-so.
 
 #include <fmt/format.h>
 
@@ -19,7 +20,9 @@ constexpr uint64_t kMaxVirtualSize = uint64_t{1} << 56;
 class Bytes {
  public:
   explicit Bytes(std::string_view data) : data_(data) {}
-  bool has(uint64_t offset, uint64_t count) const { return offset <= data_.size() && count <= data_.size() - offset; }
+  bool has(uint64_t offset, uint64_t count) const {
+    return offset <= data_.size() && count <= data_.size() - offset;
+  }
   uint32_t u32(uint64_t offset) const { return static_cast<uint32_t>(number(offset, 4)); }
   uint64_t u64(uint64_t offset) const { return number(offset, 8); }
   std::string_view text(uint64_t offset, uint64_t count) const {
@@ -77,8 +80,10 @@ Qcow2 read_qcow2(const Bytes& head) {
 }
 
 void check_qcow2_sizes(const Qcow2& h, const Bytes& head, uint64_t total, ImageInfo& info) {
-  if (head.size() < 72 || (h.version >= 3 && head.size() < 104)) complain(info, "The qcow2 header is cut off.");
-  if (h.version != 2 && h.version != 3) complain(info, fmt::format("qcow2 version {} is not known.", h.version));
+  if (head.size() < 72 || (h.version >= 3 && head.size() < 104))
+    complain(info, "The qcow2 header is cut off.");
+  if (h.version != 2 && h.version != 3)
+    complain(info, fmt::format("qcow2 version {} is not known.", h.version));
   if (h.cluster_bits < 9 || h.cluster_bits > 21) {
     complain(info, fmt::format("The qcow2 cluster size of 2^{} is out of range.", h.cluster_bits));
     return;
@@ -90,7 +95,8 @@ void check_qcow2_sizes(const Qcow2& h, const Bytes& head, uint64_t total, ImageI
   if (h.virtual_size > kMaxVirtualSize) complain(info, "The qcow2 virtual size is out of range.");
   if (h.l1_offset % cluster != 0 || h.l1_offset >= total || h.l1_entries > (32u << 20) / 8 ||
       h.l1_entries * 8 > total - h.l1_offset) {
-    if (h.virtual_size > 0) complain(info, "The qcow2 L1 table lies outside the file: it is truncated or damaged.");
+    if (h.virtual_size > 0)
+      complain(info, "The qcow2 L1 table lies outside the file: it is truncated or damaged.");
   }
 }
 
@@ -179,7 +185,8 @@ std::string format_by_magic(const Bytes& head, std::string_view tail) {
 // QED and qcow version 1 name a backing file in their header, a VMDK descriptor lists its extents' files.
 void note_other_files(const Bytes& head, ImageInfo& info) {
   bool qcow1 = info.format == "qcow" && head.u64(8) != 0;
-  bool qed = info.format == "qed" && (static_cast<unsigned char>(head.text(16, 1).empty() ? 0 : head.text(16, 1)[0]) & 1);
+  bool qed = info.format == "qed" &&
+             (static_cast<unsigned char>(head.text(16, 1).empty() ? 0 : head.text(16, 1)[0]) & 1);
   bool descriptor = head.starts(0, "# Disk DescriptorFile");
   info.names_other_file = qcow1 || qed || descriptor;
   info.encrypted = info.format == "luks";
@@ -239,9 +246,11 @@ void require_bootable(const ImageInfo& info, std::string_view disk_format) {
     throw Fault(FaultKind::bad_request, "Image is unacceptable: " + info.problem,
                 "Flatten it with `qemu-img convert -O qcow2`, then upload the result.");
   }
-  // A boot image of a raw format may be anything a disk can hold; only a container format of its own is a lie.
+  // A boot image of a raw format may be anything a disk can hold; only a container format of its own is a
+  // lie.
   bool raw = (disk_format == "raw" || disk_format == "iso" || disk_format == "ami" || disk_format == "aki" ||
-              disk_format == "ari") && (info.format == "raw" || info.format == "iso");
+              disk_format == "ari") &&
+             (info.format == "raw" || info.format == "iso");
   if (raw || info.format == disk_format) return;
   throw Fault(FaultKind::bad_request,
               fmt::format("Image is declared as {} but its bytes are {}.", disk_format, info.format),

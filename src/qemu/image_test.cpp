@@ -90,15 +90,15 @@ TEST(Image, DamagedHeadersAreReportedNotTrusted) {
     bytes[offset] = value;
     return inspect(bytes).problem;
   };
-  EXPECT_NE(damaged(7, 9), "");                     // version
-  EXPECT_NE(damaged(23, 40), "");                   // cluster bits
-  EXPECT_NE(damaged(24, 0x7f), "");                 // virtual size
-  EXPECT_NE(damaged(40, 0x7f), "");                 // L1 offset
-  EXPECT_NE(damaged(72, 1), "");                    // unknown incompatible feature
-  EXPECT_NE(damaged(79, 2), "");                    // corrupt
-  EXPECT_NE(damaged(79, 4), "");                    // data file
-  EXPECT_NE(damaged(100, 1), "");                   // header length
-  EXPECT_NE(damaged(116, 0x7f), "");                // extension length
+  EXPECT_NE(damaged(7, 9), "");       // version
+  EXPECT_NE(damaged(23, 40), "");     // cluster bits
+  EXPECT_NE(damaged(24, 0x7f), "");   // virtual size
+  EXPECT_NE(damaged(40, 0x7f), "");   // L1 offset
+  EXPECT_NE(damaged(72, 1), "");      // unknown incompatible feature
+  EXPECT_NE(damaged(79, 2), "");      // corrupt
+  EXPECT_NE(damaged(79, 4), "");      // data file
+  EXPECT_NE(damaged(100, 1), "");     // header length
+  EXPECT_NE(damaged(116, 0x7f), "");  // extension length
   EXPECT_NE(inspect(good.substr(0, 40)).problem, "");
   EXPECT_NE(inspect(good.substr(0, 90)).problem, "");
   for (size_t n = 0; n < 600; ++n) inspect(good.substr(0, n));

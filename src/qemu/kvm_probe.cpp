@@ -1,5 +1,6 @@
-// Whether KVM runs guests. Opening the device and creating a machine proves nothing: under some hypervisors both succeed
-// and the guest then spins. So a child process runs real guest instructions, and is killed at the deadline.
+// Whether KVM runs guests. Opening the device and creating a machine proves nothing: under some hypervisors
+// both succeed and the guest then spins. So a child process runs real guest instructions, and is killed at
+// the deadline.
 
 #include <fcntl.h>
 #include <linux/kvm.h>
@@ -20,24 +21,24 @@ namespace {
 
 // At 0x1000, real mode: say 'R' on port 0x80, enter protected mode, jump to 0x1100.
 constexpr unsigned char kRealMode[] = {
-    0xb0, 'R', 0xe6, 0x80, 0xfa,
-    0x0f, 0x01, 0x16, 0x00, 0x20,                    // lgdt [0x2000]
-    0x0f, 0x20, 0xc0, 0x0c, 0x01, 0x0f, 0x22, 0xc0,  // cr0 |= 1
-    0x66, 0xea, 0x00, 0x11, 0x00, 0x00, 0x08, 0x00,  // jmp 8:0x1100
+    0xb0, 'R',  0xe6, 0x80, 0xfa, 0x0f, 0x01, 0x16, 0x00, 0x20,  // lgdt [0x2000]
+    0x0f, 0x20, 0xc0, 0x0c, 0x01, 0x0f, 0x22, 0xc0,              // cr0 |= 1
+    0x66, 0xea, 0x00, 0x11, 0x00, 0x00, 0x08, 0x00,              // jmp 8:0x1100
 };
 // At 0x1100, protected mode: say 'P', loop, write and read memory, say 'O' if it kept the value.
 constexpr unsigned char kProtectedMode[] = {
-    0x66, 0xb8, 0x10, 0x00, 0x8e, 0xd8, 0xb0, 'P', 0xe6, 0x80,
+    0x66, 0xb8, 0x10, 0x00, 0x8e, 0xd8, 0xb0, 'P',  0xe6, 0x80,
     0xb9, 0xa0, 0x86, 0x01, 0x00, 0xe2, 0xfe,                    // 100,000 times round
     0xc7, 0x05, 0x00, 0x30, 0x00, 0x00, 0x78, 0x56, 0x34, 0x12,  // [0x3000] = 0x12345678
     0xa1, 0x00, 0x30, 0x00, 0x00, 0x3d, 0x78, 0x56, 0x34, 0x12,
-    0x75, 0x04, 0xb0, 'O', 0xe6, 0x80, 0xf4,
+    0x75, 0x04, 0xb0, 'O',  0xe6, 0x80, 0xf4,
 };
 constexpr unsigned char kGdt[] = {
-    0x17, 0, 0x10, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,  // limit and base, then padding
-    0, 0, 0, 0, 0, 0, 0, 0,
-    0xff, 0xff, 0, 0, 0, 0x9a, 0xcf, 0,  // code, flat
-    0xff, 0xff, 0, 0, 0, 0x92, 0xcf, 0,  // data, flat
+    0x17, 0,    0x10, 0x20, 0, 0,    0,    0,
+    0,    0,    0,    0,    0, 0,    0,    0,  // limit and base, then padding
+    0,    0,    0,    0,    0, 0,    0,    0,
+    0xff, 0xff, 0,    0,    0, 0x9a, 0xcf, 0,  // code, flat
+    0xff, 0xff, 0,    0,    0, 0x92, 0xcf, 0,  // data, flat
 };
 
 struct Machine {
@@ -80,7 +81,8 @@ const char* start_at_0x1000(const Machine& machine) {
   kvm_regs registers{};
   registers.rip = 0x1000;
   registers.rflags = 2;
-  bool set = ioctl(machine.vcpu, KVM_SET_SREGS, &special) == 0 && ioctl(machine.vcpu, KVM_SET_REGS, &registers) == 0;
+  bool set =
+      ioctl(machine.vcpu, KVM_SET_SREGS, &special) == 0 && ioctl(machine.vcpu, KVM_SET_REGS, &registers) == 0;
   return set ? nullptr : "KVM does not take the CPU's registers";
 }
 
@@ -110,7 +112,8 @@ void report_and_exit(int fd) {
 
 std::string read_reason(int fd, std::chrono::milliseconds deadline) {
   pollfd p{fd, POLLIN, 0};
-  if (poll(&p, 1, static_cast<int>(deadline.count())) <= 0) return "a guest on KVM hangs in its first instructions";
+  if (poll(&p, 1, static_cast<int>(deadline.count())) <= 0)
+    return "a guest on KVM hangs in its first instructions";
   char buffer[256];
   auto n = read(fd, buffer, sizeof buffer - 1);
   if (n <= 0) return "the probe's process ended early";
@@ -138,15 +141,39 @@ KvmProbe probe_kvm(std::chrono::milliseconds deadline) {
   return probe;
 }
 
-KvmProbe probe_kvm_boot(const std::string& kernel, const std::string& initrd, std::chrono::milliseconds deadline) {
-  SerialSession vm({"qemu-system-x86_64", "-machine", "pc,accel=kvm", "-cpu", "host", "-m", "128", "-nodefaults",
-                    "-display", "none", "-monitor", "none", "-serial", "stdio", "-nic", "none", "-no-reboot", "-kernel",
-                    kernel, "-initrd", initrd, "-append", "console=ttyS0 panic=-1"});
+KvmProbe probe_kvm_boot(const std::string& kernel, const std::string& initrd,
+                        std::chrono::milliseconds deadline) {
+  SerialSession vm({"qemu-system-x86_64",
+                    "-machine",
+                    "pc,accel=kvm",
+                    "-cpu",
+                    "host",
+                    "-m",
+                    "128",
+                    "-nodefaults",
+                    "-display",
+                    "none",
+                    "-monitor",
+                    "none",
+                    "-serial",
+                    "stdio",
+                    "-nic",
+                    "none",
+                    "-no-reboot",
+                    "-kernel",
+                    kernel,
+                    "-initrd",
+                    initrd,
+                    "-append",
+                    "console=ttyS0 panic=-1"});
   // The initrd says this when it is given no root file system: the kernel and a process of it have run.
   if (vm.expect("virga-guest:", deadline)) return {true, "a kernel boots on KVM"};
   bool started = vm.output().find("Linux version") != std::string::npos;
-  return {false, fmt::format("a kernel {} on KVM within {} s", started ? "starts but does not come up" : "does not start",
-                             deadline.count() / 1000)};
+  const char* what = vm.ended(std::chrono::milliseconds(1))
+                         ? "QEMU ends by itself when it runs a kernel on KVM"
+                     : started ? "a kernel starts on KVM but does not come up"
+                               : "a kernel on KVM does not start";
+  return {false, fmt::format("{} (given {} s)", what, deadline.count() / 1000)};
 }
 
 }  // namespace virga::qemu

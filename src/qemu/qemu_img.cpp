@@ -42,7 +42,8 @@ const std::string& plain(const std::string& path) {
   return path;
 }
 
-/// Makes the file under a temporary name, so that a crash leaves no half-written image behind under the right one.
+/// Makes the file under a temporary name, so that a crash leaves no half-written image behind under the right
+/// one.
 template <class F>
 void make_atomically(const std::string& path, F make) {
   auto temporary = plain(path) + ".part";
@@ -52,12 +53,14 @@ void make_atomically(const std::string& path, F make) {
   if (error) throw Fault(FaultKind::internal, fmt::format("Could not create {}: {}", path, error.message()));
 }
 
-std::string bytes_text(Bytes size) { return std::to_string(size.count); }
+std::string bytes_text(Bytes size) {
+  return std::to_string(size.count);
+}
 
 }  // namespace
 
-void create_overlay(const std::string& base_path, std::string_view base_format, const std::string& overlay_path,
-                    Bytes virtual_size) {
+void create_overlay(const std::string& base_path, std::string_view base_format,
+                    const std::string& overlay_path, Bytes virtual_size) {
   auto info = probe_image(plain(base_path));
   if (base_format == "qcow2" && info.format != "qcow2") {
     throw Fault(FaultKind::conflict, fmt::format("Base image {} is no longer a qcow2 image.", base_path),
@@ -66,12 +69,14 @@ void create_overlay(const std::string& base_path, std::string_view base_format, 
   uint64_t base_size = base_format == "raw" ? std::filesystem::file_size(base_path) : info.virtual_size;
   if (virtual_size.count < base_size) {
     throw Fault(FaultKind::bad_request,
-                fmt::format("The disk of {} bytes is smaller than its image of {} bytes.", virtual_size.count, base_size),
+                fmt::format("The disk of {} bytes is smaller than its image of {} bytes.", virtual_size.count,
+                            base_size),
                 "Choose a flavor with a larger disk.");
   }
   make_atomically(overlay_path, [&](const std::string& temporary) {
     run_qemu_img({"create", "-q", "-f", "qcow2", "-F", std::string(base_format), "-b", base_path, temporary,
-                  bytes_text(virtual_size)}, kShort);
+                  bytes_text(virtual_size)},
+                 kShort);
   });
 }
 
@@ -88,7 +93,8 @@ void grow_image(const std::string& path, std::string_view format, Bytes virtual_
 void convert_image(const std::string& from, std::string_view from_format, const std::string& to,
                    std::string_view to_format, bool compress, std::chrono::seconds timeout) {
   make_atomically(to, [&](const std::string& temporary) {
-    std::vector<std::string> arguments{"convert", "-q", "-f", std::string(from_format), "-O", std::string(to_format)};
+    std::vector<std::string> arguments{
+        "convert", "-q", "-f", std::string(from_format), "-O", std::string(to_format)};
     if (compress) arguments.push_back("-c");
     arguments.push_back(plain(from));
     arguments.push_back(temporary);

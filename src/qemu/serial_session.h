@@ -1,5 +1,6 @@
 #pragma once
-// A QEMU whose serial console is its standard input and output, for tests and probes that boot a guest without libvirt.
+// A QEMU whose serial console is its standard input and output, for tests and probes that boot a guest
+// without libvirt.
 
 #include <sys/types.h>
 

@@ -1,5 +1,6 @@
-// Builds the tiny guest: unpack packages, lay out a root, make an initrd and a disk. Needs root (owners, setuid bits)
-// but mounts nothing: mkfs.ext4 fills the file system from a folder, and the partition table is 16 bytes.
+// Builds the tiny guest: unpack packages, lay out a root, make an initrd and a disk. Needs root (owners,
+// setuid bits) but mounts nothing: mkfs.ext4 fills the file system from a folder, and the partition table is
+// 16 bytes.
 
 #include <crypt.h>
 #include <sys/stat.h>
@@ -16,6 +17,7 @@
 #include "base/scope_exit.h"
 #include "qemu/api.h"
 #include "qemu/archive_writer.h"
+#include "qemu/guest_boot_loader.h"
 #include "qemu/guest_files.h"
 #include "qemu/guest_packages.h"
 
@@ -31,15 +33,19 @@ constexpr uint64_t kFirstSector = 2048, kSector = 512;
 // Every program and library the guest has; what a package holds beyond that stays out.
 bool wanted(const std::string& path) {
   static const char* const kPrograms[] = {
-      "usr/bin/bash", "usr/bin/busybox",  "usr/bin/curl",    "usr/sbin/dropbear",    "usr/bin/dropbearkey", "usr/sbin/resize2fs",
-      "usr/sbin/mke2fs",  "usr/sbin/mkfs.ext4", "usr/bin/nc.traditional", "usr/sbin/qemu-ga", "usr/bin/sudo",
-      "usr/bin/lsblk",    "usr/sbin/blkid",  "usr/lib/x86_64-linux-gnu/security/pam_permit.so", "etc/mke2fs.conf",
-      "usr/lib64/ld-linux-x86-64.so.2"};
+      "usr/bin/bash",           "usr/bin/busybox",
+      "usr/bin/curl",           "usr/sbin/dropbear",
+      "usr/bin/dropbearkey",    "usr/sbin/resize2fs",
+      "usr/sbin/mke2fs",        "usr/sbin/mkfs.ext4",
+      "usr/bin/nc.traditional", "usr/sbin/qemu-ga",
+      "usr/bin/sudo",           "usr/bin/lsblk",
+      "usr/sbin/blkid",         "usr/lib/x86_64-linux-gnu/security/pam_permit.so",
+      "etc/mke2fs.conf",        "usr/lib64/ld-linux-x86-64.so.2"};
   for (const char* program : kPrograms) {
     if (path == program) return true;
   }
-  if (path.starts_with("usr/libexec/sudo/")) return path.find("sudoers.so") != std::string::npos ||
-                                                     path.find("libsudo_util") != std::string::npos;
+  if (path.starts_with("usr/libexec/sudo/"))
+    return path.find("sudoers.so") != std::string::npos || path.find("libsudo_util") != std::string::npos;
   std::string_view libraries = "usr/lib/x86_64-linux-gnu/";
   return path.starts_with(libraries) && path.find('/', libraries.size()) == std::string::npos &&
          path.find(".so") != std::string::npos;
@@ -62,7 +68,9 @@ class Root {
     std::ofstream(at(path), std::ios::binary) << content;
     ::chmod(at(path).c_str(), mode);
   }
-  void link(const std::string& path, const std::string& target) const { fs::create_symlink(target, at(path)); }
+  void link(const std::string& path, const std::string& target) const {
+    fs::create_symlink(target, at(path));
+  }
   void directory(const std::string& path, mode_t mode = 0755) const {
     fs::create_directories(at(path));
     ::chmod(at(path).c_str(), mode);
@@ -89,7 +97,9 @@ void link_applets(const Root& root) {
   Command list{.argv = {root.at("usr/bin/busybox"), "--list"}};
   std::istringstream applets(run_or_throw(list));
   for (std::string name; applets >> name;) {
-    if (name == "busybox" || fs::exists(root.at("usr/sbin/" + name)) || fs::exists(root.at("usr/bin/" + name))) continue;
+    if (name == "busybox" || fs::exists(root.at("usr/sbin/" + name)) ||
+        fs::exists(root.at("usr/bin/" + name)))
+      continue;
     root.link("usr/bin/" + name, "busybox");
   }
   for (const char* name : {"init", "getty", "reboot", "poweroff", "halt", "udhcpc"}) {
@@ -103,25 +113,36 @@ void link_applets(const Root& root) {
 std::string hashed(const std::string& password) {
   crypt_data data{};
   const char* hash = crypt_r(password.c_str(), "$6$virgaguest$", &data);
-  if (!hash || hash[0] == '*') throw Fault(FaultKind::internal, "libcrypt offers no SHA-512 password hashes.");
+  if (!hash || hash[0] == '*')
+    throw Fault(FaultKind::internal, "libcrypt offers no SHA-512 password hashes.");
   return hash;
 }
 
 void add_accounts(const Root& root, const TinyGuestOptions& options) {
   const auto& user = options.user;
-  // bash for the user: busybox's shell runs its own applets instead of the programs on the PATH, such as our nc.
+  // bash for the user: busybox's shell runs its own applets instead of the programs on the PATH, such as our
+  // nc.
   root.put("etc/passwd", fmt::format("root:x:0:0:root:/root:/bin/sh\n{0}:x:1000:1000:{0}"
-                                     ":/home/{0}:/bin/bash\n", user));
-  root.put("etc/group", fmt::format("root:x:0:\ntty:x:5:\ndisk:x:6:{0}\ncdrom:x:24:{0}\nsudo:x:27:{0}\n{0}:x:1000:\n", user));
-  root.put("etc/shadow", fmt::format("root:*:19000:0:99999:7:::\n{}:{}:19000:0:99999:7:::\n", user,
-                                     hashed(options.password)), 0640);
+                                     ":/home/{0}:/bin/bash\n",
+                                     user));
+  root.put(
+      "etc/group",
+      fmt::format("root:x:0:\ntty:x:5:\ndisk:x:6:{0}\ncdrom:x:24:{0}\nsudo:x:27:{0}\n{0}:x:1000:\n", user));
+  root.put(
+      "etc/shadow",
+      fmt::format("root:*:19000:0:99999:7:::\n{}:{}:19000:0:99999:7:::\n", user, hashed(options.password)),
+      0640);
   root.put("etc/shells", "/bin/sh\n/bin/bash\n");
   root.put("etc/nsswitch.conf", "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\n");
-  root.put("etc/sudoers", fmt::format("Defaults secure_path=\"/usr/sbin:/usr/bin:/sbin:/bin\"\n"
-                                      "root ALL=(ALL:ALL) ALL\n{} ALL=(ALL:ALL) NOPASSWD: ALL\n", user), 0440);
+  root.put("etc/sudoers",
+           fmt::format("Defaults secure_path=\"/usr/sbin:/usr/bin:/sbin:/bin\"\n"
+                       "root ALL=(ALL:ALL) ALL\n{} ALL=(ALL:ALL) NOPASSWD: ALL\n",
+                       user),
+           0440);
   for (const char* service : {"sudo", "sudo-i", "other"}) {
     root.put(fmt::format("etc/pam.d/{}", service),
-             "auth sufficient pam_permit.so\naccount sufficient pam_permit.so\nsession sufficient pam_permit.so\n");
+             "auth sufficient pam_permit.so\naccount sufficient pam_permit.so\nsession sufficient "
+             "pam_permit.so\n");
   }
   root.directory("root", 0700);
   root.directory("home/" + user);
@@ -131,7 +152,8 @@ void add_accounts(const Root& root, const TinyGuestOptions& options) {
 }
 
 void add_system_files(const Root& root, const TinyGuestOptions& options) {
-  for (const char* dir : {"proc", "sys", "dev", "run", "mnt", "boot", "var/log", "var/lib/cloud", "etc/dropbear"}) {
+  for (const char* dir :
+       {"proc", "sys", "dev", "run", "mnt", "boot", "var/log", "var/lib/cloud", "etc/dropbear"}) {
     root.directory(dir);
   }
   root.directory("tmp", 01777);
@@ -155,8 +177,8 @@ void add_system_files(const Root& root, const TinyGuestOptions& options) {
 }
 
 struct Kernel {
-  std::string version, image;                                   ///< image: path of vmlinuz
-  std::vector<std::pair<std::string, std::string>> modules;     ///< name, path; in load order
+  std::string version, image;                                ///< image: path of vmlinuz
+  std::vector<std::pair<std::string, std::string>> modules;  ///< name, path; in load order
 };
 
 Kernel unpack_kernel(const std::string& deb, const std::string& directory) {
@@ -191,8 +213,8 @@ void write_initrd(const std::string& path, const Root& root, const Kernel& kerne
   for (const char* dir : {"bin", "modules", "proc", "sys", "dev", "tmp", "newroot"}) out.directory(dir);
   out.device("dev/console", 0600, 5, 1);
   out.file("bin/busybox", read_file(root.at("usr/bin/busybox")), 0755);
-  for (const char* name : {"sh", "mount", "insmod", "cat", "sed", "usleep", "printf", "dd", "sync", "blockdev", "echo",
-                           "switch_root"}) {
+  for (const char* name : {"sh", "mount", "insmod", "cat", "sed", "usleep", "printf", "dd", "sync",
+                           "blockdev", "echo", "switch_root"}) {
     out.link(fmt::format("bin/{}", name), "busybox");
   }
   int order = 10;
@@ -208,8 +230,9 @@ void little_endian(std::string& bytes, size_t at, uint32_t value) {
 }
 
 /// A boot record with one active Linux partition from sector 2048 to the end.
-std::string boot_record(uint64_t disk_bytes) {
+std::string boot_record(uint64_t disk_bytes, const BootLoader& loader) {
   std::string mbr(kSector, '\0');
+  mbr.replace(0, loader.boot_code.size(), loader.boot_code);
   mbr[446] = '\x80';
   mbr[450] = '\x83';
   little_endian(mbr, 440, 0x41475256);  // disk signature
@@ -221,19 +244,21 @@ std::string boot_record(uint64_t disk_bytes) {
 }
 
 // No journal and 4 KiB blocks keep it small; without metadata_csum and 64bit every boot loader can read it.
-void write_disk(const std::string& path, const Root& root, Bytes size, const std::string& work) {
+void write_disk(const std::string& path, const Root& root, Bytes size, const BootLoader& loader,
+                const std::string& work) {
   auto raw = work + "/disk.raw";
   {
     std::ofstream out(raw, std::ios::binary);
-    out << boot_record(size.count);
+    out << boot_record(size.count, loader) << loader.core;
   }
   fs::resize_file(raw, size.count);
   auto blocks = (size.count - kFirstSector * kSector) / 4096;
-  Command mkfs{.argv = {"mkfs.ext4", "-q", "-F", "-b", "4096", "-O", "^64bit,^has_journal,^metadata_csum", "-m", "0", "-L",
-                        "virga-root", "-U", "76697267-6100-4000-8000-000000000001", "-E",
-                        fmt::format("offset={},hash_seed=76697267-6100-4000-8000-000000000002,lazy_itable_init=0",
-                                    kFirstSector * kSector),
-                        "-d", root.path(), raw, std::to_string(blocks)}};
+  Command mkfs{
+      .argv = {"mkfs.ext4", "-q", "-F", "-b", "4096", "-O", "^64bit,^has_journal,^metadata_csum", "-m", "0",
+               "-L", "virga-root", "-U", "76697267-6100-4000-8000-000000000001", "-E",
+               fmt::format("offset={},hash_seed=76697267-6100-4000-8000-000000000002,lazy_itable_init=0",
+                           kFirstSector * kSector),
+               "-d", root.path(), raw, std::to_string(blocks)}};
   run_or_throw(mkfs);
   convert_image(raw, "raw", path, "qcow2", true, std::chrono::minutes(2));
 }
@@ -251,6 +276,7 @@ std::string checksum_of(const TinyGuestOptions& options, const GuestPackages& pa
   add(fmt::format("1 {} {} {}", options.user, options.password, options.disk_size.count));
   add(read_file(packages.kernel));
   for (const auto& deb : packages.others) add(read_file(deb));
+  for (const auto& deb : packages.boot) add(read_file(deb));
   return digest.finish_hex();
 }
 
@@ -260,14 +286,15 @@ std::optional<TinyGuest> built_before(const TinyGuest& wanted_guest, const std::
     return std::nullopt;
   }
   auto value = parse_json(read_file(record));
-  if (!value.is_object() || find_string(value.as_object(), "checksum") != wanted_guest.checksum) return std::nullopt;
+  if (!value.is_object() || find_string(value.as_object(), "checksum") != wanted_guest.checksum)
+    return std::nullopt;
   auto guest = wanted_guest;
   guest.kernel_version = find_string(value.as_object(), "kernel_version");
   return guest;
 }
 
-void build(TinyGuest& guest, const TinyGuestOptions& options, const GuestPackages& packages, const std::string& work,
-           const std::function<void(std::string_view)>& progress) {
+void build(TinyGuest& guest, const TinyGuestOptions& options, const GuestPackages& packages,
+           const std::string& work, const std::function<void(std::string_view)>& progress) {
   progress("unpacking the kernel");
   fs::create_directories(work + "/kernel");
   auto kernel = unpack_kernel(packages.kernel, work + "/kernel");
@@ -284,22 +311,30 @@ void build(TinyGuest& guest, const TinyGuestOptions& options, const GuestPackage
   write_initrd(guest.initrd, root, kernel);
   fs::copy_file(kernel.image, guest.kernel, fs::copy_options::overwrite_existing);
   ::chmod(guest.kernel.c_str(), 0644);
-  write_disk(guest.disk, root, options.disk_size, work);
+  fs::copy_file(guest.kernel, root.at("boot/vmlinuz"));
+  fs::copy_file(guest.initrd, root.at("boot/initrd"));
+  write_disk(guest.disk, root, options.disk_size,
+             make_boot_loader(packages.boot, work + "/grub", kCommandLine), work);
 }
 
 }  // namespace
 
 std::string guest_file(const std::string& name) {
   auto found = guest_files().find(name);
-  if (found == guest_files().end()) throw Fault(FaultKind::internal, fmt::format("Guest file {} was not built in.", name));
+  if (found == guest_files().end())
+    throw Fault(FaultKind::internal, fmt::format("Guest file {} was not built in.", name));
   return std::string(found->second);
 }
 
-TinyGuest build_tiny_guest(const TinyGuestOptions& options, const std::function<void(std::string_view)>& progress) {
+TinyGuest build_tiny_guest(const TinyGuestOptions& options,
+                           const std::function<void(std::string_view)>& progress) {
   auto out = fs::absolute(options.out_dir).string();
   auto packages = fetch_guest_packages(fs::absolute(options.package_dir).string(), progress);
-  TinyGuest guest{.kernel = out + "/vmlinuz", .initrd = out + "/initrd", .disk = out + "/tiny.qcow2",
-                  .checksum = checksum_of(options, packages), .command_line = kCommandLine};
+  TinyGuest guest{.kernel = out + "/vmlinuz",
+                  .initrd = out + "/initrd",
+                  .disk = out + "/tiny.qcow2",
+                  .checksum = checksum_of(options, packages),
+                  .command_line = kCommandLine};
   auto record = out + "/tiny.json";
   if (auto before = built_before(guest, record)) return *before;
 
