@@ -70,6 +70,17 @@ void add_ovs(std::vector<ServiceSpec>& all, const Config& c, const Engines& e) {
   all.push_back(std::move(s));
 }
 
+/// ovn-controller takes no name for its control socket: it puts its pid in.
+void wait_controller(const Engines& e) {
+  for (int i = 0; i < 500; ++i) {
+    pid_t pid = 0;
+    std::ifstream(e.ovn_run + "/ovn-controller.pid") >> pid;
+    if (pid > 0 && socket_answers(fmt::format("{}/ovn-controller.{}.ctl", e.ovn_run, pid))) return;
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  throw Fault(FaultKind::timeout, "ovn-controller does not answer.", "See ovn-controller.log.");
+}
+
 void add_ovn(std::vector<ServiceSpec>& all, const Config& c, const Engines& e) {
   const std::string state = c.cloud.state_dir + "/ovn";
   all.push_back(database_server(c, e, "ovn-nb", state + "/ovnnb_db.db", e.nb_socket, {"ovn", "neutron"}));
@@ -82,10 +93,10 @@ void add_ovn(std::vector<ServiceSpec>& all, const Config& c, const Engines& e) {
   all.push_back(std::move(northd));
   ServiceSpec controller = service(c, e, "ovn-controller", {"ovn", "neutron"});
   controller.argv = {"ovn-controller", "unix:" + e.ovs_socket, "--pidfile=" + e.ovn_run + "/ovn-controller.pid",
-                     "--unixctl=" + e.ovn_run + "/ovn-controller.ctl", "--no-chdir"};
+                     "--no-chdir"};
   controller.after = {"ovn-sb"};
   if (e.own_ovs) controller.after.push_back("ovs-vswitchd");
-  controller.ready_sockets = {e.ovn_run + "/ovn-controller.ctl"};
+  controller.on_ready = [e] { wait_controller(e); };
   all.push_back(std::move(controller));
 }
 

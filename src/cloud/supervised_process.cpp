@@ -87,7 +87,7 @@ std::string describe(int status) {
 
 }  // namespace
 
-bool ProcessName::alive() const { return pid > 0 && process_start_ticks(pid) == start_ticks; }
+bool ProcessName::alive() const { return start_ticks != 0 && process_start_ticks(pid) == start_ticks; }
 
 ProcessName start_service(const ServiceSpec& spec, const std::string& run_dir, const std::string& pid_file) {
   kill_leftovers(run_dir, spec.name);
