@@ -3,6 +3,8 @@
 #include <netinet/in.h>
 #include <unistd.h>
 
+#include <condition_variable>
+#include <stdexcept>
 #include <thread>
 
 #include "http/api.h"
@@ -12,8 +14,11 @@ namespace {
 
 struct TestHandler : Handler {
   std::mutex mutex;
+  std::condition_variable changed;
   std::vector<std::shared_ptr<Responder>> kept;
+  bool entered = false, released = false;  ///< of "/block"
   BodyMode body_mode(const Request& head) override {
+    if (head.path == "/broken") throw std::runtime_error("no mode");
     return head.path == "/up" ? BodyMode::streamed : BodyMode::buffered;
   }
   void handle(Request request, std::shared_ptr<Responder> responder) override {
@@ -35,6 +40,11 @@ struct TestHandler : Handler {
       std::lock_guard lock(mutex);
       kept.push_back(std::move(responder));
       return;
+    } else if (request.path == "/block") {
+      std::unique_lock lock(mutex);
+      entered = true;
+      changed.notify_all();
+      changed.wait(lock, [&] { return released; });
     } else if (request.path == "/fault") {
       throw Fault(FaultKind::conflict, "no");
     } else if (request.path == "/lost") {
@@ -172,6 +182,85 @@ TEST_F(HttpTest, LongPollsHoldNoWorker) {
     EXPECT_GT(recv(fds[i], buffer, sizeof buffer, 0), 0);
     close(fds[i]);
   }
+}
+
+TEST_F(HttpTest, FailedBodyModeIsOneRequestsTrouble) {
+  EXPECT_EQ(fetch({.method = "PUT", .url = url("/broken"), .body = "x"}).status, 500);
+  EXPECT_EQ(fetch({.url = url("/x")}).status, 200);
+}
+
+TEST_F(HttpTest, IdleAndSlowClientsDisturbNobody) {
+  std::vector<int> fds;
+  char buffer[512];
+  for (int i = 0; i < 2000; ++i) {
+    fds.push_back(raw(i % 4 ? "GET /idle HTTP/1.1\r\n\r\n" : "GET /slow HTTP/1.1\r\nA: "));
+    if (i % 4) ASSERT_GT(recv(fds.back(), buffer, sizeof buffer, 0), 0);
+  }
+  // The slow ones drip for ever; they are cut off all the same, and nobody waits for them.
+  const auto start = std::chrono::steady_clock::now();
+  auto slowest = std::chrono::steady_clock::duration::zero();
+  int served = 0;
+  while (std::chrono::steady_clock::now() - start < std::chrono::milliseconds(2000)) {
+    for (size_t i = 0; i < fds.size(); i += 80) send(fds[i], "a", 1, MSG_NOSIGNAL);
+    const auto before = std::chrono::steady_clock::now();
+    ASSERT_EQ(fetch({.url = url("/x")}).status, 200);
+    slowest = std::max(slowest, std::chrono::steady_clock::now() - before);
+    ++served;
+  }
+  EXPECT_GT(served, 50);
+  EXPECT_LT(slowest, std::chrono::milliseconds(500));
+  for (size_t i = 0; i < fds.size(); ++i) {
+    if (i % 4 == 0) {
+      ASSERT_GT(recv(fds[i], buffer, sizeof buffer, 0), 12) << i;
+      EXPECT_EQ(std::string(buffer, 12), "HTTP/1.1 408");
+    } else {
+      EXPECT_LT(recv(fds[i], buffer, sizeof buffer, MSG_DONTWAIT), 0) << "still open";
+    }
+    close(fds[i]);
+  }
+}
+
+TEST_F(HttpTest, StopLetsRunningRequestsFinish) {
+  const int idle = raw("GET /idle HTTP/1.1\r\n\r\n");
+  char buffer[4096];
+  ASSERT_GT(recv(idle, buffer, sizeof buffer, 0), 0);
+  const int running = raw("GET /block HTTP/1.1\r\n\r\nGET /never HTTP/1.1\r\n\r\n");
+  {
+    std::unique_lock lock(handler.mutex);
+    handler.changed.wait(lock, [&] { return handler.entered; });
+  }
+  std::thread stopping([&] { server->stop(std::chrono::seconds(20)); });
+  EXPECT_EQ(recv(idle, buffer, sizeof buffer, 0), 0);  // idle connections go at once
+  EXPECT_THROW(fetch({.url = url("/new")}), Fault);
+  {
+    std::lock_guard lock(handler.mutex);
+    handler.released = true;
+  }
+  handler.changed.notify_all();
+  std::string answer;
+  for (ssize_t n; (n = recv(running, buffer, sizeof buffer, 0)) > 0;) answer.append(buffer, static_cast<size_t>(n));
+  stopping.join();
+  EXPECT_EQ(answer.substr(0, 12), "HTTP/1.1 200");
+  EXPECT_NE(answer.find("Connection: close"), std::string::npos);
+  EXPECT_EQ(answer.find("/never"), std::string::npos);
+  close(idle);
+  close(running);
+}
+
+TEST_F(HttpTest, AnswersAfterTheServerIsGoneAreSafe) {
+  const int fd = raw("GET /wait HTTP/1.1\r\n\r\n");
+  for (;;) {
+    std::lock_guard lock(handler.mutex);
+    if (!handler.kept.empty()) break;
+  }
+  const auto start = std::chrono::steady_clock::now();
+  server->stop(std::chrono::milliseconds(100));
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(2));
+  server.reset();
+  EXPECT_TRUE(handler.kept.front()->gone());
+  handler.kept.front()->send({});
+  handler.kept.clear();
+  close(fd);
 }
 
 TEST_F(HttpTest, WebSocketEcho) {

@@ -165,7 +165,9 @@ bool Session::header_done() {
   if (parser_->upgrade()) turn.upgrade = request.headers;
   if (auto length = parser_->content_length()) request.content_length = *length;
   continue_due_ = parser_->expects_continue() && !parser_->is_done() && !turn.http10;
-  if (shared_->handler.body_mode(request) == BodyMode::streamed) {
+  const auto mode = body_mode_of(request);
+  if (!mode) return refuse(500, "Internal error."), false;
+  if (*mode == BodyMode::streamed) {
     start_streamed();
     return false;
   }
@@ -177,6 +179,16 @@ bool Session::header_done() {
   parser_->eager(true);
   if (std::exchange(continue_due_, false)) wire::send_now(fd(), "HTTP/1.1 100 Continue\r\n\r\n", {});
   return true;
+}
+
+/// Nothing if the handler failed: on an I/O thread that would otherwise take all its connections down.
+std::optional<BodyMode> Session::body_mode_of(const Request& request) {
+  try {
+    return shared_->handler.body_mode(request);
+  } catch (const std::exception& error) {
+    log::error("http: {} {}: {}", request.method, request.path, error.what());
+    return std::nullopt;
+  }
 }
 
 /// From here the stream worker reads the descriptor, so a read that we still have out must come back first.

@@ -68,6 +68,7 @@ class Session final : public Swept, public std::enable_shared_from_this<Session>
   bool begin_request();
   bool parse();
   bool header_done();
+  std::optional<BodyMode> body_mode_of(const Request& request);
   bool turn_open();
   void start_streamed();
   void dispatch(bool streamed);
