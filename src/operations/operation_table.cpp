@@ -1,0 +1,106 @@
+// The rows of operations and their timelines. A resource's fence is unique per operation, so two controllers that begin
+// work on the same resource at once can never hold the same token: the second is refused by the key and re-run.
+
+#include "base/fault.h"
+#include "operations/api.h"
+
+namespace virga::operations {
+namespace {
+
+constexpr std::string_view kColumns =
+    "id, kind, resource_type, resource_id, project_id, user_id, request_id, state, step, message, hint, host, attempt, "
+    "fence, detail, started_at, finished_at";
+
+Operation from_row(const db::Row& row) {
+  Operation o;
+  int i = 0;
+  o.id = OperationId(row.text(i++));
+  for (auto* field : {&o.kind, &o.resource_type, &o.resource_id, &o.project_id, &o.user_id, &o.request_id, &o.state,
+                      &o.step, &o.message, &o.hint, &o.host})
+    *field = row.text(i++);
+  o.attempt = static_cast<int>(row.integer(i++));
+  o.fence = row.integer(i++);
+  for (auto* field : {&o.detail, &o.started_at, &o.finished_at}) *field = row.text(i++);
+  return o;
+}
+
+std::string select(std::string_view rest) { return fmt::format("SELECT {} FROM operations {}", kColumns, rest); }
+
+std::string cut(std::string_view text, size_t most) { return std::string(text.substr(0, most)); }
+
+}  // namespace
+
+Operation begin(db::Tx& tx, Time now, std::string_view kind, std::string_view resource_type,
+                std::string_view resource_id, const Origin& origin, std::string_view detail) {
+  const auto last = tx.first("SELECT MAX(fence) FROM operations WHERE resource_type = ? AND resource_id = ?",
+                             resource_type, resource_id);
+  Operation o;
+  o.id = OperationId(new_uuid());
+  o.kind = kind;
+  o.resource_type = resource_type;
+  o.resource_id = resource_id;
+  o.project_id = origin.project_id;
+  o.user_id = origin.user_id;
+  o.request_id = origin.request_id;
+  o.state = "running";
+  o.attempt = 1;
+  o.fence = (last ? last->integer(0) : 0) + 1;
+  o.detail = detail;
+  o.started_at = to_db(now);
+  tx.exec(
+      "INSERT INTO operations (id, kind, resource_type, resource_id, project_id, user_id, request_id, state, step, "
+      "step_count, message, hint, host, attempt, fence, detail, started_at, updated_at) "
+      "VALUES (?, ?, ?, ?, ?, ?, ?, 'running', '', 0, '', '', '', 1, ?, ?, ?, ?)",
+      o.id, o.kind, o.resource_type, o.resource_id, o.project_id, o.user_id, o.request_id, o.fence, o.detail, now, now);
+  return o;
+}
+
+std::optional<Operation> find(db::Tx& tx, const OperationId& id) {
+  if (auto row = tx.first(select("WHERE id = ?"), id)) return from_row(*row);
+  return std::nullopt;
+}
+
+std::vector<Operation> of_resource(db::Tx& tx, std::string_view resource_type, std::string_view resource_id) {
+  std::vector<Operation> all;
+  for (const auto& row :
+       tx.query(select("WHERE resource_type = ? AND resource_id = ? ORDER BY fence DESC"), resource_type, resource_id))
+    all.push_back(from_row(row));
+  return all;
+}
+
+std::optional<Operation> running(db::Tx& tx, std::string_view resource_type, std::string_view resource_id) {
+  if (auto row = tx.first(select("WHERE resource_type = ? AND resource_id = ? AND state = 'running' "
+                                 "ORDER BY fence DESC LIMIT 1"),
+                          resource_type, resource_id))
+    return from_row(*row);
+  return std::nullopt;
+}
+
+void record_step(db::Tx& tx, const OperationId& id, const Step& step) {
+  // The counter row serialises writers, so that sequence numbers neither collide nor depend on what a snapshot sees.
+  if (tx.exec("UPDATE operations SET step_count = step_count + 1, step = ?, host = CASE WHEN ? = '' THEN host ELSE ? END "
+              "WHERE id = ?",
+              cut(step.step, 64), step.host, step.host, id) == 0)
+    return;
+  const int64_t sequence = tx.first("SELECT step_count FROM operations WHERE id = ?", id)->integer(0);
+  tx.exec("INSERT INTO operation_steps (operation_id, sequence, step, ok, message, host, at, took_us) "
+          "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+          id, sequence, cut(step.step, 64), step.ok, cut(step.message, 16000), step.host, step.at, step.took_us);
+}
+
+std::vector<Step> steps(db::Tx& tx, const OperationId& id) {
+  std::vector<Step> all;
+  for (const auto& row : tx.query("SELECT sequence, step, ok, message, host, at, took_us FROM operation_steps "
+                                  "WHERE operation_id = ? ORDER BY sequence",
+                                  id))
+    all.push_back({row.integer(0), row.text(1), row.boolean(2), row.text(3), row.text(4), row.text(5), row.integer(6)});
+  return all;
+}
+
+bool finish(db::Tx& tx, Time now, const OperationId& id, bool ok, std::string_view message, std::string_view hint) {
+  return tx.exec("UPDATE operations SET state = ?, message = ?, hint = ?, finished_at = ?, updated_at = ?, "
+                 "leased_until = NULL WHERE id = ? AND state = 'running'",
+                 ok ? "succeeded" : "failed", cut(message, 16000), cut(hint, 16000), now, now, id) == 1;
+}
+
+}  // namespace virga::operations
