@@ -1,0 +1,44 @@
+#pragma once
+// The module behind api.h: facade and REST service over one set of tables.
+
+#include "placement/api.h"
+#include "placement/table.h"
+
+namespace virga::placement {
+
+class Module final : public Placement {
+ public:
+  Module(db::Database& database, api::Policy& policy, const Clock& clock);
+  api::Service& service() override { return service_; }
+  void ensure_provider(db::Tx& tx, const std::string& uuid, const std::string& name,
+                       const std::vector<Inventory>& inventories) override;
+  std::vector<Candidate> candidates(db::Tx& tx, const Amounts& amounts) override;
+  void allocate(db::Tx& tx, const std::string& consumer_id, const std::string& provider_id, const Amounts& amounts,
+                const std::string& project_id, const std::string& user_id) override;
+  void release(db::Tx& tx, const std::string& consumer_id) override;
+
+ private:
+  void add_provider_routes();
+  void add_inventory_routes();
+  void add_allocation_routes();
+  void add_name_routes();  ///< resource classes and traits
+  void route(std::string_view method, std::string_view path, api::Handler handler, api::Version min = {},
+             api::Version max = {});
+
+  db::Database& database_;
+  const Clock& clock_;
+  api::Service service_;
+};
+
+/// Links of a resource provider, as this version shows them.
+json::object provider_view(const Provider& provider, const api::Call& call);
+json::object inventory_view(const StoredInventory& inventory);
+/// One inventory from a body. Throws Fault(bad_request).
+Inventory parse_inventory(const std::string& resource_class, const json::object& body);
+/// "VCPU:1,MEMORY_MB:512". Throws Fault(bad_request).
+Amounts parse_resources(std::string_view text);
+bool is_standard_class(std::string_view name);
+/// Throws Fault(bad_request) if the class is neither a standard one nor stored.
+void need_class(db::Tx& tx, const std::string& name);
+
+}  // namespace virga::placement
