@@ -1,0 +1,164 @@
+#include "compute/agents.h"
+
+#include "base/log.h"
+#include "compute/assignment.h"
+#include "compute/guest_metadata.h"
+#include "compute/hosts.h"
+#include "compute/settle.h"
+
+namespace virga::compute {
+
+link::Assignment Agents::connect(const link::HostFacts& facts) {
+  if (facts.seen_epoch > core_.epoch)
+    log::error("host {} has seen cloud epoch {}, and this cloud is at {}: the database is older than the host. The host refuses "
+               "assignments, nothing is destroyed; see docs/operations.md on restored databases.",
+               facts.hostname, facts.seen_epoch, core_.epoch.load());
+  core_.database.write([&](db::Tx& tx) { register_host(core_, tx, facts); });
+  core_.liveness.connected(facts.id, core_.clock.now());
+  return core_.database.read([&](db::Tx& tx) { return full_assignment(core_, tx, facts.id); });
+}
+
+namespace {
+
+bool says_nothing_new(const ServerRow& row, const link::ObservedServer& seen) {
+  return seen.steps.empty() && row.seen_power == static_cast<int64_t>(seen.power) && row.seen_generation == seen.generation &&
+         row.failed_generation == seen.failed_generation && row.cause == seen.cause && (row.failed_permanently != 0) == seen.permanent &&
+         row.desired_state != "absent";
+}
+
+void record_steps(db::Tx& tx, const ServerRow& row, const link::ObservedServer& seen) {
+  if (seen.steps.empty()) return;
+  auto operation = operations::running(tx, "server", row.id);
+  if (!operation) {
+    auto all = operations::of_resource(tx, "server", row.id);
+    if (all.empty()) return;
+    operation = std::move(all.front());
+  }
+  for (const auto& step : seen.steps)
+    operations::record_step(tx, operation->id, {.step = step.step, .ok = step.ok, .message = step.message, .host = row.node,
+                                                .at = to_db(Time(std::chrono::microseconds(step.at_us))), .took_us = step.took_us});
+}
+
+void apply(Core& core, db::Tx& tx, ServerRow& row, const link::ObservedServer& seen) {
+  record_steps(tx, row, seen);
+  if (row.deleted) {
+    // Deleted here while its host was away: absent ends the tombstone, anything else keeps it.
+    const bool gone = seen.power == link::Power::absent;
+    update_server(tx, row.id, {{"tombstone", !gone}, {"seen_power", static_cast<int64_t>(seen.power)}});
+    return;
+  }
+  row.seen_power = static_cast<int64_t>(seen.power);
+  row.seen_generation = seen.generation;
+  row.failed_generation = seen.failed_generation;
+  row.failed_permanently = seen.permanent;
+  row.cause = seen.cause;
+  row.hint = seen.hint;
+  settle(core, tx, row);
+}
+
+}  // namespace
+
+void Agents::observe(const HostId& host, bool full, const std::vector<link::ObservedServer>& servers,
+                     const std::vector<link::ActionReport>& actions) {
+  core_.liveness.beat(host, core_.clock.now());
+  // A full report of a quiet host says nothing new: it costs a read and no commit.
+  std::map<std::string, ServerRow> known;
+  if (full || servers.size() > 8)
+    core_.database.read([&](db::Tx& tx) {
+      known.clear();
+      for (const auto& row : tx.query("SELECT " + server_columns() + " FROM servers WHERE host_id = ? AND (deleted = 0 OR tombstone = 1)", host)) {
+        auto server = server_from_row(row);
+        known.emplace(server.id, std::move(server));
+      }
+    });
+  std::vector<const link::ObservedServer*> news;
+  for (const auto& seen : servers) {
+    const auto it = known.find(seen.id.str());
+    if (it == known.end() || it->second.deleted || !says_nothing_new(it->second, seen)) news.push_back(&seen);
+  }
+  if (news.empty() && actions.empty()) return;
+  std::vector<ServerId> again;
+  core_.database.write([&](db::Tx& tx) {
+    again.clear();
+    for (const auto& report : actions) {
+      const auto operation = operations::find(tx, report.operation);
+      if (!operation || report.fence < operation->fence) continue;
+      if (operations::finish(tx, core_.clock.now(), report.operation, report.ok, report.message))
+        if (auto row = lock_server(tx, ServerId(operation->resource_id)); row && !row->deleted) settle(core_, tx, *row);
+    }
+    for (const auto* seen : news) {
+      auto row = lock_server(tx, seen->id);
+      if (!row) {
+        log::warn("host {} has server {}, which this cloud does not know; it stays quarantined there", host.str(), seen->id.str());
+        continue;
+      }
+      if (row->host_id != host.str()) {
+        log::warn("host {} has server {}, which belongs to host {}; the report is ignored", host.str(), row->id, row->host_id);
+        continue;
+      }
+      const int64_t generation = row->generation;
+      const bool lingers = row->deleted && !row->tombstone && seen->power != link::Power::absent;
+      apply(core_, tx, *row, *seen);
+      if (row->generation != generation || lingers) again.push_back(seen->id);
+    }
+  });
+  for (const auto& id : again) core_.wake(id);
+}
+
+namespace {
+
+class Source final : public link::ByteSource {
+ public:
+  explicit Source(std::function<size_t(std::span<char>)> read) : read_(std::move(read)) {}
+  size_t read(std::span<char> buffer) override { return read_(buffer); }
+
+ private:
+  std::function<size_t(std::span<char>)> read_;
+};
+
+}  // namespace
+
+std::unique_ptr<link::ByteSource> Agents::open_image(const ImageId& image) {
+  return std::make_unique<Source>(core_.images.open_data(image));
+}
+
+link::MetadataReply Agents::metadata(const HostId& host, const link::MetadataRequest& request) {
+  std::optional<ServerRow> row;
+  link::MetadataReply reply;
+  core_.database.read([&](db::Tx& tx) {
+    row.reset();
+    const auto id = core_.networks.server_by_address(tx, request.network, request.source_address);
+    if (id) row = find_server(tx, *id);
+    // A host speaks for its own guests only.
+    if (!row || row->deleted || row->host_id != host.str()) {
+      row.reset();
+      return;
+    }
+    if (request.method == "GET" || request.method == "HEAD")
+      reply = guest_metadata({*row, server_metadata(tx, row->id), core_.networks.server_ports(tx, row->server_id())}, request.path);
+  });
+  if (!row || request.method == "GET" || request.method == "HEAD") return row ? reply : link::MetadataReply{};
+  if (request.method != "POST" || !is_password_path(request.path)) return {405, "text/plain", ""};
+  if (request.body.size() > 1020) return {400, "text/plain", "Password too long\n"};
+  const bool set = core_.database.write([&](db::Tx& tx) {
+    return tx.exec("UPDATE servers SET guest_password = ? WHERE id = ? AND guest_password = ''", request.body, row->id) == 1;
+  });
+  return {set ? 200 : 409, "text/plain", ""};
+}
+
+void Agents::settle_servers(const std::vector<ServerId>& servers) {
+  core_.database.write([&](db::Tx& tx) {
+    for (const auto& id : servers)
+      if (auto row = lock_server(tx, id); row && !row->deleted) settle(core_, tx, *row);
+  });
+}
+
+void Agents::persist_seen() {
+  const auto seen = core_.liveness.take_seen();
+  if (seen.empty()) return;
+  core_.database.write([&](db::Tx& tx) {
+    for (const auto& [host, when] : seen) tx.exec("UPDATE hosts SET last_seen = ? WHERE id = ?", when, host);
+  });
+}
+
+}  // namespace virga::compute

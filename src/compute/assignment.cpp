@@ -1,0 +1,108 @@
+#include "compute/assignment.h"
+
+#include "compute/guest_metadata.h"
+#include "operations/api.h"
+
+namespace virga::compute {
+namespace {
+
+json::value image_to_json(const std::optional<link::ImageRef>& image) {
+  if (!image) return nullptr;
+  return {{"id", image->id.str()}, {"format", image->format}, {"size", image->size}, {"sha512", image->sha512}};
+}
+
+std::optional<link::ImageRef> image_from_json(const json::object& plan, std::string_view key) {
+  const auto* image = find_object(plan, key);
+  if (!image) return std::nullopt;
+  return link::ImageRef{ImageId(find_string(*image, "id")), find_string(*image, "format"),
+                        static_cast<uint64_t>(find_int(*image, "size")), find_string(*image, "sha512")};
+}
+
+std::vector<link::Nic> nics_of(const std::vector<network::PortInfo>& ports) {
+  std::vector<link::Nic> nics;
+  for (const auto& p : ports)
+    nics.push_back({p.id, NetworkId(p.network_id), p.mac, p.mtu, p.metadata_port, p.metadata_mac, p.metadata_cidr});
+  return nics;
+}
+
+std::vector<link::Action> actions_of(db::Tx& tx, const ServerRow& row) {
+  std::vector<link::Action> actions;
+  if (const auto o = operations::running(tx, "server", row.id); o && o->kind == "reboot")
+    actions.push_back({o->id, o->fence, o->detail == "HARD" ? "reboot_hard" : "reboot_soft"});
+  return actions;
+}
+
+link::DesiredServer tombstone(const ServerRow& row) {
+  link::DesiredServer server;
+  server.id = row.server_id();
+  server.generation = row.generation;
+  server.fence = row.fence;
+  server.state = link::DesiredServer::State::absent;
+  server.instance_name = row.instance_name();
+  server.name = row.name;
+  return server;
+}
+
+link::DesiredServer present(db::Tx& tx, const ServerRow& row, const std::vector<network::PortInfo>& ports) {
+  link::DesiredServer server = tombstone(row);
+  server.state = row.desired_state == "stopped" ? link::DesiredServer::State::stopped : link::DesiredServer::State::running;
+  server.project_id = row.project_id;
+  server.user_id = row.user_id;
+  server.flavor_name = row.flavor_name;
+  server.vcpus = static_cast<int>(row.vcpus);
+  server.memory = MiB{static_cast<uint64_t>(row.memory_mb)};
+  server.root_disk = GiB{static_cast<uint64_t>(row.root_gb)};
+  const BootPlan plan = boot_plan(row.boot);
+  server.image = plan.image;
+  server.kernel = plan.kernel;
+  server.ramdisk = plan.ramdisk;
+  server.kernel_command_line = plan.command_line;
+  server.nics = nics_of(ports);
+  server.config_drive = row.config_drive != 0;
+  if (server.config_drive) server.config_drive_files = config_drive_files({row, server_metadata(tx, row.id), ports});
+  server.actions = actions_of(tx, row);
+  return server;
+}
+
+}  // namespace
+
+std::string to_text(const BootPlan& plan) {
+  return json::serialize(json::object{{"image", image_to_json(plan.image)},
+                                      {"kernel", image_to_json(plan.kernel)},
+                                      {"ramdisk", image_to_json(plan.ramdisk)},
+                                      {"command_line", plan.command_line}});
+}
+
+BootPlan boot_plan(const std::string& text) {
+  if (text.empty()) return {};
+  const json::value value = parse_json(text);
+  const auto& plan = value.as_object();
+  return {image_from_json(plan, "image"), image_from_json(plan, "kernel"), image_from_json(plan, "ramdisk"),
+          find_string(plan, "command_line")};
+}
+
+std::vector<link::DesiredServer> desired_servers(Core& core, db::Tx& tx, const std::vector<ServerRow>& rows) {
+  std::vector<ServerId> ids;
+  for (const auto& row : rows) ids.push_back(row.server_id());
+  const auto ports = core.networks.server_ports(tx, ids);
+  std::vector<link::DesiredServer> all;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const bool gone = rows[i].desired_state == "absent" || rows[i].deleted;
+    all.push_back(gone ? tombstone(rows[i]) : present(tx, rows[i], ports[i]));
+  }
+  return all;
+}
+
+link::Assignment full_assignment(Core& core, db::Tx& tx, const HostId& host) {
+  link::Assignment assignment;
+  assignment.epoch = core.epoch;
+  assignment.full = true;
+  std::vector<ServerRow> rows;
+  for (const auto& row : tx.query("SELECT " + server_columns() + " FROM servers WHERE host_id = ? AND "
+                                  "(deleted = 0 OR tombstone = 1)", host))
+    rows.push_back(server_from_row(row));
+  assignment.servers = desired_servers(core, tx, rows);
+  return assignment;
+}
+
+}  // namespace virga::compute

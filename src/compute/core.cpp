@@ -1,0 +1,87 @@
+#include "compute/core.h"
+
+#include "base/log.h"
+#include "compute/assignment.h"
+
+namespace virga::compute {
+
+void Liveness::connected(const HostId& host, Time now) {
+  std::lock_guard lock(mutex_);
+  auto& entry = hosts_[host];
+  ++entry.connections;
+  entry.seen = now;
+  entry.dirty = true;
+}
+
+void Liveness::beat(const HostId& host, Time now) {
+  std::lock_guard lock(mutex_);
+  auto& entry = hosts_[host];
+  entry.seen = now;
+  entry.dirty = true;
+}
+
+void Liveness::disconnected(const HostId& host, Time now) {
+  std::lock_guard lock(mutex_);
+  auto& entry = hosts_[host];
+  if (entry.connections > 0) --entry.connections;
+  entry.seen = now;
+}
+
+bool Liveness::is_connected(const HostId& host) const {
+  std::lock_guard lock(mutex_);
+  const auto it = hosts_.find(host);
+  return it != hosts_.end() && it->second.connections > 0;
+}
+
+std::map<HostId, Time> Liveness::take_seen() {
+  std::lock_guard lock(mutex_);
+  std::map<HostId, Time> seen;
+  for (auto& [host, entry] : hosts_) {
+    if (!entry.dirty) continue;
+    seen[host] = entry.seen;
+    entry.dirty = false;
+  }
+  return seen;
+}
+
+std::optional<Time> Liveness::last_seen(const HostId& host) const {
+  std::lock_guard lock(mutex_);
+  const auto it = hosts_.find(host);
+  if (it == hosts_.end()) return std::nullopt;
+  return it->second.seen;
+}
+
+bool Core::is_up(const HostId& host, const std::string& db_last_seen) const {
+  if (liveness.is_connected(host)) return true;
+  const std::string oldest = to_db(clock.now() - kHostDownAfter);
+  if (const auto seen = liveness.last_seen(host); seen && to_db(*seen) > oldest) return true;
+  return db_last_seen > oldest;
+}
+
+void Core::wake(const ServerId& server) {
+  auto* agents = hub.load();
+  if (!agents) return;
+  try {
+    link::Assignment change;
+    change.epoch = epoch;
+    HostId host;
+    database.read([&](db::Tx& tx) {
+      const auto row = find_server(tx, server);
+      change.servers.clear();
+      if (!row || row->host_id.empty()) return;
+      host = HostId(row->host_id);
+      change.servers = desired_servers(*this, tx, {*row});
+    });
+    if (!change.servers.empty()) agents->push(host, change);
+  } catch (const std::exception& error) {
+    // Not lost: the desired state is in the database, and the agent gets all of it whenever it connects.
+    log::warn("could not wake the agent of server {}: {}", server.str(), error.what());
+  }
+}
+
+int64_t next_number(db::Tx& tx, std::string_view counter) {
+  tx.exec("UPDATE compute_counters SET value = value + 1 WHERE name = ?", counter);
+  return tx.first("SELECT value FROM compute_counters WHERE name = ?", counter)->integer(0);
+}
+
+}  // namespace virga::compute

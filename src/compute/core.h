@@ -1,0 +1,61 @@
+#pragma once
+// What the parts of compute share: the facades below it, the clock, who is connected, and the wake-up of agents.
+
+#include <atomic>
+#include <map>
+#include <mutex>
+#include <string>
+
+#include "compute/api.h"
+
+namespace virga::compute {
+
+/// Which hosts are alive: heartbeats live in memory, and the database learns of them at most every 30 s, for all hosts
+/// in one transaction, because a commit per heartbeat would be most of a quiet cloud's writes. Thread-safe.
+class Liveness {
+ public:
+  void connected(const HostId& host, Time now);
+  void beat(const HostId& host, Time now);
+  void disconnected(const HostId& host, Time now);
+  bool is_connected(const HostId& host) const;
+  /// Hosts that were seen since the last call, with when.
+  std::map<HostId, Time> take_seen();
+  /// Latest sign of life known here, if any.
+  std::optional<Time> last_seen(const HostId& host) const;
+
+ private:
+  struct Entry {
+    int connections = 0;
+    Time seen;
+    bool dirty = false;
+  };
+  mutable std::mutex mutex_;
+  std::map<HostId, Entry> hosts_;
+};
+
+/// nova's service_down_time: a host silent for longer counts as down.
+constexpr std::chrono::seconds kHostDownAfter{60};
+
+struct Core {
+  Options options;
+  db::Database& database;
+  api::Policy& policy;
+  const Clock& clock;
+  identity::Identity& identity;
+  image::Images& images;
+  network::Networks& networks;
+  placement::Placement& placement;
+  Liveness liveness{};
+  std::atomic<link::AgentHub*> hub{nullptr};
+  std::atomic<int64_t> epoch{0};
+
+  /// Sends the server's desired state to its agent, if that is connected here. After the commit, never inside it.
+  void wake(const ServerId& server);
+  /// True if the host is connected here or was seen lately by anyone.
+  bool is_up(const HostId& host, const std::string& db_last_seen) const;
+};
+
+/// Next value of a counter row.
+int64_t next_number(db::Tx& tx, std::string_view counter);
+
+}  // namespace virga::compute

@@ -1,0 +1,154 @@
+#include "compute/materialise.h"
+
+namespace virga::compute {
+
+using link::Power;
+using Outcome = Materialised::Outcome;
+
+int nova_power_state(Power power) {
+  switch (power) {
+    case Power::running: return 1;
+    case Power::paused: return 3;
+    case Power::shutoff: return 4;
+    case Power::crashed: return 6;
+    case Power::unknown:
+    case Power::absent: return 0;
+  }
+  return 0;
+}
+
+namespace {
+
+bool is_off(Power power) { return power == Power::shutoff || power == Power::crashed; }
+bool is_on(Power power) { return power == Power::running || power == Power::paused; }
+
+Materialised first_boot(const Situation& s, Materialised m) {
+  m.vm_state = "building";
+  m.task_state = s.has_host ? "spawning" : "scheduling";
+  if (s.seen_generation < s.generation || !s.ports_active) return m;
+  const bool there = s.desired == "running" ? is_on(s.power) : is_off(s.power);
+  if (!there) return m;
+  m.vm_state = s.desired == "running" ? "active" : "stopped";
+  m.task_state.clear();
+  m.outcome = Outcome::succeeded;
+  return m;
+}
+
+Materialised want_running(const Situation& s, Materialised m) {
+  const bool applied = s.seen_generation >= s.generation;
+  m.vm_state = "active";
+  if (s.operation == "reboot") {
+    m.task_state = s.detail == "HARD" ? "rebooting_hard" : "rebooting";
+    return m;  // its ActionReport ends it
+  }
+  if (s.operation == "start") {
+    if (applied && is_on(s.power)) {
+      m.outcome = Outcome::succeeded;
+    } else {
+      m.vm_state = "stopped";
+      m.task_state = "powering-on";
+    }
+    return m;
+  }
+  if (applied && is_off(s.power)) {
+    m.vm_state = "stopped";
+    m.stopped_by_itself = true;
+  }
+  return m;
+}
+
+Materialised want_stopped(const Situation& s, Materialised m) {
+  if (s.operation != "stop") {
+    m.vm_state = "stopped";
+    return m;
+  }
+  if (s.seen_generation >= s.generation && !is_on(s.power)) {
+    m.vm_state = "stopped";
+    m.outcome = Outcome::succeeded;
+  } else {
+    m.vm_state = "active";
+    m.task_state = "powering-off";
+  }
+  return m;
+}
+
+}  // namespace
+
+Materialised materialise(const Situation& s) {
+  Materialised m;
+  m.power_state = nova_power_state(s.power);
+  if (s.desired == "absent") {
+    m.vm_state = s.launched ? "active" : "building";
+    m.task_state = "deleting";
+    if (s.power == Power::absent && s.seen_generation >= s.generation) {
+      m.vm_state = "deleted";
+      m.task_state.clear();
+      m.outcome = Outcome::succeeded;
+    }
+    return m;
+  }
+  if (s.override_state == "error" || !s.has_host ||
+      (s.failed_permanently && s.failed_generation >= s.generation)) {
+    m.vm_state = "error";
+    m.outcome = Outcome::failed;
+    return m;
+  }
+  if (!s.launched) return first_boot(s, m);
+  return s.desired == "running" ? want_running(s, m) : want_stopped(s, m);
+}
+
+namespace {
+
+struct StatusRow {
+  std::string_view vm_state, task_state, status;
+};
+// nova.api.openstack.common._STATE_MAP, for the states that exist here; the row without a task is the default.
+constexpr StatusRow kStatuses[] = {
+    {"active", "", "ACTIVE"},
+    {"active", "rebooting", "REBOOT"},
+    {"active", "rebooting_hard", "HARD_REBOOT"},
+    {"active", "rebuilding", "REBUILD"},
+    {"active", "migrating", "MIGRATING"},
+    {"active", "resize_prep", "RESIZE"},
+    {"building", "", "BUILD"},
+    {"stopped", "", "SHUTOFF"},
+    {"stopped", "rebuilding", "REBUILD"},
+    {"stopped", "resize_prep", "RESIZE"},
+    {"resized", "", "VERIFY_RESIZE"},
+    {"paused", "", "PAUSED"},
+    {"suspended", "", "SUSPENDED"},
+    {"rescued", "", "RESCUE"},
+    {"error", "", "ERROR"},
+    {"deleted", "", "DELETED"},
+    {"soft-delete", "", "SOFT_DELETED"},
+    {"shelved", "", "SHELVED"},
+    {"shelved_offloaded", "", "SHELVED_OFFLOADED"},
+};
+
+}  // namespace
+
+std::string server_status(const std::string& vm_state, const std::string& task_state) {
+  std::string_view found = "UNKNOWN";
+  for (const auto& row : kStatuses) {
+    if (row.vm_state != vm_state) continue;
+    if (row.task_state == task_state) return std::string(row.status);
+    if (row.task_state.empty()) found = row.status;
+  }
+  return std::string(found);
+}
+
+std::vector<StatusFilter> states_of_status(const std::string& status) {
+  std::vector<StatusFilter> all;
+  for (const auto& row : kStatuses)
+    if (row.status == status) all.push_back({std::string(row.vm_state), std::string(row.task_state)});
+  return all;
+}
+
+std::vector<std::string> renaming_tasks(const std::string& vm_state) {
+  std::vector<std::string> all;
+  for (const auto& row : kStatuses)
+    if (row.vm_state == vm_state && !row.task_state.empty()) all.emplace_back(row.task_state);
+  return all;
+}
+
+}  // namespace virga::compute

@@ -1,0 +1,167 @@
+// The module behind api.h: wires the parts, and runs the background work.
+
+#include <condition_variable>
+#include <set>
+#include <thread>
+
+#include "base/log.h"
+#include "compute/agents.h"
+#include "compute/consoles.h"
+#include "compute/explain.h"
+#include "compute/flavors.h"
+#include "compute/hosts.h"
+#include "compute/keypairs.h"
+#include "compute/misc_routes.h"
+#include "compute/quotas.h"
+#include "compute/servers.h"
+
+namespace virga::compute {
+namespace {
+
+class Module final : public Compute {
+ public:
+  Module(Options options, db::Database& database, api::Policy& policy, const Clock& clock, identity::Identity& identity,
+         image::Images& images, network::Networks& networks, placement::Placement& placement)
+      : core_{std::move(options), database, policy, clock, identity, images, networks, placement}, agents_(core_), routes_(service_) {
+    describe();
+    add_routes();
+    networks.on_port_status([this](const ServerId& server) { port_changed(server); });
+  }
+  ~Module() override { stop(); }
+
+  api::Service& service() override { return service_; }
+  api::Service& console_service() override { return console_; }
+  void attach(link::AgentHub& hub) override {
+    grow_epoch();
+    core_.hub = &hub;
+  }
+  void start() override;
+  void stop() override;
+
+  link::Assignment connect(const link::HostFacts& facts) override {
+    grow_epoch();
+    return agents_.connect(facts);
+  }
+  void heartbeat(const HostId& host) override { agents_.heartbeat(host); }
+  void observe(const HostId& host, bool full, const std::vector<link::ObservedServer>& servers,
+               const std::vector<link::ActionReport>& actions) override {
+    agents_.observe(host, full, servers, actions);
+  }
+  void disconnected(const HostId& host) override { agents_.disconnected(host); }
+  std::unique_ptr<link::ByteSource> open_image(const HostId&, const ImageId& image) override { return agents_.open_image(image); }
+  link::MetadataReply metadata(const HostId& host, const link::MetadataRequest& request) override { return agents_.metadata(host, request); }
+
+ private:
+  void describe();
+  void add_routes();
+  void grow_epoch();
+  void port_changed(const ServerId& server);
+  void run();
+
+  Core core_;
+  Agents agents_;
+  api::Service service_, console_;
+  Routes routes_;
+  std::once_flag epoch_once_;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::set<ServerId> changed_;
+  bool stopping_ = false;
+  std::thread thread_;
+};
+
+void Module::describe() {
+  service_.name = "nova";
+  service_.type = "compute";
+  service_.title = "Compute Service";
+  service_.prefix = "/compute";
+  service_.catalog_path = "/compute/v2.1";
+  service_.faults = api::FaultStyle::nova;
+  service_.microversions = api::Microversions{"compute", "X-OpenStack-Nova-API-Version", {2, 1}, {2, 93}};
+  console_.name = "nova-novncproxy";
+  console_.type = "console";
+  console_.title = "Consoles";
+  console_.prefix = "/console";
+  console_.faults = api::FaultStyle::nova;
+}
+
+void Module::add_routes() {
+  add_discovery_routes(routes_);
+  add_flavor_routes(routes_, core_);
+  add_keypair_routes(routes_, core_);
+  add_quota_routes(routes_, core_);
+  add_host_routes(routes_, core_);
+  add_group_routes(routes_, core_);
+  add_usage_routes(routes_, core_);
+  add_server_create_routes(routes_, core_);
+  add_server_list_routes(routes_, core_);
+  add_server_action_routes(routes_, core_);
+  add_server_part_routes(routes_, core_);
+  add_explain_routes(routes_, core_);
+  add_console_routes(console_, core_);
+}
+
+void Module::grow_epoch() {
+  // Once a process: an agent refuses assignments of an epoch older than the newest it has seen.
+  std::call_once(epoch_once_, [this] { core_.epoch = core_.database.write([](db::Tx& tx) { return next_number(tx, "epoch"); }); });
+}
+
+void Module::port_changed(const ServerId& server) {
+  {
+    std::lock_guard lock(mutex_);
+    changed_.insert(server);
+  }
+  wake_.notify_one();
+}
+
+void Module::start() {
+  grow_epoch();
+  std::lock_guard lock(mutex_);
+  if (thread_.joinable()) return;
+  stopping_ = false;
+  thread_ = std::thread([this] { run(); });
+}
+
+void Module::stop() {
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  wake_.notify_one();
+  if (thread_.joinable()) thread_.join();
+}
+
+void Module::run() {
+  constexpr std::chrono::seconds kPersistEvery{30};
+  auto persist_at = std::chrono::steady_clock::now() + kPersistEvery;
+  std::unique_lock lock(mutex_);
+  while (!stopping_) {
+    wake_.wait_until(lock, persist_at, [this] { return stopping_ || !changed_.empty(); });
+    const std::vector<ServerId> changed(changed_.begin(), changed_.end());
+    changed_.clear();
+    lock.unlock();
+    try {
+      if (!changed.empty()) agents_.settle_servers(changed);
+      if (std::chrono::steady_clock::now() >= persist_at) {
+        persist_at = std::chrono::steady_clock::now() + kPersistEvery;
+        agents_.persist_seen();
+      }
+    } catch (const std::exception& error) {
+      log::error("compute's background work failed and is repeated: {}", error.what());
+      std::lock_guard again(mutex_);
+      changed_.insert(changed.begin(), changed.end());
+    }
+    lock.lock();
+    if (!changed_.empty() && !stopping_) wake_.wait_for(lock, std::chrono::milliseconds(1));
+  }
+}
+
+}  // namespace
+
+std::unique_ptr<Compute> make_compute(Options options, db::Database& database, api::Policy& policy, const Clock& clock,
+                                      identity::Identity& identity, image::Images& images, network::Networks& networks,
+                                      placement::Placement& placement) {
+  return std::make_unique<Module>(std::move(options), database, policy, clock, identity, images, networks, placement);
+}
+
+}  // namespace virga::compute

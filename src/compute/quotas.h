@@ -1,0 +1,33 @@
+#pragma once
+// Quotas: limits by project, class "default" and built-in default; use as counter rows changed with a condition, so that
+// two requests that race for the last unit can never both have it.
+
+#include <map>
+#include <string>
+
+#include "compute/core.h"
+#include "compute/routes.h"
+
+namespace virga::compute {
+
+using Uses = std::map<std::string, int64_t>;  ///< resource -> amount
+
+struct QuotaResource {
+  std::string_view name;
+  int64_t fallback;
+  api::Version until;  ///< last microversion that shows it; {} = all
+  api::Version since;
+};
+const std::vector<QuotaResource>& quota_resources();
+
+/// All limits that hold for a project; -1 = none.
+Uses quota_limits(Core& core, db::Tx& tx, const std::string& project_id);
+Uses quota_class_limits(Core& core, db::Tx& tx, const std::string& class_name);
+Uses quota_uses(db::Tx& tx, const std::string& project_id);
+/// Takes the amounts. Throws Fault(forbidden) in nova's words if a limit refuses.
+void take_quota(Core& core, db::Tx& tx, const std::string& project_id, const Uses& amounts);
+void give_back_quota(db::Tx& tx, const std::string& project_id, const Uses& amounts);
+
+void add_quota_routes(Routes& routes, Core& core);
+
+}  // namespace virga::compute

@@ -1,0 +1,33 @@
+#pragma once
+// The servers API, by file: create (server_create.cpp), lists (server_list.cpp), one server and its actions
+// (server_actions.cpp), its parts: metadata, tags, addresses, interfaces, groups, actions (server_parts.cpp).
+
+#include "compute/core.h"
+#include "compute/routes.h"
+#include "compute/server_table.h"
+#include "operations/api.h"
+
+namespace virga::compute {
+
+void add_server_create_routes(Routes& routes, Core& core);
+void add_server_list_routes(Routes& routes, Core& core);
+void add_server_action_routes(Routes& routes, Core& core);
+void add_server_part_routes(Routes& routes, Core& core);
+
+/// The server if this caller may know of it; throws Fault(not_found) in nova's words otherwise.
+ServerRow need_server(db::Tx& tx, const api::Call& call, const std::string& id);
+/// The same, locked for a write.
+ServerRow need_locked_server(db::Tx& tx, const api::Call& call, const std::string& id);
+/// Throws Fault(conflict) if the server is locked and the caller may not override that.
+void refuse_if_locked(const api::Call& call, const ServerRow& row);
+operations::Origin origin_of(const api::Call& call);
+
+/// Text members with nova's bounds (255 characters). Throws Fault(bad_request).
+Metadata parse_metadata(const json::object& body);
+void check_tag(const json::value& tag);
+/// Shown value of a name as nova checks it: not empty, at most 255, no leading or trailing blanks.
+std::string parse_name(const json::object& body, std::string_view key);
+/// "My Server!" -> "my-server": what a guest's host name is made of.
+std::string host_name_from(const std::string& name, const std::string& id);
+
+}  // namespace virga::compute
