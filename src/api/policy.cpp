@@ -5,6 +5,7 @@
 #include <cctype>
 
 #include "base/fault.h"
+#include "base/scope_exit.h"
 
 namespace virga::api {
 
@@ -252,8 +253,9 @@ struct Walk {
       return false;
     }
     ++depth;
+    const ScopeExit leave([this] { --depth; });
     const bool answer = rule();
-    return --depth > 0 ? answer : answer && !lost;
+    return depth > 1 ? answer : answer && !lost;
   }
 };
 
