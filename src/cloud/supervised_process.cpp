@@ -158,11 +158,10 @@ void kill_leftovers(const std::string& run_dir, const std::string& service) {
   for (const ProcessName& p : found)
     if (p.alive()) kill(p.pid, SIGKILL);
   const auto end = steady_clock::now() + std::chrono::seconds(5);
-  for (const ProcessName& p : found)
-    while (p.alive() && steady_clock::now() < end) {
-      waitpid(p.pid, nullptr, WNOHANG);
-      std::this_thread::sleep_for(milliseconds(5));
-    }
+  for (const ProcessName& p : found) {
+    while (p.alive() && steady_clock::now() < end) std::this_thread::sleep_for(milliseconds(5));
+    waitpid(p.pid, nullptr, WNOHANG);  // reaps it if it was a child of ours
+  }
 }
 
 int64_t memory_kib(pid_t group) {

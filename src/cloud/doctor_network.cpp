@@ -1,0 +1,134 @@
+// Doctor's checks of the host's network and of the installed software.
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <filesystem>
+
+#include "cloud/doctor.h"
+
+namespace virga::cloud {
+namespace {
+
+bool process_runs(const HostView& host, const std::string& name) {
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(host.root + "/proc", ignored)) {
+    const std::string pid = entry.path().filename();
+    if (pid.find_first_not_of("0123456789") == std::string::npos && host.read("/proc/" + pid + "/comm") == name + "\n") return true;
+  }
+  return false;
+}
+
+/// In a trial the ranges live in a namespace: a collision only hides that part of the world from `virga`'s users.
+CheckRow ranges(const Config& config, const HostView& host) {
+  std::vector<std::string> hits;
+  for (const netns::Route& route : host.routes())
+    for (const std::string& range : {config.network.external_cidr, config.network.private_cidr})
+      if (route.destination != "default" && ranges_overlap(route.destination, range))
+        hits.push_back(fmt::format("{} meets the route {} ({})", range, route.destination, route.device));
+  if (hits.empty()) return {"ranges", "Address ranges", Health::pass, "none of the cloud's ranges is routed here", ""};
+  return {"ranges", "Address ranges", config.trial() ? Health::warn : Health::fail, fmt::format("{}", fmt::join(hits, "; ")),
+          "Choose other ranges: network.external_cidr (with its gateway and pool), network.private_cidr."};
+}
+
+CheckRow manager(const Config& config, const HostView& host, const char* id, const char* process, const char* title,
+                 const char* harm, const char* fix) {
+  if (!process_runs(host, process)) return {id, title, Health::pass, "not running", ""};
+  if (config.trial()) return {id, title, Health::pass, "running; a trial stays out of its reach", ""};
+  return {id, title, Health::warn, harm, fix};
+}
+
+CheckRow nftables(const Config& config, const HostView& host) {
+  const std::string rules = host.run({"nft", "list", "ruleset"}).out;
+  const size_t forward = rules.find("hook forward");
+  const bool drops = forward != std::string::npos && rules.find("policy drop", forward) < rules.find('\n', forward);
+  if (!drops || config.trial())
+    return {"nftables", "nftables", Health::pass, drops ? "forwarding is dropped; a trial does not forward through the host" : "nothing in the way", ""};
+  return {"nftables", "nftables", Health::warn, "a forward chain has policy drop: guests' traffic through bridges may be lost",
+          fmt::format("Accept what comes from and goes to {}.", config.network.external_cidr)};
+}
+
+CheckRow openvswitch(const Config& config, const HostView& host) {
+  const Outcome o = host.run({"ovs-vswitchd", "--version"});
+  if (!o.ok()) return {"openvswitch", "Open vSwitch", Health::fail, "not installed", "apt-get install openvswitch-switch"};
+  const std::string first = o.out.substr(0, o.out.find('\n'));
+  const std::string version = first.substr(first.rfind(' ') + 1);
+  const bool kernel = host.exists("/sys/module/openvswitch") && config.network.datapath != "netdev";
+  CheckRow row{"openvswitch", "Open vSwitch", Health::pass,
+               fmt::format("{}, {}", version, kernel ? "kernel datapath" : "userspace datapath (netdev)"), ""};
+  if (!kernel && (version == "3.1.0" || version == "3.1.1" || version == "3.1.2")) {
+    row.health = Health::warn;
+    row.detail += "; this version's userspace datapath aborts now and then under load (back within 0.2 s)";
+    row.fix = "modprobe openvswitch, or a package of 3.1.3 or later.";
+  }
+  return row;
+}
+
+CheckRow ports(const Config& config, const HostView& host) {
+  std::vector<int> wanted = {config.cloud.api_port}, used;
+  wanted.insert(wanted.end(), config.cloud.alias_ports.begin(), config.cloud.alias_ports.end());
+  for (const int port : wanted)
+    if (!host.port_free(port)) used.push_back(port);
+  if (used.empty()) return {"ports", "Ports", Health::pass, fmt::format("{} free", fmt::join(wanted, ", ")), ""};
+  if (host.socket_answers(config.cloud.run_dir + "/supervisor.sock"))
+    return {"ports", "Ports", Health::pass, "this cloud runs", ""};
+  return {"ports", "Ports", Health::fail, fmt::format("in use: {}", fmt::join(used, ", ")),
+          "`ss -ltnp` names the program; or change cloud.api_port."};
+}
+
+CheckRow libvirt(const Config& config, const HostView& host) {
+  if (host.socket_answers(config.cloud.run_dir + "/libvirt/libvirt-sock"))
+    return {"libvirt", "libvirt", Health::pass, "this cloud's libvirtd answers", ""};
+  const Outcome o = host.run({"libvirtd", "--version"});
+  if (!o.ok()) return {"libvirt", "libvirt", Health::fail, "not installed", "apt-get install libvirt-daemon libvirt-daemon-driver-qemu"};
+  const bool system = host.socket_answers("/run/libvirt/libvirt-sock");
+  return {"libvirt", "libvirt", Health::pass,
+          o.out.substr(0, o.out.find('\n')) + (system ? "; the system's libvirtd answers" : "; started by `virga up`"), ""};
+}
+
+CheckRow packages(const HostView& host) {
+  std::vector<std::string> argv = {"dpkg-query", "-W", "-f=${Package} ${db:Status-Status}\n"};
+  argv.insert(argv.end(), needed_packages().begin(), needed_packages().end());
+  const std::string have = "\n" + host.run(argv).out;
+  std::vector<std::string> missing;
+  for (const std::string& name : needed_packages())
+    if (have.find("\n" + name + " installed\n") == std::string::npos) missing.push_back(name);
+  if (missing.empty()) return {"packages", "Packages", Health::pass, "all installed", ""};
+  return {"packages", "Packages", Health::fail, fmt::format("missing: {}", fmt::join(missing, ", ")),
+          fmt::format("apt-get install --no-install-recommends {}", fmt::join(missing, " "))};
+}
+
+CheckRow guestfs(const HostView& host) {
+  const std::string have = host.run({"dpkg-query", "-W", "-f=${Package} ${db:Status-Status}\n", "libguestfs-tools", "libguestfs-xfs"}).out;
+  const bool tools = have.find("libguestfs-tools installed") != std::string::npos;
+  const bool xfs = have.find("libguestfs-xfs installed") != std::string::npos;
+  if (tools && xfs) return {"libguestfs", "libguestfs and XFS", Health::pass, "both there", ""};
+  return {"libguestfs", "libguestfs and XFS", Health::warn,
+          tools ? "libguestfs cannot open XFS images (CentOS, Rocky)" : "no libguestfs: images cannot be customised",
+          tools ? "apt-get install libguestfs-xfs" : "apt-get install libguestfs-tools libguestfs-xfs"};
+}
+
+}  // namespace
+
+const std::vector<std::string>& needed_packages() {
+  static const std::vector<std::string> names = {
+      "openvswitch-switch", "openvswitch-common", "ovn-central", "ovn-host", "ovn-common", "libvirt-daemon",
+      "libvirt-daemon-driver-qemu", "libvirt-daemon-system", "qemu-system-x86", "qemu-utils", "iproute2"};
+  return names;
+}
+
+std::vector<CheckRow> check_network(const Config& config, const HostView& host) {
+  return {ranges(config, host),
+          manager(config, host, "networkmanager", "NetworkManager", "NetworkManager",
+                  "running: it may take over bridges and the external interface",
+                  "nmcli device set br-ex managed no (and the external interface), or disable NetworkManager."),
+          manager(config, host, "firewalld", "firewalld", "firewalld", "running: it may drop what crosses the bridges",
+                  "systemctl disable --now firewalld, or put br-ex into the trusted zone."),
+          nftables(config, host), ports(config, host)};
+}
+
+std::vector<CheckRow> check_software(const Config& config, const HostView& host) {
+  return {packages(host), openvswitch(config, host), libvirt(config, host), guestfs(host)};
+}
+
+}  // namespace virga::cloud
