@@ -79,7 +79,7 @@ void Agent::Core::stop() {
   thread_.join();
   hypervisor_.on_change({});
   metadata_.reset();
-  queues_.reset();  // before the connection: jobs fetch images through it
+  queues_->stop();  // before the connection: jobs fetch images through it
   connection_.reset();
 }
 
@@ -151,6 +151,7 @@ std::shared_ptr<link::ByteStream> Agent::Core::open_console(const ServerId& serv
 
 void Agent::Core::loop() {
   auto next_resync = Steady::now() + options_.resync;
+  auto retry_stalled = Steady::now();
   std::unique_lock lock(mutex_);
   while (!stopping_) {
     auto until = std::min(next_resync, Steady::now() + std::min(options_.step_deadline, milliseconds(1000)));
@@ -171,6 +172,13 @@ void Agent::Core::loop() {
       next_resync = Steady::now() + options_.resync;
     }
     lock.lock();
+    if (inbox_.empty() && stalled_.empty()) continue;
+    // Older assignments first; those that stalled wait for the next round of one second.
+    if (Steady::now() >= retry_stalled) {
+      inbox_.insert(inbox_.begin(), stalled_.begin(), stalled_.end());
+      stalled_.clear();
+      retry_stalled = Steady::now() + std::chrono::seconds(1);
+    }
   }
 }
 

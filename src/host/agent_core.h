@@ -69,6 +69,7 @@ class Agent::Core final : public link::AgentSide, public std::enable_shared_from
   std::condition_variable changed_;
   // guarded:
   std::vector<link::Assignment> inbox_;
+  std::vector<link::Assignment> stalled_;  ///< not taken, because the journal could not be written; tried again
   std::map<ServerId, Record> records_;
   std::multimap<Steady::time_point, ServerId> timers_;
   std::map<ServerId, link::ObservedServer> reports_;

@@ -21,7 +21,11 @@ void Agent::Core::take_inbox(std::vector<link::Assignment> inbox) {
   int64_t epoch = journal_.epoch();
   std::erase_if(inbox, [&](const auto& assignment) { return !accept(assignment, epoch); });
   for (const auto& assignment : inbox) refused.push_back(check_fences(assignment, fences));
-  if (!make_durable(epoch, fences)) return;
+  if (!make_durable(epoch, fences)) {
+    std::lock_guard lock(mutex_);
+    stalled_.insert(stalled_.end(), inbox.begin(), inbox.end());
+    return;
+  }
 
   std::set<ServerId> work;
   bool full = false;
@@ -63,7 +67,7 @@ std::set<ServerId> Agent::Core::check_fences(const link::Assignment& assignment,
   return refused;
 }
 
-/// False if the state folder cannot be written: then nothing may be acted upon. Reconnecting brings it all again.
+/// False if the state folder cannot be written: then nothing may be acted upon until it can.
 bool Agent::Core::make_durable(int64_t epoch, const Fences& fences) {
   if (epoch == journal_.epoch() && fences.empty()) return true;
   try {

@@ -11,13 +11,16 @@ using std::chrono::milliseconds;
 SerialQueues::SerialQueues(std::function<void(const ServerId&)> job, Limits limits)
     : job_(std::move(job)), limits_(limits) {}
 
-SerialQueues::~SerialQueues() {
+SerialQueues::~SerialQueues() { stop(); }
+
+void SerialQueues::stop() {
   {
     std::lock_guard lock(mutex_);
     stopping_ = true;
   }
   wake_.notify_all();
-  for (auto& t : threads_) t.join();
+  for (auto& t : threads_)
+    if (t.joinable()) t.join();
 }
 
 void SerialQueues::post(const ServerId& server) {

@@ -30,6 +30,8 @@ class SerialQueues {
   SerialQueues(std::function<void(const ServerId&)> job, Limits limits);
   /// Waits for running jobs; drops waiting ones.
   ~SerialQueues();
+  /// The same, with the object still usable by those jobs (a unique_ptr is null already while its object is destroyed).
+  void stop();
 
   void post(const ServerId& server);
   /// The running job of `server` begins a step; its deadline starts anew.
