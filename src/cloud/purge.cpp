@@ -39,10 +39,12 @@ void remove_folder(const std::string& path) {
   fs::remove_all(path);
 }
 
-/// A namespace of the data plane, or one of its networks: "NAME" and "NAME-…" as far as they carry our mark.
+/// The agent's metadata namespaces ("vmeta-12345678-TAG", the tag being network.namespace), and the data plane's.
 void remove_namespaces(const Config& config) {
-  if (!config.trial()) return;
-  netns::remove(config.network.name_space);
+  const std::string tag = "-" + config.network.name_space;
+  for (const std::string& name : netns::list())
+    if (name.rfind("vmeta-", 0) == 0 && name.size() == 14 + tag.size() && name.compare(14, tag.size(), tag) == 0) netns::remove(name);
+  if (config.trial()) netns::remove(config.network.name_space);
 }
 
 void undo(const std::string& line) {
