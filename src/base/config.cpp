@@ -24,6 +24,7 @@ std::vector<ConfigKey> make_keys() {
       {"cloud", "state_dir", SLOT(cloud.state_dir), "Database, images, disks of servers, keys: what must survive.", F::path},
       {"cloud", "run_dir", SLOT(cloud.run_dir), "Sockets and pid files; gone after a boot.", F::path},
       {"cloud", "log_dir", SLOT(cloud.log_dir), "One log file for each service.", F::path},
+      {"cloud", "package_cache", SLOT(cloud.package_cache), "Where the Debian packages of the tiny guest are kept; empty: in state_dir."},
       {"cloud", "region", SLOT(cloud.region), "Name of the region in the catalogue.", F::name},
       {"cloud", "public_url", SLOT(cloud.public_url),
        "Root of the catalogue's endpoints (https://cloud.example.org). Empty: as the request reached us.", F::url},

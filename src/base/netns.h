@@ -53,6 +53,9 @@ int listen_tcp(const std::string& name, const std::string& address, uint16_t por
 /// A connected TCP socket from inside the namespace (how the host reaches a guest). Throws Fault(unavailable).
 int connect_tcp(const std::string& name, const std::string& address, uint16_t port, int timeout_ms = 5000);
 
+/// One ICMP echo (RFC 792) from inside the namespace; true if the answer came in time.
+bool ping(const std::string& name, const std::string& address, int timeout_ms);
+
 // ---- devices ----------------------------------------------------------------------------------------------------
 
 struct Link {

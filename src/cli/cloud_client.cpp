@@ -1,18 +1,22 @@
 #include "cli/cloud_client.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include "base/fault.h"
 #include "cloud/serve.h"
 
 namespace virga::cli {
-namespace {
 
 std::string api_url(const Config& config) {
   return config.cloud.public_url.empty() ? fmt::format("http://{}:{}", config.cloud.api_address, config.cloud.api_port) : config.cloud.public_url;
 }
 
-}  // namespace
+std::string own_program() {
+  char path[4096];
+  const ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
+  return n > 0 ? std::string(path, static_cast<size_t>(n)) : "virga";
+}
 
 cloud::RestClient admin_client(const Config& config) {
   cloud::Credentials c;

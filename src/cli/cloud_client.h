@@ -8,6 +8,10 @@
 
 namespace virga::cli {
 
+/// Where clients on this machine reach the API.
+std::string api_url(const Config& config);
+/// This program's file.
+std::string own_program();
 /// The user of the environment (keystonerc), or else the administrator with the password of this host's cloud.
 cloud::RestClient cloud_client(const Config& config);
 /// Always the administrator.

@@ -42,12 +42,6 @@ void pump(int in_a, int out_a, int b) {
   }
 }
 
-std::string own_program() {
-  char path[4096];
-  const ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
-  return n > 0 ? std::string(path, static_cast<size_t>(n)) : "virga";
-}
-
 [[noreturn]] void exec(std::vector<std::string> argv) {
   std::vector<char*> raw;
   for (auto& a : argv) raw.push_back(a.data());

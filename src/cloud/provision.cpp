@@ -16,10 +16,10 @@ struct FlavorRow {
   const char *id, *name;
   int ram_mb, disk_gb, vcpus;
 };
-/// packstack's flavors, and a small one for the tiny guest and tests.
+/// packstack's flavors; one that the tiny guest boots in (a Debian kernel needs 80 MB), and a 64 MB one for tests.
 constexpr FlavorRow kFlavors[] = {
     {"1", "m1.tiny", 512, 1, 1},    {"2", "m1.small", 2048, 20, 1},   {"3", "m1.medium", 4096, 40, 2},
-    {"4", "m1.large", 8192, 80, 4}, {"5", "m1.xlarge", 16384, 160, 8}, {"42", "m1.nano", 64, 1, 1},
+    {"4", "m1.large", 8192, 80, 4}, {"5", "m1.xlarge", 16384, 160, 8}, {"42", "m1.nano", 128, 1, 1}, {"43", "m1.pico", 64, 1, 1},
 };
 
 std::string id_of(const json::value& resource) { return str(resource.at("id")); }
@@ -268,6 +268,15 @@ std::vector<std::string> write_credentials(const Config& config, const Provision
     put(file, clouds_yaml(what, config.cloud.region));
   }
   return written;
+}
+
+void remove_credentials(const std::string& home) {
+  unlink((home + "/keystonerc_admin").c_str());
+  unlink((home + "/keystonerc_demo").c_str());
+  const std::string dir = home + "/.config/openstack", file = dir + "/clouds.yaml";
+  if (access(file.c_str(), F_OK) != 0 || read_file(file).rfind(kCloudsMark, 0) != 0) return;
+  unlink(file.c_str());
+  rmdir(dir.c_str());  // only if it is empty now
 }
 
 }  // namespace virga::cloud

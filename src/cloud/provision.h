@@ -38,4 +38,7 @@ DemoServer provision_demo_server(const Config& config, const Provisioning& what,
 /// clouds.yaml that is not ours is left alone; returns the paths written.
 std::vector<std::string> write_credentials(const Config& config, const Provisioning& what, const std::string& home);
 
+/// Removes what write_credentials wrote, and nothing else.
+void remove_credentials(const std::string& home);
+
 }  // namespace virga::cloud

@@ -42,7 +42,7 @@ std::vector<std::string> own_command(const LaunchOptions& options, const char* r
 }
 
 /// `serve` and `agent`. The supervisor holds the API's sockets, so that a restart of `serve` refuses no connection.
-void add_own_services(std::vector<ServiceSpec>& all, const Config& c, const LaunchOptions& options) {
+void add_own_services(std::vector<ServiceSpec>& all, const Config& c, const LaunchOptions& options, bool kvm) {
   if (options.program.empty()) return;
   ServiceSpec serve;
   serve.name = "serve";
@@ -60,6 +60,7 @@ void add_own_services(std::vector<ServiceSpec>& all, const Config& c, const Laun
   agent.aliases = {"nova-compute", "virga-agent"};
   agent.argv = own_command(options, "agent");
   agent.name_space = c.data_namespace();
+  agent.environment = {fmt::format("VIRGA_VIRT_TYPE={}", kvm ? "kvm" : "qemu")};  // found out once, at the start
   agent.log_file = c.cloud.log_dir + "/agent.log";
   agent.after = {"serve"};
   for (const ServiceSpec& s : all)
@@ -86,7 +87,7 @@ class Run {
     step("libvirt", [&] { prepare_libvirt(config_, engines_); });
     if (!engines_.own_ovs) step("switch", [&] { set_up_switch(config_, engines_); });
     std::vector<ServiceSpec> services = engine_services(config_, engines_);
-    add_own_services(services, config_, options_);
+    add_own_services(services, config_, options_, engines_.kvm);
     std::lock_guard lock(mutex_);
     supervisor_ = std::make_unique<Supervisor>(SupervisorOptions{config_.cloud.run_dir}, std::move(services));
     supervisor_->run();

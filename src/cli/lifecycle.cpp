@@ -1,0 +1,272 @@
+// up, down, status, and the roles that the supervisor starts.
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+#include <pwd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdio>
+
+#include "base/config.h"
+#include "base/fault.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/netns.h"
+#include "base/process.h"
+#include "cli/api.h"
+#include "cli/cloud_client.h"
+#include "cli/service_table.h"
+#include "cloud/agent_role.h"
+#include "cloud/answer_file.h"
+#include "cloud/bring_up.h"
+#include "cloud/kvm_verdict.h"
+#include "cloud/provision.h"
+#include "cloud/purge.h"
+#include "cloud/serve.h"
+#include "qemu/api.h"
+
+namespace virga::cli {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+void require_root() {
+  if (geteuid() != 0) throw Fault(FaultKind::forbidden, "This needs root: it makes network namespaces and runs libvirt.", "Run it with sudo.");
+}
+
+std::string home_of_caller() {
+  const char* sudo_user = std::getenv("SUDO_USER");
+  const passwd* entry = sudo_user ? getpwnam(sudo_user) : getpwuid(geteuid());
+  return entry ? entry->pw_dir : "/root";
+}
+
+void print_step(const std::string& step, milliseconds took) {
+  std::printf("  %-34s %7.2f s\n", step.c_str(), static_cast<double>(took.count()) / 1000);
+  std::fflush(stdout);
+}
+
+/// Runs a step and prints how long it took.
+template <class F>
+void timed(const std::string& step, F&& f) {
+  const auto start = steady_clock::now();
+  f();
+  print_step(step, std::chrono::duration_cast<milliseconds>(steady_clock::now() - start));
+}
+
+cloud::LaunchOptions launch_options(const Shared& shared, const Config& config) {
+  cloud::LaunchOptions options;
+  options.program = own_program();
+  options.config_path = shared.config_path;
+  options.kvm_usable = [config] { return cloud::kvm_verdict(config).usable; };
+  return options;
+}
+
+cloud::Provisioning provisioning(const Config& config) {
+  const cloud::Paths paths(config);
+  const cloud::Passwords passwords = cloud::passwords(config);
+  cloud::Provisioning p;
+  p.admin.auth_url = p.demo.auth_url = api_url(config);
+  p.admin.user = p.admin.project = "admin";
+  p.admin.password = passwords.admin;
+  p.demo.user = p.demo.project = "demo";
+  p.demo.password = passwords.demo;
+  p.key_file = paths.secrets + "/demo_key";
+  p.guest.ssh_user = "virga";
+  return p;
+}
+
+void build_guest(const Config& config, cloud::Provisioning& p) {
+  qemu::TinyGuestOptions options;
+  options.out_dir = cloud::Paths(config).guest;
+  options.package_dir = config.cloud.package_cache.empty() ? options.out_dir + "/packages" : config.cloud.package_cache;
+  options.user = p.guest.ssh_user;
+  const qemu::TinyGuest guest = qemu::build_tiny_guest(options, [](std::string_view) {});
+  p.guest.kernel = guest.kernel;
+  p.guest.initrd = guest.initrd;
+  p.guest.disk = guest.disk;
+}
+
+/// ping and SSH to the demo server's floating IP, from inside the data plane's namespace.
+void prove_reachable(const Config& config, const cloud::DemoServer& server, const std::string& user) {
+  const std::string ns = config.data_namespace();
+  const auto deadline = steady_clock::now() + std::chrono::minutes(3);
+  std::string ssh_said;
+  for (bool pinged = false;;) {
+    if (!pinged && netns::ping(ns, server.floating_ip, 1000)) pinged = true, std::printf("  ping %s: answers\n", server.floating_ip.c_str());
+    if (pinged) {
+      Command ssh;
+      ssh.argv = {"ssh", "-i", server.key_file, "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=5", "-o", "BatchMode=yes",
+                  user + "@" + server.floating_ip, "hostname; uptime"};
+      if (!ns.empty()) ssh.argv.insert(ssh.argv.begin(), {"ip", "netns", "exec", ns});
+      ssh.timeout = std::chrono::seconds(20);
+      const Outcome outcome = run(ssh);
+      if (outcome.ok()) {
+        std::printf("  ssh %s@%s: %s\n", user.c_str(), server.floating_ip.c_str(), outcome.out.substr(0, outcome.out.find('\n')).c_str());
+        return;
+      }
+      ssh_said = outcome.err;
+    }
+    if (steady_clock::now() > deadline)
+      throw Fault(FaultKind::timeout, fmt::format("{} does not answer {}.", server.floating_ip, pinged ? "SSH: " + ssh_said : "ping"), fmt::format("`virga console {}` shows what the guest does.", server.name));
+    usleep(200'000);
+  }
+}
+
+void print_console(const Config& config, const std::string& server) {
+  cloud::RestClient client = admin_client(config);
+  const json::value answer = client.post(fmt::format("/compute/v2.1/servers/{}/action", server), {{"os-getConsoleOutput", {{"length", 6}}}});
+  std::printf("\nThe last lines of its console:\n");
+  std::string line;
+  for (char c : str(answer.at("output")) + "\n") {
+    if (c == '\n') {
+      if (!line.empty()) std::printf("  | %s\n", line.c_str());
+      line.clear();
+    } else if (c != '\r') {
+      line += c;
+    }
+  }
+}
+
+void print_what_next(const Config& config, const std::string& home) {
+  std::printf(
+      "\nThe API:          %s  (identity at %s/v3)\n"
+      "Credentials:      source %s/keystonerc_admin   or  keystonerc_demo; clouds.yaml has virga-admin and virga\n"
+      "\nTry next:\n"
+      "  source %s/keystonerc_demo && openstack server list\n"
+      "  virga ssh demo            virga console demo        virga explain server demo\n"
+      "  virga service status      virga virsh list          virga down [--purge]\n",
+      api_url(config).c_str(), api_url(config).c_str(), home.c_str(), home.c_str());
+}
+
+/// An answer file's settings become the configuration file.
+void adopt_answers(Shared& shared, const std::string& file) {
+  const cloud::AnswerResult result = cloud::apply_answer_file(read_file(file), file, shared.load());
+  if (shared.config_path.empty()) shared.config_path = "/etc/virga/virga.toml";
+  mkdir(shared.config_path.substr(0, shared.config_path.rfind('/')).c_str(), 0755);
+  write_file(shared.config_path, commented_config(result.config), 0600);
+  for (const auto& line : result.applied) std::printf("  %s\n", line.c_str());
+  if (!result.not_applied.empty()) std::printf("These keys do not apply to Virga:\n");
+  for (const auto& [key, why] : result.not_applied) std::printf("  %s: %s\n", key.c_str(), why.c_str());
+  std::printf("%s written.\n", shared.config_path.c_str());
+}
+
+void fake_guest(cloud::Provisioning& p, const Config& config) {
+  // The fake hypervisor boots nothing: small files stand in for the guest's.
+  const std::string dir = cloud::Paths(config).guest;
+  mkdir(dir.c_str(), 0755);
+  const auto put = [&](const char* name, const std::string& content) {
+    write_file(dir + "/" + name, content);
+    return dir + "/" + name;
+  };
+  p.guest.kernel = put("fake-kernel", "kernel");
+  p.guest.initrd = put("fake-initrd", "initrd");
+  if (access((dir + "/fake.qcow2").c_str(), R_OK) != 0) qemu::create_empty(dir + "/fake.qcow2", MiB{64});
+  p.guest.disk = dir + "/fake.qcow2";
+}
+
+void up(const Shared& shared, bool foreground) {
+  require_root();
+  const Config config = shared.load();
+  if (foreground) {
+    log::open("supervisor", "", config.log.level.c_str());
+    throw CLI::RuntimeError(cloud::run_supervisor(config, launch_options(shared, config)));
+  }
+  const bool fake = config.compute.hypervisor == "fake";
+  const auto start = steady_clock::now();
+  cloud::Provisioning p = provisioning(config);
+  std::printf("Virga comes up%s:\n", config.trial() ? fmt::format(" in the network namespace {}", config.network.name_space).c_str() : "");
+  cloud::claim_directories(config);
+  // First, since whether KVM can run a guest is found out with it.
+  if (config.demo.enabled) timed("tiny guest", [&] { fake ? fake_guest(p, config) : build_guest(config, p); });
+  cloud::bring_up(config, launch_options(shared, config), print_step);
+  if (!fake && config.compute.virt_type == "auto" && find_string(cloud::supervisor_status(config), "virt_type") == "qemu")
+    std::printf("  WARNING: KVM cannot run guests here, so they run under emulation (TCG), many times slower. `virga doctor` says why.\n");
+  const std::string home = home_of_caller();
+  if (config.demo.enabled) timed("provisioning", [&] { cloud::provision_cloud(config, p, [](const std::string&) {}); });
+  cloud::write_credentials(config, p, home);
+  if (config.demo.enabled && config.demo.server) {
+    cloud::DemoServer server;
+    timed("demo server ACTIVE", [&] { server = cloud::provision_demo_server(config, p, [](const std::string&) {}); });
+    std::printf("\nServer %s (%s) is %s at %s, floating IP %s.\n", server.name.c_str(), server.id.c_str(), server.status.c_str(), server.fixed_ip.c_str(), server.floating_ip.c_str());
+    if (!fake) {
+      timed("it answers ping and SSH", [&] { prove_reachable(config, server, p.guest.ssh_user); });
+      print_console(config, server.id);
+    }
+  }
+  print_step("in all", std::chrono::duration_cast<milliseconds>(steady_clock::now() - start));
+  print_what_next(config, home);
+}
+
+void down(const Shared& shared, bool purge) {
+  require_root();
+  const Config config = shared.load();
+  cloud::tear_down(config, purge, print_step);
+  if (purge) cloud::remove_credentials(home_of_caller());
+  std::printf(purge ? "Virga is gone, with all its state.\n" : "Virga is down; its state stays. `virga up` goes on from here.\n");
+}
+
+void status(const Shared& shared, bool as_json) {
+  const Config config = shared.load();
+  json::object state = cloud::supervisor_status(config);
+  if (!as_json) {
+    print_service_table(state);
+    return;
+  }
+  const cloud::Provisioning p = provisioning(config);
+  state["api"] = api_url(config);
+  state["admin"] = {{"user", p.admin.user}, {"password", p.admin.password}, {"project", p.admin.project}};
+  state["demo"] = {{"user", p.demo.user}, {"password", p.demo.password}, {"project", p.demo.project}};
+  state["guest_user"] = p.guest.ssh_user;
+  state["guest_password"] = qemu::TinyGuestOptions{}.password;
+  std::printf("%s\n", json::serialize(state).c_str());
+}
+
+}  // namespace
+
+void add_lifecycle_commands(CLI::App& app, Shared& shared) {
+  struct Words {
+    std::string answer_file, generate;
+    bool allinone = false, foreground = false, purge = false, as_json = false;
+  };
+  auto w = std::make_shared<Words>();
+  auto* up_command = app.add_subcommand("up", "bring this machine's cloud up (again and again, until it is)");
+  up_command->add_flag("--allinone", w->allinone, "controller and compute host on this machine (the default)");
+  up_command->add_option("--answer-file", w->answer_file, "packstack's answer file: what applies here becomes virga.toml");
+  up_command->add_option("--gen-answer-file", w->generate, "write an answer file with packstack's keys, and end");
+  up_command->add_flag("--foreground", w->foreground, "run the supervisor in the foreground (systemd)");
+  up_command->callback([&shared, w] {
+    if (!w->generate.empty()) {
+      write_file(w->generate, cloud::generate_answer_file(shared.load()), 0600);
+      std::printf("%s written. Change it and give it to `virga up --answer-file`.\n", w->generate.c_str());
+      return;
+    }
+    if (!w->answer_file.empty()) adopt_answers(shared, w->answer_file);
+    up(shared, w->foreground);
+  });
+  auto* down_command = app.add_subcommand("down", "stop everything; state stays");
+  down_command->add_flag("--purge", w->purge, "remove state, credentials and namespaces too: no trace is left");
+  down_command->callback([&shared, w] { down(shared, w->purge); });
+  auto* status_command = app.add_subcommand("status", "what runs, how it is, and how to reach it");
+  status_command->add_flag("--json", w->as_json, "for programs; holds passwords");
+  status_command->callback([&shared, w] { status(shared, w->as_json); });
+
+  app.add_subcommand("serve", "the control plane (started by the supervisor)")->group("")->callback([&shared] {
+    const Config config = shared.load();
+    log::open("serve", "", config.log.level.c_str());
+    throw CLI::RuntimeError(cloud::run_serve(config, cloud::inherited_listeners()));
+  });
+  app.add_subcommand("agent", "the compute host's agent (started by the supervisor)")->group("")->callback([&shared] {
+    const Config config = shared.load();
+    log::open("agent", "", config.log.level.c_str());
+    throw CLI::RuntimeError(cloud::run_agent_role(config));
+  });
+  app.add_subcommand("supervisor", "the supervisor (started by up)")->group("")->callback([&shared] {
+    const Config config = shared.load();
+    log::open("supervisor", "", config.log.level.c_str());
+    throw CLI::RuntimeError(cloud::run_supervisor(config, launch_options(shared, config)));
+  });
+}
+
+}  // namespace virga::cli

@@ -1,0 +1,63 @@
+#include "cloud/agent_role.h"
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <cstdlib>
+
+#include "base/log.h"
+#include "cloud/engines.h"
+#include "cloud/serve.h"
+#include "host/api.h"
+#include "libvirt/api.h"
+
+namespace virga::cloud {
+namespace {
+
+host::AgentOptions agent_options(const Config& config, const Paths& paths, const Engines& engines) {
+  host::AgentOptions o;
+  o.state_dir = paths.agent_state;
+  o.link_target = "unix:" + paths.link_socket;
+  o.hostname = compute_host_name(config);
+  o.address = config.network.encap_ip;
+  o.chassis = engines.chassis;
+  return o;
+}
+
+void make_dirs(const Paths& paths) {
+  mkdir(paths.agent_state.c_str(), 0700);
+  // QEMU runs as a user of its own and must reach its disks.
+  for (const auto& dir : {paths.instances, paths.image_cache}) {
+    mkdir(dir.c_str(), 0711);
+    chmod(dir.c_str(), 0711);
+  }
+}
+
+bool supervisor_found_kvm() {
+  const char* found = std::getenv("VIRGA_VIRT_TYPE");
+  return found && std::string_view(found) == "kvm";
+}
+
+}  // namespace
+
+int run_agent_role(const Config& config) {
+  const Paths paths(config);
+  const Engines engines = find_engines(config, [] { return supervisor_found_kvm(); });
+  make_dirs(paths);
+  host::AgentOptions options = agent_options(config, paths, engines);
+  if (config.compute.hypervisor == "fake") {
+    host::FakeHost fake = host::make_fake_host(paths.agent_state + "/fake-domains.json");
+    return host::run_agent(options, *fake.hypervisor, *fake.storage);
+  }
+  options.ovsdb = "unix:" + engines.ovs_socket;
+  libvirt::Options driver;
+  driver.uri = "qemu+unix:///system?socket=" + engines.libvirt_socket;
+  driver.virt_type = engines.kvm ? "kvm" : "qemu";
+  driver.userspace_datapath = engines.userspace_datapath;
+  if (engines.own_libvirt) driver.path_map = {{"/var/lib/libvirt/", engines.libvirt_home + "/lib/"}};
+  const auto hypervisor = libvirt::connect(driver);
+  const auto storage = host::make_local_storage(paths.instances, paths.image_cache);
+  return host::run_agent(options, *hypervisor, *storage);
+}
+
+}  // namespace virga::cloud
