@@ -3,6 +3,7 @@
 #include <netinet/in.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <condition_variable>
 #include <stdexcept>
 #include <thread>
@@ -245,6 +246,26 @@ TEST_F(HttpTest, StopLetsRunningRequestsFinish) {
   EXPECT_EQ(answer.find("/never"), std::string::npos);
   close(idle);
   close(running);
+}
+
+TEST_F(HttpTest, StopsUnderLoad) {
+  std::atomic<int> whole{0};
+  std::vector<std::thread> clients;
+  for (int i = 0; i < 8; ++i)
+    clients.emplace_back([this, i, &whole] {
+      static const char* const paths[] = {"/x", "/down", "/lost", "/fault"};
+      for (;;) try {
+          ClientRequest request{.url = url(paths[i % 4])};
+          request.sink = [](std::string_view) {};
+          fetch(request);
+          ++whole;
+        } catch (const Fault&) {
+          return;  // it has stopped
+        }
+    });
+  while (whole < 200) std::this_thread::yield();
+  server->stop(std::chrono::milliseconds(50));
+  for (auto& client : clients) client.join();
 }
 
 TEST_F(HttpTest, AnswersAfterTheServerIsGoneAreSafe) {
