@@ -22,7 +22,7 @@ void IoThread::stop() {
   context_.stop();
   if (thread_.joinable()) thread_.join();
   timer_.cancel();
-  for (auto& session : all()) session->close();
+  for (auto& session : all()) session->thread_ended();
   context_.restart();
   context_.poll();
 }

@@ -22,7 +22,8 @@ class Swept {
   virtual ~Swept() = default;
   virtual void sweep(int64_t now_ms) = 0;  ///< on the io thread
   virtual void close_if_idle() = 0;        ///< on the io thread: the server stops
-  virtual void close() = 0;                ///< on the io thread, or after it ended
+  virtual void close() = 0;                ///< on the io thread
+  virtual void thread_ended() = 0;         ///< after the io thread: nothing may be left for it to do
 };
 
 class IoThread {

@@ -49,6 +49,7 @@ class Session final : public Swept, public std::enable_shared_from_this<Session>
   void sweep(int64_t now_ms) override;
   void close() override;
   void close_if_idle() override;
+  void thread_ended() override { close(); }
 
   // From any thread, once per turn.
   void answer(const Turn& turn, Response response);

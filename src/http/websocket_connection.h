@@ -41,6 +41,7 @@ class WebSocketConnection final : public WebSocket, public Swept, public std::en
   }
   void sweep(int64_t) override {}
   void close_if_idle() override { close(); }
+  void thread_ended() override { finish(); }  // a read that waits for ever would keep us, and we the thread
 
   /// After the handshake, on the io thread.
   void run() {
