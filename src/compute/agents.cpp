@@ -10,9 +10,11 @@ namespace virga::compute {
 
 link::Assignment Agents::connect(const link::HostFacts& facts) {
   if (facts.seen_epoch > core_.epoch)
-    log::error("host {} has seen cloud epoch {}, and this cloud is at {}: the database is older than the host. The host refuses "
-               "assignments, nothing is destroyed; see docs/operations.md on restored databases.",
-               facts.hostname, facts.seen_epoch, core_.epoch.load());
+    log::error(
+        "host {} has seen cloud epoch {}, and this cloud is at {}: the database is older than the host. The "
+        "host refuses "
+        "assignments, nothing is destroyed; see docs/operations.md on restored databases.",
+        facts.hostname, facts.seen_epoch, core_.epoch.load());
   core_.database.write([&](db::Tx& tx) { register_host(core_, tx, facts); });
   core_.liveness.connected(facts.id, core_.clock.now());
   return core_.database.read([&](db::Tx& tx) { return full_assignment(core_, tx, facts.id); });
@@ -21,8 +23,9 @@ link::Assignment Agents::connect(const link::HostFacts& facts) {
 namespace {
 
 bool says_nothing_new(const ServerRow& row, const link::ObservedServer& seen) {
-  return seen.steps.empty() && row.seen_power == static_cast<int64_t>(seen.power) && row.seen_generation == seen.generation &&
-         row.failed_generation == seen.failed_generation && row.cause == seen.cause && (row.failed_permanently != 0) == seen.permanent &&
+  return seen.steps.empty() && row.seen_power == static_cast<int64_t>(seen.power) &&
+         row.seen_generation == seen.generation && row.failed_generation == seen.failed_generation &&
+         row.cause == seen.cause && (row.failed_permanently != 0) == seen.permanent &&
          row.desired_state != "absent";
 }
 
@@ -35,8 +38,13 @@ void record_steps(db::Tx& tx, const ServerRow& row, const link::ObservedServer& 
     operation = std::move(all.front());
   }
   for (const auto& step : seen.steps)
-    operations::record_step(tx, operation->id, {.step = step.step, .ok = step.ok, .message = step.message, .host = row.node,
-                                                .at = to_db(Time(std::chrono::microseconds(step.at_us))), .took_us = step.took_us});
+    operations::record_step(tx, operation->id,
+                            {.step = step.step,
+                             .ok = step.ok,
+                             .message = step.message,
+                             .host = row.node,
+                             .at = to_db(Time(std::chrono::microseconds(step.at_us))),
+                             .took_us = step.took_us});
 }
 
 void apply(Core& core, db::Tx& tx, ServerRow& row, const link::ObservedServer& seen) {
@@ -66,7 +74,10 @@ void Agents::observe(const HostId& host, bool full, const std::vector<link::Obse
   if (full || servers.size() > 8)
     core_.database.read([&](db::Tx& tx) {
       known.clear();
-      for (const auto& row : tx.query("SELECT " + server_columns() + " FROM servers WHERE host_id = ? AND (deleted = 0 OR tombstone = 1)", host)) {
+      for (const auto& row :
+           tx.query("SELECT " + server_columns() +
+                        " FROM servers WHERE host_id = ? AND (deleted = 0 OR tombstone = 1)",
+                    host)) {
         auto server = server_from_row(row);
         known.emplace(server.id, std::move(server));
       }
@@ -84,16 +95,19 @@ void Agents::observe(const HostId& host, bool full, const std::vector<link::Obse
       const auto operation = operations::find(tx, report.operation);
       if (!operation || report.fence < operation->fence) continue;
       if (operations::finish(tx, core_.clock.now(), report.operation, report.ok, report.message))
-        if (auto row = lock_server(tx, ServerId(operation->resource_id)); row && !row->deleted) settle(core_, tx, *row);
+        if (auto row = lock_server(tx, ServerId(operation->resource_id)); row && !row->deleted)
+          settle(core_, tx, *row);
     }
     for (const auto* seen : news) {
       auto row = lock_server(tx, seen->id);
       if (!row) {
-        log::warn("host {} has server {}, which this cloud does not know; it stays quarantined there", host.str(), seen->id.str());
+        log::warn("host {} has server {}, which this cloud does not know; it stays quarantined there",
+                  host.str(), seen->id.str());
         continue;
       }
       if (row->host_id != host.str()) {
-        log::warn("host {} has server {}, which belongs to host {}; the report is ignored", host.str(), row->id, row->host_id);
+        log::warn("host {} has server {}, which belongs to host {}; the report is ignored", host.str(),
+                  row->id, row->host_id);
         continue;
       }
       const int64_t generation = row->generation;
@@ -135,13 +149,16 @@ link::MetadataReply Agents::metadata(const HostId& host, const link::MetadataReq
       return;
     }
     if (request.method == "GET" || request.method == "HEAD")
-      reply = guest_metadata({*row, server_metadata(tx, row->id), core_.networks.server_ports(tx, row->server_id())}, request.path);
+      reply = guest_metadata(
+          {*row, server_metadata(tx, row->id), core_.networks.server_ports(tx, row->server_id())},
+          request.path);
   });
   if (!row || request.method == "GET" || request.method == "HEAD") return row ? reply : link::MetadataReply{};
   if (request.method != "POST" || !is_password_path(request.path)) return {405, "text/plain", ""};
   if (request.body.size() > 1020) return {400, "text/plain", "Password too long\n"};
   const bool set = core_.database.write([&](db::Tx& tx) {
-    return tx.exec("UPDATE servers SET guest_password = ? WHERE id = ? AND guest_password = ''", request.body, row->id) == 1;
+    return tx.exec("UPDATE servers SET guest_password = ? WHERE id = ? AND guest_password = ''", request.body,
+                   row->id) == 1;
   });
   return {set ? 200 : 409, "text/plain", ""};
 }

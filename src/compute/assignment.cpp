@@ -8,7 +8,8 @@ namespace {
 
 json::value image_to_json(const std::optional<link::ImageRef>& image) {
   if (!image) return nullptr;
-  return {{"id", image->id.str()}, {"format", image->format}, {"size", image->size}, {"sha512", image->sha512}};
+  return {
+      {"id", image->id.str()}, {"format", image->format}, {"size", image->size}, {"sha512", image->sha512}};
 }
 
 std::optional<link::ImageRef> image_from_json(const json::object& plan, std::string_view key) {
@@ -21,7 +22,8 @@ std::optional<link::ImageRef> image_from_json(const json::object& plan, std::str
 std::vector<link::Nic> nics_of(const std::vector<network::PortInfo>& ports) {
   std::vector<link::Nic> nics;
   for (const auto& p : ports)
-    nics.push_back({p.id, NetworkId(p.network_id), p.mac, p.mtu, p.metadata_port, p.metadata_mac, p.metadata_cidr});
+    nics.push_back(
+        {p.id, NetworkId(p.network_id), p.mac, p.mtu, p.metadata_port, p.metadata_mac, p.metadata_cidr});
   return nics;
 }
 
@@ -45,7 +47,8 @@ link::DesiredServer tombstone(const ServerRow& row) {
 
 link::DesiredServer present(db::Tx& tx, const ServerRow& row, const std::vector<network::PortInfo>& ports) {
   link::DesiredServer server = tombstone(row);
-  server.state = row.desired_state == "stopped" ? link::DesiredServer::State::stopped : link::DesiredServer::State::running;
+  server.state = row.desired_state == "stopped" ? link::DesiredServer::State::stopped
+                                                : link::DesiredServer::State::running;
   server.project_id = row.project_id;
   server.user_id = row.user_id;
   server.flavor_name = row.flavor_name;
@@ -59,7 +62,8 @@ link::DesiredServer present(db::Tx& tx, const ServerRow& row, const std::vector<
   server.kernel_command_line = plan.command_line;
   server.nics = nics_of(ports);
   server.config_drive = row.config_drive != 0;
-  if (server.config_drive) server.config_drive_files = config_drive_files({row, server_metadata(tx, row.id), ports});
+  if (server.config_drive)
+    server.config_drive_files = config_drive_files({row, server_metadata(tx, row.id), ports});
   server.actions = actions_of(tx, row);
   return server;
 }
@@ -98,8 +102,10 @@ link::Assignment full_assignment(Core& core, db::Tx& tx, const HostId& host) {
   assignment.epoch = core.epoch;
   assignment.full = true;
   std::vector<ServerRow> rows;
-  for (const auto& row : tx.query("SELECT " + server_columns() + " FROM servers WHERE host_id = ? AND "
-                                  "(deleted = 0 OR tombstone = 1)", host))
+  for (const auto& row : tx.query("SELECT " + server_columns() +
+                                      " FROM servers WHERE host_id = ? AND "
+                                      "(deleted = 0 OR tombstone = 1)",
+                                  host))
     rows.push_back(server_from_row(row));
   assignment.servers = desired_servers(core, tx, rows);
   return assignment;

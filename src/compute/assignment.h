@@ -14,7 +14,8 @@ struct BootPlan {
 std::string to_text(const BootPlan& plan);
 BootPlan boot_plan(const std::string& text);
 
-constexpr std::string_view kDefaultCommandLine = "root=/dev/vda1 console=tty0 console=ttyS0 quiet net.ifnames=0";
+constexpr std::string_view kDefaultCommandLine =
+    "root=/dev/vda1 console=tty0 console=ttyS0 quiet net.ifnames=0";
 
 std::vector<link::DesiredServer> desired_servers(Core& core, db::Tx& tx, const std::vector<ServerRow>& rows);
 /// All of a host's servers, tombstones included.

@@ -8,7 +8,9 @@ namespace {
 
 constexpr std::chrono::seconds kTokenLifetime{600};
 
-std::string digest_of(std::string_view token) { return to_hex(sha256(token)); }
+std::string digest_of(std::string_view token) {
+  return to_hex(sha256(token));
+}
 
 std::string console_base(const Core& core, const api::Call& call) {
   return core.options.console_base_url.empty() ? call.cloud_url + "/console" : core.options.console_base_url;
@@ -21,7 +23,8 @@ std::string authority(std::string_view url) {
   return std::string(url.substr(0, url.find('/')));
 }
 
-/// Bytes between one WebSocket and one agent stream. What the guest sends before the browser is attached waits here.
+/// Bytes between one WebSocket and one agent stream. What the guest sends before the browser is attached
+/// waits here.
 class Bridge : public std::enable_shared_from_this<Bridge> {
  public:
   explicit Bridge(std::shared_ptr<link::ByteStream> stream) : stream_(std::move(stream)) {}
@@ -83,9 +86,11 @@ struct Ticket {
 std::optional<Ticket> take_ticket(Core& core, const std::string& token) {
   if (token.empty()) return std::nullopt;
   return core.database.write([&](db::Tx& tx) -> std::optional<Ticket> {
-    const auto row = tx.first("SELECT server_id, host_id, kind FROM console_tokens WHERE digest = ? AND expires_at > ?",
-                              digest_of(token), core.clock.now());
-    if (!row || tx.exec("DELETE FROM console_tokens WHERE digest = ?", digest_of(token)) == 0) return std::nullopt;
+    const auto row =
+        tx.first("SELECT server_id, host_id, kind FROM console_tokens WHERE digest = ? AND expires_at > ?",
+                 digest_of(token), core.clock.now());
+    if (!row || tx.exec("DELETE FROM console_tokens WHERE digest = ?", digest_of(token)) == 0)
+      return std::nullopt;
     return Ticket{row->text(0), row->text(1), row->text(2)};
   });
 }
@@ -96,7 +101,9 @@ std::string token_of(const http::Request& request) {
   const std::string_view cookies = request.headers.get("Cookie");
   const size_t at = cookies.find("token=");
   if (at == std::string_view::npos) return {};
-  return std::string(cookies.substr(at + 6, cookies.find(';', at) == std::string_view::npos ? std::string_view::npos : cookies.find(';', at) - at - 6));
+  return std::string(cookies.substr(at + 6, cookies.find(';', at) == std::string_view::npos
+                                                ? std::string_view::npos
+                                                : cookies.find(';', at) - at - 6));
 }
 
 void check_origin(const Core& core, const http::Request& request) {
@@ -108,7 +115,8 @@ void check_origin(const Core& core, const http::Request& request) {
   throw Fault(FaultKind::forbidden, fmt::format("Origin header '{}' does not match this host.", origin));
 }
 
-http::Response upgrade(std::string_view protocols, std::function<void(std::shared_ptr<http::WebSocket>)> then) {
+http::Response upgrade(std::string_view protocols,
+                       std::function<void(std::shared_ptr<http::WebSocket>)> then) {
   http::Response response;
   response.status = 101;
   if (protocols.find("binary") != std::string_view::npos) response.websocket_protocol = "binary";
@@ -118,30 +126,40 @@ http::Response upgrade(std::string_view protocols, std::function<void(std::share
 
 http::Response connect(Core& core, api::Call& call) {
   const auto protocols = call.request.headers.get("Sec-WebSocket-Protocol");
-  if (!call.request.headers.has("Upgrade")) throw Fault(FaultKind::bad_request, "This is a WebSocket; open it as one.");
+  if (!call.request.headers.has("Upgrade"))
+    throw Fault(FaultKind::bad_request, "This is a WebSocket; open it as one.");
   check_origin(core, call.request);
   const auto ticket = take_ticket(core, token_of(call.request));
-  // As nova's proxy does: the handshake succeeds and the connection ends, which every client reports properly.
+  // As nova's proxy does: the handshake succeeds and the connection ends, which every client reports
+  // properly.
   if (!ticket) return upgrade(protocols, [](std::shared_ptr<http::WebSocket> socket) { socket->close(); });
   auto* hub = core.hub.load();
   if (!hub) throw Fault(FaultKind::unavailable, "No agents are served by this controller.");
   auto bridge = std::make_shared<Bridge>(hub->open_console(
-      HostId(ticket->host), ServerId(ticket->server), ticket->kind == "serial" ? link::AgentHub::Console::serial : link::AgentHub::Console::vnc));
+      HostId(ticket->host), ServerId(ticket->server),
+      ticket->kind == "serial" ? link::AgentHub::Console::serial : link::AgentHub::Console::vnc));
   bridge->listen();
-  return upgrade(protocols, [bridge](std::shared_ptr<http::WebSocket> socket) { bridge->attach(std::move(socket)); });
+  return upgrade(protocols,
+                 [bridge](std::shared_ptr<http::WebSocket> socket) { bridge->attach(std::move(socket)); });
 }
 
 http::Response page() {
   http::Response response;
   response.headers.set("Content-Type", "text/html; charset=utf-8");
-  response.headers.set("Content-Security-Policy", "default-src 'none'; script-src 'unsafe-inline'; connect-src 'self' ws: wss:; style-src 'unsafe-inline'; frame-ancestors 'self'");
+  response.headers.set("Content-Security-Policy",
+                       "default-src 'none'; script-src 'unsafe-inline'; connect-src 'self' ws: wss:; "
+                       "style-src 'unsafe-inline'; frame-ancestors 'self'");
   response.body =
-      "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>Console</title></head>\n<body>\n"
-      "<p>This console speaks VNC over a WebSocket, for a noVNC client:</p>\n<p><code id=\"url\"></code></p>\n"
-      "<p>Its token serves once. The noVNC program itself is not part of Virga: open the address above in one, or use "
+      "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta "
+      "charset=\"utf-8\"><title>Console</title></head>\n<body>\n"
+      "<p>This console speaks VNC over a WebSocket, for a noVNC client:</p>\n<p><code "
+      "id=\"url\"></code></p>\n"
+      "<p>Its token serves once. The noVNC program itself is not part of Virga: open the address above in "
+      "one, or use "
       "<code>virga console</code>.</p>\n<script>\n"
       "const path = new URLSearchParams(location.search).get('path') || '';\n"
-      "document.getElementById('url').textContent = (location.protocol === 'https:' ? 'wss://' : 'ws://') + location.host + '/' + path;\n"
+      "document.getElementById('url').textContent = (location.protocol === 'https:' ? 'wss://' : 'ws://') + "
+      "location.host + '/' + path;\n"
       "</script>\n</body>\n</html>\n";
   return response;
 }
@@ -149,12 +167,15 @@ http::Response page() {
 }  // namespace
 
 std::string make_console(Core& core, const api::Call& call, const ServerRow& row, const std::string& type) {
-  if (row.host_id.empty() || row.power_state != 1) throw Fault(FaultKind::conflict, fmt::format("Instance {} is not ready", row.id), "Start it first.");
+  if (row.host_id.empty() || row.power_state != 1)
+    throw Fault(FaultKind::conflict, fmt::format("Instance {} is not ready", row.id), "Start it first.");
   const std::string token = base64url_encode(random_bytes(32), false);
   core.database.write([&](db::Tx& tx) {
     tx.exec("DELETE FROM console_tokens WHERE expires_at < ?", core.clock.now());
-    tx.exec("INSERT INTO console_tokens (digest, server_id, host_id, kind, expires_at) VALUES (?, ?, ?, ?, ?)", digest_of(token), row.id,
-            row.host_id, type == "serial" ? "serial" : "vnc", core.clock.now() + kTokenLifetime);
+    tx.exec(
+        "INSERT INTO console_tokens (digest, server_id, host_id, kind, expires_at) VALUES (?, ?, ?, ?, ?)",
+        digest_of(token), row.id, row.host_id, type == "serial" ? "serial" : "vnc",
+        core.clock.now() + kTokenLifetime);
   });
   const std::string base = console_base(core, call);
   if (type == "serial") {

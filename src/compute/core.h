@@ -1,5 +1,6 @@
 #pragma once
-// What the parts of compute share: the facades below it, the clock, who is connected, and the wake-up of agents.
+// What the parts of compute share: the facades below it, the clock, who is connected, and the wake-up of
+// agents.
 
 #include <atomic>
 #include <map>
@@ -10,8 +11,9 @@
 
 namespace virga::compute {
 
-/// Which hosts are alive: heartbeats live in memory, and the database learns of them at most every 30 s, for all hosts
-/// in one transaction, because a commit per heartbeat would be most of a quiet cloud's writes. Thread-safe.
+/// Which hosts are alive: heartbeats live in memory, and the database learns of them at most every 30 s, for
+/// all hosts in one transaction, because a commit per heartbeat would be most of a quiet cloud's writes.
+/// Thread-safe.
 class Liveness {
  public:
   void connected(const HostId& host, Time now);
@@ -49,7 +51,8 @@ struct Core {
   std::atomic<link::AgentHub*> hub{nullptr};
   std::atomic<int64_t> epoch{0};
 
-  /// Sends the server's desired state to its agent, if that is connected here. After the commit, never inside it.
+  /// Sends the server's desired state to its agent, if that is connected here. After the commit, never inside
+  /// it.
   void wake(const ServerId& server);
   /// True if the host is connected here or was seen lately by anyone.
   bool is_up(const HostId& host, const std::string& db_last_seen) const;

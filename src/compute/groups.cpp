@@ -10,12 +10,16 @@ struct Group {
   std::string id, name, project_id, user_id, policy, rules;
 };
 
-Group group_from(const db::Row& r) { return {r.text(0), r.text(1), r.text(2), r.text(3), r.text(4), r.text(5)}; }
+Group group_from(const db::Row& r) {
+  return {r.text(0), r.text(1), r.text(2), r.text(3), r.text(4), r.text(5)};
+}
 constexpr std::string_view kGroup = "SELECT id, name, project_id, user_id, policy, rules FROM server_groups";
 
 json::object group_view(const api::Call& call, db::Tx& tx, const Group& g) {
   json::array members;
-  for (const auto& row : tx.query("SELECT id FROM servers WHERE group_id = ? AND deleted = 0 ORDER BY created_at", g.id)) members.push_back(json::value(row.text(0)));
+  for (const auto& row :
+       tx.query("SELECT id FROM servers WHERE group_id = ? AND deleted = 0 ORDER BY created_at", g.id))
+    members.push_back(json::value(row.text(0)));
   json::object view{{"id", g.id}, {"name", g.name}, {"members", std::move(members)}};
   if (call.since(2, 64)) {
     view["policy"] = g.policy;
@@ -44,21 +48,29 @@ Group parse_group(api::Call& call) {
   g.id = new_uuid();
   g.name = find_string(body, "name");
   if (g.name.empty() || g.name.size() > 255 || g.name.front() == ' ' || g.name.back() == ' ')
-    throw Fault(FaultKind::bad_request, fmt::format("Invalid input for field/attribute name. Value: {}.", g.name));
+    throw Fault(FaultKind::bad_request,
+                fmt::format("Invalid input for field/attribute name. Value: {}.", g.name));
   for (const auto& [key, value] : body)
-    if (key != "name" && key != (call.since(2, 64) ? "policy" : "policies") && !(key == "rules" && call.since(2, 64)))
-      throw Fault(FaultKind::bad_request, fmt::format("Additional properties are not allowed ('{}' was unexpected)", std::string_view(key)));
+    if (key != "name" && key != (call.since(2, 64) ? "policy" : "policies") &&
+        !(key == "rules" && call.since(2, 64)))
+      throw Fault(
+          FaultKind::bad_request,
+          fmt::format("Additional properties are not allowed ('{}' was unexpected)", std::string_view(key)));
   if (call.since(2, 64)) {
     g.policy = find_string(body, "policy");
     if (const auto* rules = find_object(body, "rules")) g.rules = json::serialize(*rules);
-  } else if (const auto* policies = find_array(body, "policies"); policies && policies->size() == 1 && policies->front().is_string()) {
+  } else if (const auto* policies = find_array(body, "policies");
+             policies && policies->size() == 1 && policies->front().is_string()) {
     g.policy = str(policies->front());
   }
   const bool soft = g.policy == "soft-affinity" || g.policy == "soft-anti-affinity";
   if (g.policy != "affinity" && g.policy != "anti-affinity" && !(soft && call.since(2, 15)))
-    throw Fault(FaultKind::bad_request, fmt::format("Invalid input for field/attribute policies. Value: {}. It is not one of the policies of server groups.", g.policy));
+    throw Fault(FaultKind::bad_request, fmt::format("Invalid input for field/attribute policies. Value: {}. "
+                                                    "It is not one of the policies of server groups.",
+                                                    g.policy));
   if (g.rules.find("max_server_per_host") != std::string::npos)
-    throw Fault(FaultKind::not_implemented, "The server group rule max_server_per_host is not implemented.", "Leave it out.");
+    throw Fault(FaultKind::not_implemented, "The server group rule max_server_per_host is not implemented.",
+                "Leave it out.");
   g.project_id = call.caller().project_id;
   g.user_id = call.caller().user_id;
   return g;
@@ -73,29 +85,40 @@ void add_group_routes(Routes& routes, Core& core) {
     core.database.read([&](db::Tx& tx) {
       api::Where where;
       if (!everyone) where.add("project_id = ?", call.caller().project_id);
-      for (const auto& row : tx.query(std::string(kGroup) + where.sql() + " ORDER BY created_at", where.values)) all.push_back(group_view(call, tx, group_from(row)));
+      for (const auto& row :
+           tx.query(std::string(kGroup) + where.sql() + " ORDER BY created_at", where.values))
+        all.push_back(group_view(call, tx, group_from(row)));
     });
     return api::reply(200, json::object{{"server_groups", std::move(all)}});
   });
   routes.add("POST", "/os-server-groups", "os-server-groups:create", Level::member, [&core](api::Call& call) {
     const auto g = parse_group(call);
     return api::reply(200, json::object{{"server_group", core.database.write([&](db::Tx& tx) {
-      take_quota(core, tx, g.project_id, {{"server_groups", 1}});
-      tx.exec("INSERT INTO server_groups (id, name, project_id, user_id, policy, rules, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)", g.id, g.name, g.project_id, g.user_id, g.policy,
-              g.rules, core.clock.now());
-      return group_view(call, tx, g);
-    })}});
+                                           take_quota(core, tx, g.project_id, {{"server_groups", 1}});
+                                           tx.exec(
+                                               "INSERT INTO server_groups (id, name, project_id, user_id, "
+                                               "policy, rules, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                                               g.id, g.name, g.project_id, g.user_id, g.policy, g.rules,
+                                               core.clock.now());
+                                           return group_view(call, tx, g);
+                                         })}});
   });
-  routes.add("GET", "/os-server-groups/{id}", "os-server-groups:show", Level::reader, [&core](api::Call& call) {
-    return api::reply(200, json::object{{"server_group", core.database.read([&](db::Tx& tx) { return group_view(call, tx, need_group(tx, call, call.param("id"))); })}});
-  });
-  routes.add("DELETE", "/os-server-groups/{id}", "os-server-groups:delete", Level::member, [&core](api::Call& call) {
-    core.database.write([&](db::Tx& tx) {
-      const auto g = need_group(tx, call, call.param("id"));
-      if (tx.exec("DELETE FROM server_groups WHERE id = ?", g.id) == 1) give_back_quota(tx, g.project_id, {{"server_groups", 1}});
-    });
-    return api::reply(204);
-  });
+  routes.add("GET", "/os-server-groups/{id}", "os-server-groups:show", Level::reader,
+             [&core](api::Call& call) {
+               return api::reply(200, json::object{{"server_group", core.database.read([&](db::Tx& tx) {
+                                                      return group_view(
+                                                          call, tx, need_group(tx, call, call.param("id")));
+                                                    })}});
+             });
+  routes.add("DELETE", "/os-server-groups/{id}", "os-server-groups:delete", Level::member,
+             [&core](api::Call& call) {
+               core.database.write([&](db::Tx& tx) {
+                 const auto g = need_group(tx, call, call.param("id"));
+                 if (tx.exec("DELETE FROM server_groups WHERE id = ?", g.id) == 1)
+                   give_back_quota(tx, g.project_id, {{"server_groups", 1}});
+               });
+               return api::reply(204);
+             });
 }
 
 namespace {
@@ -119,7 +142,9 @@ Time usage_time(const api::Call& call, std::string_view name, Time fallback) {
 Period period_of(const Core& core, const api::Call& call) {
   const Time now = core.clock.now();
   const Period p{usage_time(call, "start", now - std::chrono::hours(24 * 28)), usage_time(call, "end", now)};
-  if (p.start > p.stop) throw Fault(FaultKind::bad_request, "Invalid start time. The start time cannot occur after the end time.");
+  if (p.start > p.stop)
+    throw Fault(FaultKind::bad_request,
+                "Invalid start time. The start time cannot occur after the end time.");
   return p;
 }
 
@@ -139,10 +164,19 @@ void add_server(const Core& core, const Period& p, const db::Row& r, Usage& usag
   usage.disk += hours * static_cast<double>(r.integer(6));
   std::string started = r.text(7);
   started[10] = 'T';
-  usage.servers.push_back(json::object{{"instance_id", r.text(0)}, {"name", r.text(1)}, {"tenant_id", r.text(2)}, {"flavor", r.text(3)}, {"vcpus", r.integer(4)},
-                                       {"memory_mb", r.integer(5)}, {"local_gb", r.integer(6)}, {"hours", hours}, {"started_at", started},
-                                       {"ended_at", r.is_null(8) ? json::value(nullptr) : json::value(to_iso_us_no_zone(to))},
-                                       {"state", r.is_null(8) ? r.text(9) : "terminated"}, {"uptime", std::chrono::duration_cast<std::chrono::seconds>(to - from).count()}});
+  usage.servers.push_back(
+      json::object{{"instance_id", r.text(0)},
+                   {"name", r.text(1)},
+                   {"tenant_id", r.text(2)},
+                   {"flavor", r.text(3)},
+                   {"vcpus", r.integer(4)},
+                   {"memory_mb", r.integer(5)},
+                   {"local_gb", r.integer(6)},
+                   {"hours", hours},
+                   {"started_at", started},
+                   {"ended_at", r.is_null(8) ? json::value(nullptr) : json::value(to_iso_us_no_zone(to))},
+                   {"state", r.is_null(8) ? r.text(9) : "terminated"},
+                   {"uptime", std::chrono::duration_cast<std::chrono::seconds>(to - from).count()}});
 }
 
 std::map<std::string, Usage> usages(Core& core, db::Tx& tx, const Period& p, const std::string& project) {
@@ -151,14 +185,22 @@ std::map<std::string, Usage> usages(Core& core, db::Tx& tx, const Period& p, con
   where.add("(terminated_at IS NULL OR terminated_at > ?)", p.start);
   if (!project.empty()) where.add("project_id = ?", project);
   std::map<std::string, Usage> all;
-  for (const auto& row : tx.query("SELECT id, name, project_id, flavor_name, vcpus, memory_mb, root_gb + ephemeral_gb, launched_at, terminated_at, vm_state FROM servers" + where.sql() + " ORDER BY launched_at", where.values))
+  for (const auto& row : tx.query("SELECT id, name, project_id, flavor_name, vcpus, memory_mb, root_gb + "
+                                  "ephemeral_gb, launched_at, terminated_at, vm_state FROM servers" +
+                                      where.sql() + " ORDER BY launched_at",
+                                  where.values))
     add_server(core, p, row, all[row.text(2)]);
   return all;
 }
 
 json::object usage_view(const Period& p, const std::string& project, Usage&& u, bool detailed) {
-  json::object view{{"tenant_id", project}, {"start", to_iso_us_no_zone(p.start)}, {"stop", to_iso_us_no_zone(p.stop)}, {"total_hours", u.hours},
-                    {"total_vcpus_usage", u.vcpus}, {"total_memory_mb_usage", u.memory}, {"total_local_gb_usage", u.disk}};
+  json::object view{{"tenant_id", project},
+                    {"start", to_iso_us_no_zone(p.start)},
+                    {"stop", to_iso_us_no_zone(p.stop)},
+                    {"total_hours", u.hours},
+                    {"total_vcpus_usage", u.vcpus},
+                    {"total_memory_mb_usage", u.memory},
+                    {"total_local_gb_usage", u.disk}};
   if (detailed) view["server_usages"] = std::move(u.servers);
   return view;
 }
@@ -166,21 +208,28 @@ json::object usage_view(const Period& p, const std::string& project, Usage&& u, 
 }  // namespace
 
 void add_usage_routes(Routes& routes, Core& core) {
-  routes.add("GET", "/os-simple-tenant-usage", "os-simple-tenant-usage:list", Level::admin, [&core](api::Call& call) {
-    const auto p = period_of(core, call);
-    const bool detailed = call.request.query_value("detailed").value_or("0") == "1";
-    json::array all;
-    for (auto& [project, usage] : core.database.read([&](db::Tx& tx) { return usages(core, tx, p, ""); })) all.push_back(usage_view(p, project, std::move(usage), detailed));
-    return api::reply(200, json::object{{"tenant_usages", std::move(all)}});
-  });
+  routes.add(
+      "GET", "/os-simple-tenant-usage", "os-simple-tenant-usage:list", Level::admin,
+      [&core](api::Call& call) {
+        const auto p = period_of(core, call);
+        const bool detailed = call.request.query_value("detailed").value_or("0") == "1";
+        json::array all;
+        for (auto& [project, usage] : core.database.read([&](db::Tx& tx) { return usages(core, tx, p, ""); }))
+          all.push_back(usage_view(p, project, std::move(usage), detailed));
+        return api::reply(200, json::object{{"tenant_usages", std::move(all)}});
+      });
   core.policy.declare("os_compute_api:os-simple-tenant-usage:project", kReaderRule);
-  routes.add("GET", "/os-simple-tenant-usage/{target}", "os-simple-tenant-usage:show", Level::reader, [&core](api::Call& call) {
-    call.require("os_compute_api:os-simple-tenant-usage:project", {{"project_id", call.param("target")}});
-    const auto p = period_of(core, call);
-    auto all = core.database.read([&](db::Tx& tx) { return usages(core, tx, p, call.param("target")); });
-    if (all.empty()) return api::reply(200, json::object{{"tenant_usage", json::object()}});
-    return api::reply(200, json::object{{"tenant_usage", usage_view(p, call.param("target"), std::move(all.begin()->second), true)}});
-  });
+  routes.add(
+      "GET", "/os-simple-tenant-usage/{target}", "os-simple-tenant-usage:show", Level::reader,
+      [&core](api::Call& call) {
+        call.require("os_compute_api:os-simple-tenant-usage:project", {{"project_id", call.param("target")}});
+        const auto p = period_of(core, call);
+        auto all = core.database.read([&](db::Tx& tx) { return usages(core, tx, p, call.param("target")); });
+        if (all.empty()) return api::reply(200, json::object{{"tenant_usage", json::object()}});
+        return api::reply(
+            200, json::object{{"tenant_usage",
+                               usage_view(p, call.param("target"), std::move(all.begin()->second), true)}});
+      });
 }
 
 }  // namespace virga::compute

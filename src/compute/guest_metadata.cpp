@@ -8,17 +8,21 @@
 namespace virga::compute {
 namespace {
 
-constexpr std::string_view kOpenstackVersions[] = {"2012-08-10", "2013-04-04", "2013-10-17", "2015-10-15", "2016-06-30",
-                                                   "2016-10-06", "2017-02-22", "2018-08-27", "2020-10-14", "latest"};
-constexpr std::string_view kEc2Versions[] = {"1.0",        "2007-01-19", "2007-03-01", "2007-08-29", "2007-10-10",
-                                             "2007-12-15", "2008-02-01", "2008-09-01", "2009-04-04", "latest"};
+constexpr std::string_view kOpenstackVersions[] = {"2012-08-10", "2013-04-04", "2013-10-17", "2015-10-15",
+                                                   "2016-06-30", "2016-10-06", "2017-02-22", "2018-08-27",
+                                                   "2020-10-14", "latest"};
+constexpr std::string_view kEc2Versions[] = {"1.0",        "2007-01-19", "2007-03-01", "2007-08-29",
+                                             "2007-10-10", "2007-12-15", "2008-02-01", "2008-09-01",
+                                             "2009-04-04", "latest"};
 
 template <size_t N>
 bool is_one_of(const std::string_view (&all)[N], std::string_view one) {
   return std::find(std::begin(all), std::end(all), one) != std::end(all);
 }
 
-std::string ec2_id(std::string_view prefix, int64_t number) { return fmt::format("{}-{:08x}", prefix, number); }
+std::string ec2_id(std::string_view prefix, int64_t number) {
+  return fmt::format("{}-{:08x}", prefix, number);
+}
 
 std::string user_data(const Guest& guest) {
   std::string bytes;
@@ -42,7 +46,8 @@ json::object meta_data(const Guest& guest) {
   if (!meta.empty()) out["meta"] = std::move(meta);
   if (s.key_name && !s.public_key.empty()) {
     out["public_keys"] = json::object{{*s.key_name, s.public_key}};
-    out["keys"] = json::array{json::object{{"name", *s.key_name}, {"type", s.key_type}, {"data", s.public_key}}};
+    out["keys"] =
+        json::array{json::object{{"name", *s.key_name}, {"type", s.key_type}, {"data", s.public_key}}};
   }
   return out;
 }
@@ -50,7 +55,8 @@ json::object meta_data(const Guest& guest) {
 /// "10.0.0.0/24" -> ("10.0.0.0", "255.255.255.0"), for both families.
 std::pair<std::string, std::string> split_cidr(const std::string& cidr, int version) {
   const size_t slash = cidr.find('/');
-  const int length = slash == std::string::npos ? (version == 4 ? 32 : 128) : std::atoi(cidr.c_str() + slash + 1);
+  const int length =
+      slash == std::string::npos ? (version == 4 ? 32 : 128) : std::atoi(cidr.c_str() + slash + 1);
   unsigned char mask[16] = {};
   for (int i = 0; i < length && i < 128; ++i) mask[i / 8] |= static_cast<unsigned char>(0x80 >> (i % 8));
   char text[INET6_ADDRSTRLEN] = {};
@@ -71,8 +77,10 @@ json::array routes_of(const network::FixedIp& ip) {
   return routes;
 }
 
-json::object network_of(const network::PortInfo& port, const network::FixedIp& ip, size_t number, const std::string& link) {
-  json::object out{{"id", fmt::format("network{}", number)}, {"link", link}, {"network_id", port.network_id.str()}};
+json::object network_of(const network::PortInfo& port, const network::FixedIp& ip, size_t number,
+                        const std::string& link) {
+  json::object out{
+      {"id", fmt::format("network{}", number)}, {"link", link}, {"network_id", port.network_id.str()}};
   if (port.dhcp) {
     out["type"] = fmt::format("ipv{}_dhcp", ip.version);
     return out;
@@ -100,7 +108,8 @@ json::object network_data(const Guest& guest) {
       networks.push_back(network_of(port, ip, networks.size(), link));
       for (const auto& dns : ip.dns_servers) {
         json::object service{{"type", "dns"}, {"address", dns}};
-        if (std::find(services.begin(), services.end(), json::value(service)) == services.end()) services.push_back(service);
+        if (std::find(services.begin(), services.end(), json::value(service)) == services.end())
+          services.push_back(service);
       }
     }
   }
@@ -108,7 +117,8 @@ json::object network_data(const Guest& guest) {
 }
 
 /// A document of openstack/VERSION/; nullopt if there is none of that name.
-std::optional<std::string> openstack_file(const Guest& guest, std::string_view version, std::string_view name) {
+std::optional<std::string> openstack_file(const Guest& guest, std::string_view version,
+                                          std::string_view name) {
   if (name == "meta_data.json") return json::serialize(meta_data(guest));
   if (name == "network_data.json" && version >= "2015-10-15") return json::serialize(network_data(guest));
   if (name == "vendor_data.json" && version >= "2013-10-17") return "{}";
@@ -198,7 +208,8 @@ std::optional<std::string> openstack_entry(const Guest& guest, const std::vector
   if (parts.size() == 3) return openstack_file(guest, parts[1], parts[2]);
   if (parts.size() != 2) return std::nullopt;
   std::vector<std::string_view> names;
-  for (const char* name : {"meta_data.json", "password", "user_data", "vendor_data.json", "network_data.json", "vendor_data2.json"})
+  for (const char* name : {"meta_data.json", "password", "user_data", "vendor_data.json", "network_data.json",
+                           "vendor_data2.json"})
     if (openstack_file(guest, parts[1], name)) names.push_back(name);
   return fmt::format("{}", fmt::join(names, "\n"));
 }
@@ -218,7 +229,8 @@ std::optional<std::string> entry(const Guest& guest, const std::vector<std::stri
 std::vector<link::ConfigDriveFile> config_drive_files(const Guest& guest) {
   std::vector<link::ConfigDriveFile> files;
   for (const std::string version : {"2018-08-27", "latest"})
-    for (const char* name : {"meta_data.json", "network_data.json", "vendor_data.json", "vendor_data2.json", "user_data"})
+    for (const char* name :
+         {"meta_data.json", "network_data.json", "vendor_data.json", "vendor_data2.json", "user_data"})
       if (auto content = openstack_file(guest, version, name))
         files.push_back({"openstack/" + version + "/" + name, std::move(*content)});
   json::object ec2;
@@ -233,7 +245,8 @@ link::MetadataReply guest_metadata(const Guest& guest, const std::string& path) 
   const auto parts = parts_of(path.substr(0, path.find('?')));
   auto content = entry(guest, parts);
   if (!content) return {404, "text/plain", "404 Not Found\n"};
-  const bool is_json = !parts.empty() && parts.back().size() > 5 && parts.back().substr(parts.back().size() - 5) == ".json";
+  const bool is_json =
+      !parts.empty() && parts.back().size() > 5 && parts.back().substr(parts.back().size() - 5) == ".json";
   return {200, is_json ? "application/json" : "text/plain; charset=UTF-8", std::move(*content)};
 }
 

@@ -11,14 +11,17 @@ HostRow host_from(const db::Row& r) {
   h.enabled = r.boolean(3);
   h.forced_down = r.boolean(4);
   h.disabled_reason = r.maybe_text(5);
-  std::string* texts[] = {&h.address, &h.chassis, &h.hypervisor, &h.virt_type, &h.cpu_model, &h.cpu_arch, &h.last_seen};
+  std::string* texts[] = {&h.address,   &h.chassis,  &h.hypervisor, &h.virt_type,
+                          &h.cpu_model, &h.cpu_arch, &h.last_seen};
   for (size_t i = 0; i < std::size(texts); ++i) *texts[i] = r.text(6 + i);
   int64_t* numbers[] = {&h.number, &h.hypervisor_version, &h.vcpus, &h.memory_mb, &h.disk_gb};
   for (size_t i = 0; i < std::size(numbers); ++i) *numbers[i] = r.integer(13 + i);
   return h;
 }
 
-bool is_up(const Core& core, const HostRow& h) { return !h.forced_down && core.is_up(HostId(h.id), h.last_seen); }
+bool is_up(const Core& core, const HostRow& h) {
+  return !h.forced_down && core.is_up(HostId(h.id), h.last_seen);
+}
 
 placement::Inventory inventory(std::string name, int64_t total, int64_t reserved, double ratio) {
   placement::Inventory i;
@@ -41,27 +44,38 @@ std::string seen_text(const Core& core, const HostRow& h) {
   return text;
 }
 
-json::value reason_of(const HostRow& h) { return h.disabled_reason ? json::value(*h.disabled_reason) : json::value(nullptr); }
+json::value reason_of(const HostRow& h) {
+  return h.disabled_reason ? json::value(*h.disabled_reason) : json::value(nullptr);
+}
 
 json::object service_view(const Core& core, const api::Call& call, const HostRow& h) {
-  json::object view{{"id", number_or_uuid(call, h)}, {"binary", "nova-compute"}, {"host", h.hostname}, {"zone", h.zone},
-                    {"status", h.enabled ? "enabled" : "disabled"}, {"state", is_up(core, h) ? "up" : "down"},
-                    {"updated_at", seen_text(core, h)}, {"disabled_reason", reason_of(h)}};
+  json::object view{{"id", number_or_uuid(call, h)},
+                    {"binary", "nova-compute"},
+                    {"host", h.hostname},
+                    {"zone", h.zone},
+                    {"status", h.enabled ? "enabled" : "disabled"},
+                    {"state", is_up(core, h) ? "up" : "down"},
+                    {"updated_at", seen_text(core, h)},
+                    {"disabled_reason", reason_of(h)}};
   if (call.since(2, 11)) view["forced_down"] = h.forced_down;
   return view;
 }
 
 /// The control plane's own workers: threads of this process, so they are up whenever it answers.
 json::object control_view(const Core& core, const api::Call& call, std::string_view binary, int number) {
-  json::object view{{"binary", binary}, {"host", "virga"}, {"zone", "internal"}, {"status", "enabled"}, {"state", "up"},
-                    {"updated_at", to_iso_us_no_zone(core.clock.now())}, {"disabled_reason", nullptr}};
-  view["id"] = call.since(2, 53) ? json::value(fmt::format("00000000-0000-4000-8000-{:012d}", number)) : json::value(1000000 + number);
+  json::object view{
+      {"binary", binary},          {"host", "virga"}, {"zone", "internal"},
+      {"status", "enabled"},       {"state", "up"},   {"updated_at", to_iso_us_no_zone(core.clock.now())},
+      {"disabled_reason", nullptr}};
+  view["id"] = call.since(2, 53) ? json::value(fmt::format("00000000-0000-4000-8000-{:012d}", number))
+                                 : json::value(1000000 + number);
   if (call.since(2, 11)) view["forced_down"] = false;
   return view;
 }
 
 http::Response list_services(Core& core, api::Call& call) {
-  const auto wanted_host = call.request.query_value("host"), wanted_binary = call.request.query_value("binary");
+  const auto wanted_host = call.request.query_value("host"),
+             wanted_binary = call.request.query_value("binary");
   const auto wanted = [&](std::string_view host, std::string_view binary) {
     return (!wanted_host || *wanted_host == host) && (!wanted_binary || *wanted_binary == binary);
   };
@@ -79,16 +93,22 @@ http::Response list_services(Core& core, api::Call& call) {
 HostRow need_host(db::Tx& tx, const std::string& key, bool by_name) {
   for (auto& h : all_hosts(tx))
     if (by_name ? h.hostname == key : (h.id == key || std::to_string(h.number) == key)) return h;
-  throw Fault(FaultKind::not_found, by_name ? fmt::format("Could not find binary nova-compute on host {}.", key) : fmt::format("Service {} could not be found.", key));
+  throw Fault(FaultKind::not_found, by_name
+                                        ? fmt::format("Could not find binary nova-compute on host {}.", key)
+                                        : fmt::format("Service {} could not be found.", key));
 }
 
 void set_status(db::Tx& tx, Time now, const HostRow& h) {
-  tx.exec("UPDATE hosts SET enabled = ?, disabled_reason = ?, forced_down = ?, updated_at = ? WHERE id = ?", h.enabled, h.disabled_reason, h.forced_down, now, h.id);
+  tx.exec("UPDATE hosts SET enabled = ?, disabled_reason = ?, forced_down = ?, updated_at = ? WHERE id = ?",
+          h.enabled, h.disabled_reason, h.forced_down, now, h.id);
 }
 
 std::string need_text(const json::object& body, std::string_view key) {
   const std::string text = find_string(body, key);
-  if (text.empty() || text.size() > 255) throw Fault(FaultKind::bad_request, fmt::format("Invalid input for field/attribute {}. It must be text of 1 to 255 characters.", key));
+  if (text.empty() || text.size() > 255)
+    throw Fault(
+        FaultKind::bad_request,
+        fmt::format("Invalid input for field/attribute {}. It must be text of 1 to 255 characters.", key));
   return text;
 }
 
@@ -97,20 +117,28 @@ http::Response change_by_name(Core& core, api::Call& call) {
   const std::string verb = call.param("id");
   const auto& body = call.body();
   const std::string host = need_text(body, "host"), binary = need_text(body, "binary");
-  if (binary != "nova-compute") throw Fault(FaultKind::not_found, fmt::format("Could not find binary {} on host {}.", binary, host));
+  if (binary != "nova-compute")
+    throw Fault(FaultKind::not_found, fmt::format("Could not find binary {} on host {}.", binary, host));
   const auto h = core.database.write([&](db::Tx& tx) {
     auto row = need_host(tx, host, true);
-    if (verb == "enable") row.enabled = true, row.disabled_reason.reset();
-    else if (verb == "disable") row.enabled = false, row.disabled_reason.reset();
-    else if (verb == "disable-log-reason") row.enabled = false, row.disabled_reason = need_text(body, "disabled_reason");
-    else if (verb == "force-down" && call.since(2, 11)) row.forced_down = find_bool(body, "forced_down");
-    else throw Fault(FaultKind::not_found, "Unknown action");
+    if (verb == "enable")
+      row.enabled = true, row.disabled_reason.reset();
+    else if (verb == "disable")
+      row.enabled = false, row.disabled_reason.reset();
+    else if (verb == "disable-log-reason")
+      row.enabled = false, row.disabled_reason = need_text(body, "disabled_reason");
+    else if (verb == "force-down" && call.since(2, 11))
+      row.forced_down = find_bool(body, "forced_down");
+    else
+      throw Fault(FaultKind::not_found, "Unknown action");
     set_status(tx, core.clock.now(), row);
     return row;
   });
   json::object view{{"host", h.hostname}, {"binary", binary}};
-  if (verb == "force-down") view["forced_down"] = h.forced_down;
-  else view["status"] = h.enabled ? "enabled" : "disabled";
+  if (verb == "force-down")
+    view["forced_down"] = h.forced_down;
+  else
+    view["status"] = h.enabled ? "enabled" : "disabled";
   if (verb == "disable-log-reason") view["disabled_reason"] = reason_of(h);
   return api::reply(200, json::object{{"service", std::move(view)}});
 }
@@ -120,17 +148,23 @@ http::Response change_by_id(Core& core, api::Call& call) {
   const std::string status = find_string(body, "status");
   for (const auto& [key, value] : body)
     if (key != "status" && key != "disabled_reason" && key != "forced_down")
-      throw Fault(FaultKind::bad_request, fmt::format("Additional properties are not allowed ('{}' was unexpected)", std::string_view(key)));
+      throw Fault(
+          FaultKind::bad_request,
+          fmt::format("Additional properties are not allowed ('{}' was unexpected)", std::string_view(key)));
   if (body.empty() || (body.contains("status") && status != "enabled" && status != "disabled"))
-    throw Fault(FaultKind::bad_request, "Invalid input for field/attribute status. It is not one of ['enabled', 'disabled'].");
+    throw Fault(FaultKind::bad_request,
+                "Invalid input for field/attribute status. It is not one of ['enabled', 'disabled'].");
   if (body.contains("disabled_reason") && status != "disabled")
     throw Fault(FaultKind::bad_request, "Specifying disabled_reason requires that status is disabled.");
-  if (!looks_like_uuid(call.param("id"))) throw Fault(FaultKind::bad_request, fmt::format("Invalid uuid {}", call.param("id")));
+  if (!looks_like_uuid(call.param("id")))
+    throw Fault(FaultKind::bad_request, fmt::format("Invalid uuid {}", call.param("id")));
   const auto h = core.database.write([&](db::Tx& tx) {
     auto row = need_host(tx, call.param("id"), false);
     if (!status.empty()) {
       row.enabled = status == "enabled";
-      row.disabled_reason = row.enabled || !has_value(body, "disabled_reason") ? std::nullopt : std::optional(find_string(body, "disabled_reason"));
+      row.disabled_reason = row.enabled || !has_value(body, "disabled_reason")
+                                ? std::nullopt
+                                : std::optional(find_string(body, "disabled_reason"));
     }
     if (body.contains("forced_down")) row.forced_down = find_bool(body, "forced_down");
     set_status(tx, core.clock.now(), row);
@@ -140,7 +174,10 @@ http::Response change_by_id(Core& core, api::Call& call) {
 }
 
 json::object hypervisor_brief(const Core& core, const api::Call& call, const HostRow& h) {
-  return {{"id", number_or_uuid(call, h)}, {"hypervisor_hostname", h.hostname}, {"state", is_up(core, h) ? "up" : "down"}, {"status", h.enabled ? "enabled" : "disabled"}};
+  return {{"id", number_or_uuid(call, h)},
+          {"hypervisor_hostname", h.hostname},
+          {"state", is_up(core, h) ? "up" : "down"},
+          {"status", h.enabled ? "enabled" : "disabled"}};
 }
 
 json::array servers_on(db::Tx& tx, const HostRow& h) {
@@ -152,14 +189,26 @@ json::array servers_on(db::Tx& tx, const HostRow& h) {
 
 /// Attributes that 2.88 took away, as numbers of one host or summed over all.
 json::object capacity_view(const HostRow& h) {
-  return {{"vcpus", h.vcpus}, {"vcpus_used", h.vcpus_used}, {"memory_mb", h.memory_mb}, {"memory_mb_used", h.memory_used}, {"free_ram_mb", h.memory_mb - h.memory_used},
-          {"local_gb", h.disk_gb}, {"local_gb_used", h.disk_used}, {"free_disk_gb", h.disk_gb - h.disk_used}, {"disk_available_least", h.disk_gb - h.disk_used},
-          {"running_vms", h.servers}, {"current_workload", 0}};
+  return {{"vcpus", h.vcpus},
+          {"vcpus_used", h.vcpus_used},
+          {"memory_mb", h.memory_mb},
+          {"memory_mb_used", h.memory_used},
+          {"free_ram_mb", h.memory_mb - h.memory_used},
+          {"local_gb", h.disk_gb},
+          {"local_gb_used", h.disk_used},
+          {"free_disk_gb", h.disk_gb - h.disk_used},
+          {"disk_available_least", h.disk_gb - h.disk_used},
+          {"running_vms", h.servers},
+          {"current_workload", 0}};
 }
 
 json::object hypervisor_full(const Core& core, const api::Call& call, const HostRow& h) {
   json::object view = hypervisor_brief(core, call, h);
-  const json::object cpu{{"arch", h.cpu_arch}, {"model", h.cpu_model}, {"vendor", ""}, {"features", json::array()}, {"topology", json::object{{"cores", h.vcpus}, {"threads", 1}, {"sockets", 1}}}};
+  const json::object cpu{{"arch", h.cpu_arch},
+                         {"model", h.cpu_model},
+                         {"vendor", ""},
+                         {"features", json::array()},
+                         {"topology", json::object{{"cores", h.vcpus}, {"threads", 1}, {"sockets", 1}}}};
   if (!call.since(2, 88)) {
     view["cpu_info"] = call.since(2, 28) ? json::value(cpu) : json::value(json::serialize(cpu));
     for (const auto& [key, value] : capacity_view(h)) view[key] = value;
@@ -169,13 +218,17 @@ json::object hypervisor_full(const Core& core, const api::Call& call, const Host
   view["host_ip"] = h.address.empty() ? "127.0.0.1" : h.address;
   view["hypervisor_type"] = h.hypervisor;
   view["hypervisor_version"] = h.hypervisor_version;
-  view["service"] = json::object{{"host", h.hostname}, {"id", number_or_uuid(call, h)}, {"disabled_reason", reason_of(h)}};
+  view["service"] =
+      json::object{{"host", h.hostname}, {"id", number_or_uuid(call, h)}, {"disabled_reason", reason_of(h)}};
   return view;
 }
 
 http::Response list_hypervisors(Core& core, api::Call& call, bool detail) {
-  const auto pattern = call.since(2, 53) ? call.request.query_value("hypervisor_hostname_pattern") : std::nullopt;
-  const bool with_servers = call.since(2, 53) && api::parse_bool(call.request.query_value("with_servers").value_or("false")).value_or(false);
+  const auto pattern =
+      call.since(2, 53) ? call.request.query_value("hypervisor_hostname_pattern") : std::nullopt;
+  const bool with_servers =
+      call.since(2, 53) &&
+      api::parse_bool(call.request.query_value("with_servers").value_or("false")).value_or(false);
   json::array all;
   core.database.read([&](db::Tx& tx) {
     for (const auto& h : all_hosts(tx)) {
@@ -185,11 +238,14 @@ http::Response list_hypervisors(Core& core, api::Call& call, bool detail) {
       all.push_back(std::move(view));
     }
   });
-  if (pattern && all.empty()) throw Fault(FaultKind::not_found, fmt::format("No hypervisor matching '{}' could be found.", *pattern));
+  if (pattern && all.empty())
+    throw Fault(FaultKind::not_found, fmt::format("No hypervisor matching '{}' could be found.", *pattern));
   return api::reply(200, json::object{{"hypervisors", std::move(all)}});
 }
 
-Fault no_hypervisor(const std::string& id) { return Fault(FaultKind::not_found, fmt::format("Hypervisor with ID '{}' could not be found.", id)); }
+Fault no_hypervisor(const std::string& id) {
+  return Fault(FaultKind::not_found, fmt::format("Hypervisor with ID '{}' could not be found.", id));
+}
 
 HostRow need_hypervisor(db::Tx& tx, const std::string& id) {
   for (auto& h : all_hosts(tx))
@@ -198,20 +254,26 @@ HostRow need_hypervisor(db::Tx& tx, const std::string& id) {
 }
 
 void add_hypervisor_routes(Routes& routes, Core& core) {
-  routes.add("GET", "/os-hypervisors", "os-hypervisors:list", Level::admin, [&core](api::Call& call) { return list_hypervisors(core, call, false); });
-  routes.add("GET", "/os-hypervisors/detail", "os-hypervisors:list-detail", Level::admin, [&core](api::Call& call) { return list_hypervisors(core, call, true); });
-  routes.add("GET", "/os-hypervisors/statistics", "os-hypervisors:statistics", Level::admin, [&core](api::Call&) {
-    HostRow sum;
-    int64_t count = 0;
-    for (const auto& h : core.database.read([](db::Tx& tx) { return all_hosts(tx); })) {
-      ++count;
-      for (const auto member : {&HostRow::vcpus, &HostRow::vcpus_used, &HostRow::memory_mb, &HostRow::memory_used, &HostRow::disk_gb, &HostRow::disk_used, &HostRow::servers})
-        sum.*member += h.*member;
-    }
-    auto view = capacity_view(sum);
-    view["count"] = count;
-    return api::reply(200, json::object{{"hypervisor_statistics", std::move(view)}});
-  }, {}, {2, 87});
+  routes.add("GET", "/os-hypervisors", "os-hypervisors:list", Level::admin,
+             [&core](api::Call& call) { return list_hypervisors(core, call, false); });
+  routes.add("GET", "/os-hypervisors/detail", "os-hypervisors:list-detail", Level::admin,
+             [&core](api::Call& call) { return list_hypervisors(core, call, true); });
+  routes.add("GET", "/os-hypervisors/statistics", "os-hypervisors:statistics", Level::admin,
+             [&core](api::Call&) {
+               HostRow sum;
+               int64_t count = 0;
+               for (const auto& h : core.database.read([](db::Tx& tx) { return all_hosts(tx); })) {
+                 ++count;
+                 for (const auto member :
+                      {&HostRow::vcpus, &HostRow::vcpus_used, &HostRow::memory_mb, &HostRow::memory_used,
+                       &HostRow::disk_gb, &HostRow::disk_used, &HostRow::servers})
+                   sum.*member += h.*member;
+               }
+               auto view = capacity_view(sum);
+               view["count"] = count;
+               return api::reply(200, json::object{{"hypervisor_statistics", std::move(view)}});
+             },
+             {}, {2, 87});
   routes.add("GET", "/os-hypervisors/{id}", "os-hypervisors:show", Level::admin, [&core](api::Call& call) {
     json::object view;
     core.database.read([&](db::Tx& tx) {
@@ -221,26 +283,35 @@ void add_hypervisor_routes(Routes& routes, Core& core) {
     });
     return api::reply(200, json::object{{"hypervisor", std::move(view)}});
   });
-  routes.add("GET", "/os-hypervisors/{id}/uptime", "os-hypervisors:uptime", Level::admin, [&core](api::Call& call) {
-    auto view = hypervisor_brief(core, call, core.database.read([&](db::Tx& tx) { return need_hypervisor(tx, call.param("id")); }));
-    view["uptime"] = "";
-    return api::reply(200, json::object{{"hypervisor", std::move(view)}});
-  }, {}, {2, 87});
+  routes.add("GET", "/os-hypervisors/{id}/uptime", "os-hypervisors:uptime", Level::admin,
+             [&core](api::Call& call) {
+               auto view = hypervisor_brief(core, call, core.database.read([&](db::Tx& tx) {
+                 return need_hypervisor(tx, call.param("id"));
+               }));
+               view["uptime"] = "";
+               return api::reply(200, json::object{{"hypervisor", std::move(view)}});
+             },
+             {}, {2, 87});
   const auto by_name = [&core](api::Call& call, bool servers) {
     json::array all;
     core.database.read([&](db::Tx& tx) {
       for (const auto& h : all_hosts(tx)) {
         if (h.hostname.find(call.param("id")) == std::string::npos) continue;
         auto view = hypervisor_brief(core, call, h);
-        if (auto on = servers ? servers_on(tx, h) : json::array(); !on.empty()) view["servers"] = std::move(on);
+        if (auto on = servers ? servers_on(tx, h) : json::array(); !on.empty())
+          view["servers"] = std::move(on);
         all.push_back(std::move(view));
       }
     });
-    if (all.empty()) throw Fault(FaultKind::not_found, fmt::format("No hypervisor matching '{}' could be found.", call.param("id")));
+    if (all.empty())
+      throw Fault(FaultKind::not_found,
+                  fmt::format("No hypervisor matching '{}' could be found.", call.param("id")));
     return api::reply(200, json::object{{"hypervisors", std::move(all)}});
   };
-  routes.add("GET", "/os-hypervisors/{id}/search", "os-hypervisors:search", Level::admin, [by_name](api::Call& call) { return by_name(call, false); }, {}, {2, 52});
-  routes.add("GET", "/os-hypervisors/{id}/servers", "os-hypervisors:servers", Level::admin, [by_name](api::Call& call) { return by_name(call, true); }, {}, {2, 52});
+  routes.add("GET", "/os-hypervisors/{id}/search", "os-hypervisors:search", Level::admin,
+             [by_name](api::Call& call) { return by_name(call, false); }, {}, {2, 52});
+  routes.add("GET", "/os-hypervisors/{id}/servers", "os-hypervisors:servers", Level::admin,
+             [by_name](api::Call& call) { return by_name(call, true); }, {}, {2, 52});
 }
 
 http::Response zones(Core& core, api::Call& call, bool detail) {
@@ -249,15 +320,27 @@ http::Response zones(Core& core, api::Call& call, bool detail) {
   for (const auto& h : core.database.read([](db::Tx& tx) { return all_hosts(tx); })) {
     const bool up = h.enabled && is_up(core, h);
     available[h.zone] = available[h.zone] || up;
-    hosts_of[h.zone][h.hostname] = json::object{{"nova-compute", json::object{{"available", is_up(core, h)}, {"active", h.enabled}, {"updated_at", seen_text(core, h)}}}};
+    hosts_of[h.zone][h.hostname] =
+        json::object{{"nova-compute", json::object{{"available", is_up(core, h)},
+                                                   {"active", h.enabled},
+                                                   {"updated_at", seen_text(core, h)}}}};
   }
   if (available.empty()) available["nova"] = false;
   json::array all;
   if (detail)
-    all.push_back(json::object{{"zoneName", "internal"}, {"zoneState", json::object{{"available", true}}},
-                               {"hosts", json::object{{"virga", json::object{{"nova-scheduler", json::object{{"available", true}, {"active", true}, {"updated_at", to_iso_us_no_zone(core.clock.now())}}}}}}}});
+    all.push_back(json::object{
+        {"zoneName", "internal"},
+        {"zoneState", json::object{{"available", true}}},
+        {"hosts",
+         json::object{
+             {"virga", json::object{{"nova-scheduler",
+                                     json::object{{"available", true},
+                                                  {"active", true},
+                                                  {"updated_at", to_iso_us_no_zone(core.clock.now())}}}}}}}});
   for (const auto& [name, up] : available)
-    all.push_back(json::object{{"zoneName", name}, {"zoneState", json::object{{"available", up}}}, {"hosts", detail ? json::value(hosts_of[name]) : json::value(nullptr)}});
+    all.push_back(json::object{{"zoneName", name},
+                               {"zoneState", json::object{{"available", up}}},
+                               {"hosts", detail ? json::value(hosts_of[name]) : json::value(nullptr)}});
   return api::reply(200, json::object{{"availabilityZoneInfo", std::move(all)}});
 }
 
@@ -265,8 +348,10 @@ http::Response zones(Core& core, api::Call& call, bool detail) {
 
 std::vector<HostRow> all_hosts(db::Tx& tx) {
   std::vector<HostRow> all;
-  for (const auto& row : tx.query("SELECT id, hostname, zone, enabled, forced_down, disabled_reason, address, chassis, hypervisor, virt_type, cpu_model, cpu_arch, last_seen, "
-                                  "number, hypervisor_version, vcpus, memory_mb, disk_gb FROM hosts ORDER BY number"))
+  for (const auto& row :
+       tx.query("SELECT id, hostname, zone, enabled, forced_down, disabled_reason, address, chassis, "
+                "hypervisor, virt_type, cpu_model, cpu_arch, last_seen, "
+                "number, hypervisor_version, vcpus, memory_mb, disk_gb FROM hosts ORDER BY number"))
     all.push_back(host_from(row));
   std::map<std::string, HostRow*> by_id;
   for (auto& h : all) by_id[h.id] = &h;
@@ -277,7 +362,8 @@ std::vector<HostRow> all_hosts(db::Tx& tx) {
     if (row.text(1) == "MEMORY_MB") it->second->memory_used = row.integer(2);
     if (row.text(1) == "DISK_GB") it->second->disk_used = row.integer(2);
   }
-  for (const auto& row : tx.query("SELECT host_id, COUNT(*) FROM servers WHERE deleted = 0 AND power_state = 1 GROUP BY host_id"))
+  for (const auto& row : tx.query(
+           "SELECT host_id, COUNT(*) FROM servers WHERE deleted = 0 AND power_state = 1 GROUP BY host_id"))
     if (const auto it = by_id.find(row.text(0)); it != by_id.end()) it->second->servers = row.integer(1);
   return all;
 }
@@ -285,29 +371,42 @@ std::vector<HostRow> all_hosts(db::Tx& tx) {
 void register_host(Core& core, db::Tx& tx, const link::HostFacts& f) {
   const Time now = core.clock.now();
   if (const auto other = tx.first("SELECT id FROM hosts WHERE hostname = ? AND id <> ?", f.hostname, f.id))
-    throw Fault(FaultKind::forbidden, fmt::format("A host named {} is enrolled with another id, {}.", f.hostname, other->text(0)),
+    throw Fault(FaultKind::forbidden,
+                fmt::format("A host named {} is enrolled with another id, {}.", f.hostname, other->text(0)),
                 "Give this host another name, or keep its state directory when it is installed again.");
-  const int64_t changed = tx.exec("UPDATE hosts SET hostname = ?, address = ?, chassis = ?, hypervisor = ?, virt_type = ?, hypervisor_version = ?, cpu_model = ?, cpu_arch = ?, "
-                                  "vcpus = ?, memory_mb = ?, disk_gb = ?, last_seen = ?, updated_at = ? WHERE id = ?",
-                                  f.hostname, f.address, f.chassis, f.hypervisor, f.virt_type, f.hypervisor_version, f.cpu_model, f.cpu_arch, f.vcpus,
-                                  f.memory.count, f.disk.count, now, now, f.id);
+  const int64_t changed = tx.exec(
+      "UPDATE hosts SET hostname = ?, address = ?, chassis = ?, hypervisor = ?, virt_type = ?, "
+      "hypervisor_version = ?, cpu_model = ?, cpu_arch = ?, "
+      "vcpus = ?, memory_mb = ?, disk_gb = ?, last_seen = ?, updated_at = ? WHERE id = ?",
+      f.hostname, f.address, f.chassis, f.hypervisor, f.virt_type, f.hypervisor_version, f.cpu_model,
+      f.cpu_arch, f.vcpus, f.memory.count, f.disk.count, now, now, f.id);
   if (changed == 0)
-    tx.exec("INSERT INTO hosts (id, number, hostname, zone, enabled, forced_down, address, chassis, hypervisor, virt_type, hypervisor_version, cpu_model, cpu_arch, vcpus, "
-            "memory_mb, disk_gb, last_seen, created_at, updated_at) VALUES (?, ?, ?, 'nova', 1, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            f.id, next_number(tx, "host"), f.hostname, f.address, f.chassis, f.hypervisor, f.virt_type, f.hypervisor_version, f.cpu_model, f.cpu_arch, f.vcpus,
-            f.memory.count, f.disk.count, now, now, now);
+    tx.exec(
+        "INSERT INTO hosts (id, number, hostname, zone, enabled, forced_down, address, chassis, hypervisor, "
+        "virt_type, hypervisor_version, cpu_model, cpu_arch, vcpus, "
+        "memory_mb, disk_gb, last_seen, created_at, updated_at) VALUES (?, ?, ?, 'nova', 1, 0, ?, ?, ?, ?, "
+        "?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        f.id, next_number(tx, "host"), f.hostname, f.address, f.chassis, f.hypervisor, f.virt_type,
+        f.hypervisor_version, f.cpu_model, f.cpu_arch, f.vcpus, f.memory.count, f.disk.count, now, now, now);
   const auto& o = core.options;
   core.placement.ensure_provider(tx, f.id.str(), f.hostname,
                                  {inventory("VCPU", f.vcpus, 0, o.cpu_allocation_ratio),
-                                  inventory("MEMORY_MB", static_cast<int64_t>(f.memory.count), o.reserved_host_memory_mb, o.ram_allocation_ratio),
-                                  inventory("DISK_GB", static_cast<int64_t>(f.disk.count), o.reserved_host_disk_gb, o.disk_allocation_ratio)});
+                                  inventory("MEMORY_MB", static_cast<int64_t>(f.memory.count),
+                                            o.reserved_host_memory_mb, o.ram_allocation_ratio),
+                                  inventory("DISK_GB", static_cast<int64_t>(f.disk.count),
+                                            o.reserved_host_disk_gb, o.disk_allocation_ratio)});
 }
 
 void add_host_routes(Routes& routes, Core& core) {
-  routes.add("GET", "/os-services", "os-services:list", Level::admin, [&core](api::Call& call) { return list_services(core, call); });
-  routes.add("PUT", "/os-services/{id}", "os-services:update", Level::admin, [&core](api::Call& call) { return call.since(2, 53) ? change_by_id(core, call) : change_by_name(core, call); });
-  routes.add("GET", "/os-availability-zone", "os-availability-zone:list", Level::reader, [&core](api::Call& call) { return zones(core, call, false); });
-  routes.add("GET", "/os-availability-zone/detail", "os-availability-zone:detail", Level::admin, [&core](api::Call& call) { return zones(core, call, true); });
+  routes.add("GET", "/os-services", "os-services:list", Level::admin,
+             [&core](api::Call& call) { return list_services(core, call); });
+  routes.add("PUT", "/os-services/{id}", "os-services:update", Level::admin, [&core](api::Call& call) {
+    return call.since(2, 53) ? change_by_id(core, call) : change_by_name(core, call);
+  });
+  routes.add("GET", "/os-availability-zone", "os-availability-zone:list", Level::reader,
+             [&core](api::Call& call) { return zones(core, call, false); });
+  routes.add("GET", "/os-availability-zone/detail", "os-availability-zone:detail", Level::admin,
+             [&core](api::Call& call) { return zones(core, call, true); });
   add_hypervisor_routes(routes, core);
 }
 

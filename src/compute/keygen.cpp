@@ -15,12 +15,15 @@ struct FreeKey {
 };
 using Key = std::unique_ptr<EVP_PKEY, FreeKey>;
 
-Fault failed() { return Fault(FaultKind::internal, "OpenSSL could not make a key."); }
+Fault failed() {
+  return Fault(FaultKind::internal, "OpenSSL could not make a key.");
+}
 
 /// SSH's wire format (RFC 4251): length, then bytes.
 std::string ssh_string(std::string_view bytes) {
   const auto n = static_cast<uint32_t>(bytes.size());
-  std::string out{static_cast<char>(n >> 24), static_cast<char>(n >> 16), static_cast<char>(n >> 8), static_cast<char>(n)};
+  std::string out{static_cast<char>(n >> 24), static_cast<char>(n >> 16), static_cast<char>(n >> 8),
+                  static_cast<char>(n)};
   return out.append(bytes);
 }
 
@@ -36,7 +39,9 @@ std::string ssh_mpint(const EVP_PKEY* key, const char* name) {
 
 std::string pem_of(EVP_PKEY* key) {
   std::unique_ptr<BIO, decltype(&BIO_free)> memory(BIO_new(BIO_s_mem()), &BIO_free);
-  if (!memory || PEM_write_bio_PrivateKey_traditional(memory.get(), key, nullptr, nullptr, 0, nullptr, nullptr) != 1) throw failed();
+  if (!memory ||
+      PEM_write_bio_PrivateKey_traditional(memory.get(), key, nullptr, nullptr, 0, nullptr, nullptr) != 1)
+    throw failed();
   char* data = nullptr;
   const long size = BIO_get_mem_data(memory.get(), &data);
   return std::string(data, static_cast<size_t>(size));
@@ -45,17 +50,21 @@ std::string pem_of(EVP_PKEY* key) {
 GeneratedKey rsa(const std::string& comment) {
   const Key key(EVP_RSA_gen(2048));
   if (!key) throw failed();
-  const std::string blob = ssh_string("ssh-rsa") + ssh_mpint(key.get(), OSSL_PKEY_PARAM_RSA_E) + ssh_mpint(key.get(), OSSL_PKEY_PARAM_RSA_N);
+  const std::string blob = ssh_string("ssh-rsa") + ssh_mpint(key.get(), OSSL_PKEY_PARAM_RSA_E) +
+                           ssh_mpint(key.get(), OSSL_PKEY_PARAM_RSA_N);
   return {"ssh-rsa " + base64_encode(blob) + " " + comment, pem_of(key.get())};
 }
 
 /// openssh-key-v1, unencrypted (PROTOCOL.key in OpenSSH).
-std::string openssh_private(std::string_view public_blob, std::string_view public_raw, std::string_view seed, const std::string& comment) {
+std::string openssh_private(std::string_view public_blob, std::string_view public_raw, std::string_view seed,
+                            const std::string& comment) {
   const std::string check = random_bytes(4);
-  std::string secret = check + check + ssh_string("ssh-ed25519") + ssh_string(public_raw) + ssh_string(std::string(seed) + std::string(public_raw)) + ssh_string(comment);
+  std::string secret = check + check + ssh_string("ssh-ed25519") + ssh_string(public_raw) +
+                       ssh_string(std::string(seed) + std::string(public_raw)) + ssh_string(comment);
   for (char pad = 1; secret.size() % 8 != 0; ++pad) secret += pad;
   std::string file("openssh-key-v1\0", 15);
-  file += ssh_string("none") + ssh_string("none") + ssh_string("") + std::string("\0\0\0\1", 4) + ssh_string(public_blob) + ssh_string(secret);
+  file += ssh_string("none") + ssh_string("none") + ssh_string("") + std::string("\0\0\0\1", 4) +
+          ssh_string(public_blob) + ssh_string(secret);
   const std::string text = base64_encode(file);
   std::string pem = "-----BEGIN OPENSSH PRIVATE KEY-----\n";
   for (size_t i = 0; i < text.size(); i += 70) pem += text.substr(i, 70) + "\n";
@@ -66,7 +75,8 @@ GeneratedKey ed25519(const std::string& comment) {
   const Key key(EVP_PKEY_Q_keygen(nullptr, nullptr, "ED25519"));
   std::string raw(32, '\0'), seed(32, '\0');
   size_t raw_size = raw.size(), seed_size = seed.size();
-  if (!key || EVP_PKEY_get_raw_public_key(key.get(), reinterpret_cast<unsigned char*>(raw.data()), &raw_size) != 1 ||
+  if (!key ||
+      EVP_PKEY_get_raw_public_key(key.get(), reinterpret_cast<unsigned char*>(raw.data()), &raw_size) != 1 ||
       EVP_PKEY_get_raw_private_key(key.get(), reinterpret_cast<unsigned char*>(seed.data()), &seed_size) != 1)
     throw failed();
   const std::string blob = ssh_string("ssh-ed25519") + ssh_string(raw);
@@ -80,7 +90,9 @@ GeneratedKey generate_key(const std::string& type, const std::string& comment) {
 }
 
 std::string key_fingerprint(const std::string& public_key) {
-  const auto invalid = [] { return Fault(FaultKind::bad_request, "Keypair data is invalid: failed to generate fingerprint"); };
+  const auto invalid = [] {
+    return Fault(FaultKind::bad_request, "Keypair data is invalid: failed to generate fingerprint");
+  };
   const size_t first = public_key.find(' ');
   if (first == std::string::npos) throw invalid();
   const std::string type = public_key.substr(0, first);

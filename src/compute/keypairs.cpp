@@ -40,17 +40,26 @@ std::string user_of(api::Call& call, const std::string& asked) {
   call.require("os_compute_api:os-keypairs:other-user", {{"user_id", asked}});
   return asked;
 }
-std::string user_in_query(api::Call& call) { return user_of(call, call.request.query_value("user_id").value_or("")); }
+std::string user_in_query(api::Call& call) {
+  return user_of(call, call.request.query_value("user_id").value_or(""));
+}
 
 Keypair need_keypair(db::Tx& tx, const std::string& user, const std::string& name) {
-  if (const auto row = tx.first(fmt::format("SELECT {} FROM keypairs WHERE user_id = ? AND name = ?", kColumns), user, name)) return from_row(*row);
+  if (const auto row = tx.first(
+          fmt::format("SELECT {} FROM keypairs WHERE user_id = ? AND name = ?", kColumns), user, name))
+    return from_row(*row);
   throw Fault(FaultKind::not_found, fmt::format("Keypair {} not found for user {}", name, user));
 }
 
 void check_name(const std::string& name, bool wide) {
-  const auto allowed = [wide](char c) { return isalnum(static_cast<unsigned char>(c)) || strchr(wide ? " _-@." : " _-", c); };
+  const auto allowed = [wide](char c) {
+    return isalnum(static_cast<unsigned char>(c)) || strchr(wide ? " _-@." : " _-", c);
+  };
   if (name.empty() || name.size() > 255 || name.front() == ' ' || name.back() == ' ')
-    throw Fault(FaultKind::bad_request, fmt::format("Invalid input for field/attribute name. Value: {}. It must have 1 to 255 characters and no leading or trailing blanks.", name));
+    throw Fault(FaultKind::bad_request,
+                fmt::format("Invalid input for field/attribute name. Value: {}. It must have 1 to 255 "
+                            "characters and no leading or trailing blanks.",
+                            name));
   if (!std::all_of(name.begin(), name.end(), allowed))
     throw Fault(FaultKind::bad_request, "Keypair data is invalid: Keypair name contains unsafe characters");
 }
@@ -62,17 +71,21 @@ void insert(Core& core, db::Tx& tx, Keypair& k) {
   if (tx.first("SELECT name FROM keypairs WHERE user_id = ? AND name = ?", k.user_id, k.name))
     throw Fault(FaultKind::conflict, fmt::format("Key pair '{}' already exists.", k.name));
   k.number = next_number(tx, "keypair");
-  tx.exec("INSERT INTO keypairs (user_id, name, number, type, fingerprint, public_key, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)", k.user_id, k.name,
-          k.number, k.type, k.fingerprint, k.public_key, core.clock.now());
+  tx.exec(
+      "INSERT INTO keypairs (user_id, name, number, type, fingerprint, public_key, created_at) VALUES (?, ?, "
+      "?, ?, ?, ?, ?)",
+      k.user_id, k.name, k.number, k.type, k.fingerprint, k.public_key, core.clock.now());
 }
 
 http::Response create(Core& core, api::Call& call) {
   using api::Set;
-  static const api::Resource kResource{"keypair", "keypairs",
-                                       {{.name = "name", .create = Set::required, .min = 1, .max = 255},
-                                        {.name = "public_key", .create = Set::optional, .min = 1, .max = 16000},
-                                        {.name = "type", .create = Set::optional, .one_of = {"ssh", "x509"}, .since = {2, 2}},
-                                        {.name = "user_id", .create = Set::optional, .since = {2, 10}}}};
+  static const api::Resource kResource{
+      "keypair",
+      "keypairs",
+      {{.name = "name", .create = Set::required, .min = 1, .max = 255},
+       {.name = "public_key", .create = Set::optional, .min = 1, .max = 16000},
+       {.name = "type", .create = Set::optional, .one_of = {"ssh", "x509"}, .since = {2, 2}},
+       {.name = "user_id", .create = Set::optional, .since = {2, 10}}}};
   const auto in = api::validate_create(kResource, call.body_of("keypair"), call.version);
   Keypair k;
   k.name = find_string(in, "name");
@@ -80,10 +93,13 @@ http::Response create(Core& core, api::Call& call) {
   k.user_id = user_of(call, find_string(in, "user_id"));
   k.public_key = find_string(in, "public_key");
   check_name(k.name, call.since(2, 92));
-  if (k.type == "x509") throw Fault(FaultKind::not_implemented, "Key pairs of type x509 are not implemented.", "Use type ssh.");
+  if (k.type == "x509")
+    throw Fault(FaultKind::not_implemented, "Key pairs of type x509 are not implemented.", "Use type ssh.");
   std::string private_key;
   if (k.public_key.empty()) {
-    if (call.since(2, 92)) throw Fault(FaultKind::bad_request, "Invalid input for field/attribute keypair. 'public_key' is a required property");
+    if (call.since(2, 92))
+      throw Fault(FaultKind::bad_request,
+                  "Invalid input for field/attribute keypair. 'public_key' is a required property");
     // 2048 bits take a tenth of a second here: outside of any transaction.
     auto made = generate_key("rsa", "Generated-by-Virga");
     k.public_key = std::move(made.public_key);
@@ -101,7 +117,8 @@ http::Response list(Core& core, api::Call& call) {
   const std::string user = user_in_query(call);
   static const api::Resource kResource{"keypair", "keypairs", {{.name = "name", .sort = true}}};
   api::ListQuery query;
-  if (call.since(2, 35)) query = api::parse_list(kResource, call.request, {.max_limit = 1000, .default_limit = true});
+  if (call.since(2, 35))
+    query = api::parse_list(kResource, call.request, {.max_limit = 1000, .default_limit = true});
   query.sorts.clear();
   api::Where where;
   where.add("user_id = ?", user);
@@ -121,11 +138,15 @@ http::Response list(Core& core, api::Call& call) {
 
 void add_keypair_routes(Routes& routes, Core& core) {
   core.policy.declare("os_compute_api:os-keypairs:other-user", "role:admin or user_id:%(user_id)s");
-  routes.add("GET", "/os-keypairs", "os-keypairs:index", Level::reader, [&core](api::Call& call) { return list(core, call); });
-  routes.add("POST", "/os-keypairs", "os-keypairs:create", Level::reader, [&core](api::Call& call) { return create(core, call); });
+  routes.add("GET", "/os-keypairs", "os-keypairs:index", Level::reader,
+             [&core](api::Call& call) { return list(core, call); });
+  routes.add("POST", "/os-keypairs", "os-keypairs:create", Level::reader,
+             [&core](api::Call& call) { return create(core, call); });
   routes.add("GET", "/os-keypairs/{name}", "os-keypairs:show", Level::reader, [&core](api::Call& call) {
     const auto user = user_in_query(call);
-    return api::reply(200, json::object{{"keypair", full_view(call, core.database.read([&](db::Tx& tx) { return need_keypair(tx, user, call.param("name")); }))}});
+    return api::reply(200, json::object{{"keypair", full_view(call, core.database.read([&](db::Tx& tx) {
+                                           return need_keypair(tx, user, call.param("name"));
+                                         }))}});
   });
   routes.add("DELETE", "/os-keypairs/{name}", "os-keypairs:delete", Level::reader, [&core](api::Call& call) {
     const auto user = user_in_query(call);

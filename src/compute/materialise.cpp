@@ -7,20 +7,29 @@ using Outcome = Materialised::Outcome;
 
 int nova_power_state(Power power) {
   switch (power) {
-    case Power::running: return 1;
-    case Power::paused: return 3;
-    case Power::shutoff: return 4;
-    case Power::crashed: return 6;
+    case Power::running:
+      return 1;
+    case Power::paused:
+      return 3;
+    case Power::shutoff:
+      return 4;
+    case Power::crashed:
+      return 6;
     case Power::unknown:
-    case Power::absent: return 0;
+    case Power::absent:
+      return 0;
   }
   return 0;
 }
 
 namespace {
 
-bool is_off(Power power) { return power == Power::shutoff || power == Power::crashed; }
-bool is_on(Power power) { return power == Power::running || power == Power::paused; }
+bool is_off(Power power) {
+  return power == Power::shutoff || power == Power::crashed;
+}
+bool is_on(Power power) {
+  return power == Power::running || power == Power::paused;
+}
 
 Materialised first_boot(const Situation& s, Materialised m) {
   m.vm_state = "building";
@@ -102,7 +111,8 @@ namespace {
 struct StatusRow {
   std::string_view vm_state, task_state, status;
 };
-// nova.api.openstack.common._STATE_MAP, for the states that exist here; the row without a task is the default.
+// nova.api.openstack.common._STATE_MAP, for the states that exist here; the row without a task is the
+// default.
 constexpr StatusRow kStatuses[] = {
     {"active", "", "ACTIVE"},
     {"active", "rebooting", "REBOOT"},

@@ -1,6 +1,7 @@
 #pragma once
-// What users see of a server (vm_state, task_state, power_state), as one pure function of what is wanted, what the
-// agent saw, and what is under way. Nothing else in Virga decides these three; reconcilers never read them.
+// What users see of a server (vm_state, task_state, power_state), as one pure function of what is wanted,
+// what the agent saw, and what is under way. Nothing else in Virga decides these three; reconcilers never
+// read them.
 
 #include <cstdint>
 #include <string>
@@ -11,7 +12,7 @@ namespace virga::compute {
 
 struct Situation {
   // Desired.
-  std::string desired;         ///< "running", "stopped", "absent"
+  std::string desired;  ///< "running", "stopped", "absent"
   int64_t generation = 0;
   std::string override_state;  ///< reset-state: "", "active", "error"
   bool has_host = false;
@@ -22,15 +23,15 @@ struct Situation {
   bool failed_permanently = false;
   bool ports_active = true;
   // Known of before.
-  bool launched = false;       ///< it was ACTIVE once
-  std::string operation;       ///< kind of the running operation, or ""
-  std::string detail;          ///< its detail ("HARD")
+  bool launched = false;  ///< it was ACTIVE once
+  std::string operation;  ///< kind of the running operation, or ""
+  std::string detail;     ///< its detail ("HARD")
 };
 
 struct Materialised {
   std::string vm_state;
-  std::string task_state;      ///< "" = none
-  int power_state = 0;         ///< nova's numbers
+  std::string task_state;  ///< "" = none
+  int power_state = 0;     ///< nova's numbers
   enum class Outcome { none, succeeded, failed };
   Outcome outcome = Outcome::none;  ///< of the running operation
   bool stopped_by_itself = false;   ///< the guest went off: what is desired becomes "stopped", as nova does

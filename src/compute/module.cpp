@@ -20,9 +20,12 @@ namespace {
 
 class Module final : public Compute {
  public:
-  Module(Options options, db::Database& database, api::Policy& policy, const Clock& clock, identity::Identity& identity,
-         image::Images& images, network::Networks& networks, placement::Placement& placement)
-      : core_{std::move(options), database, policy, clock, identity, images, networks, placement}, agents_(core_), routes_(service_) {
+  Module(Options options, db::Database& database, api::Policy& policy, const Clock& clock,
+         identity::Identity& identity, image::Images& images, network::Networks& networks,
+         placement::Placement& placement)
+      : core_{std::move(options), database, policy, clock, identity, images, networks, placement},
+        agents_(core_),
+        routes_(service_) {
     describe();
     add_routes();
     networks.on_port_status([this](const ServerId& server) { port_changed(server); });
@@ -48,8 +51,12 @@ class Module final : public Compute {
     agents_.observe(host, full, servers, actions);
   }
   void disconnected(const HostId& host) override { agents_.disconnected(host); }
-  std::unique_ptr<link::ByteSource> open_image(const HostId&, const ImageId& image) override { return agents_.open_image(image); }
-  link::MetadataReply metadata(const HostId& host, const link::MetadataRequest& request) override { return agents_.metadata(host, request); }
+  std::unique_ptr<link::ByteSource> open_image(const HostId&, const ImageId& image) override {
+    return agents_.open_image(image);
+  }
+  link::MetadataReply metadata(const HostId& host, const link::MetadataRequest& request) override {
+    return agents_.metadata(host, request);
+  }
 
  private:
   void describe();
@@ -103,7 +110,9 @@ void Module::add_routes() {
 
 void Module::grow_epoch() {
   // Once a process: an agent refuses assignments of an epoch older than the newest it has seen.
-  std::call_once(epoch_once_, [this] { core_.epoch = core_.database.write([](db::Tx& tx) { return next_number(tx, "epoch"); }); });
+  std::call_once(epoch_once_, [this] {
+    core_.epoch = core_.database.write([](db::Tx& tx) { return next_number(tx, "epoch"); });
+  });
 }
 
 void Module::port_changed(const ServerId& server) {
@@ -158,10 +167,11 @@ void Module::run() {
 
 }  // namespace
 
-std::unique_ptr<Compute> make_compute(Options options, db::Database& database, api::Policy& policy, const Clock& clock,
-                                      identity::Identity& identity, image::Images& images, network::Networks& networks,
-                                      placement::Placement& placement) {
-  return std::make_unique<Module>(std::move(options), database, policy, clock, identity, images, networks, placement);
+std::unique_ptr<Compute> make_compute(Options options, db::Database& database, api::Policy& policy,
+                                      const Clock& clock, identity::Identity& identity, image::Images& images,
+                                      network::Networks& networks, placement::Placement& placement) {
+  return std::make_unique<Module>(std::move(options), database, policy, clock, identity, images, networks,
+                                  placement);
 }
 
 }  // namespace virga::compute

@@ -28,14 +28,16 @@ Uses quota_class_limits(Core& core, db::Tx& tx, const std::string& class_name) {
     const auto set = core.options.quotas.find(std::string(resource.name));
     limits[std::string(resource.name)] = set == core.options.quotas.end() ? resource.fallback : set->second;
   }
-  for (const auto& row : tx.query("SELECT resource, hard_limit FROM compute_quota_classes WHERE class_name = ?", class_name))
+  for (const auto& row :
+       tx.query("SELECT resource, hard_limit FROM compute_quota_classes WHERE class_name = ?", class_name))
     limits[row.text(0)] = row.integer(1);
   return limits;
 }
 
 Uses quota_limits(Core& core, db::Tx& tx, const std::string& project_id) {
   Uses limits = quota_class_limits(core, tx, "default");
-  for (const auto& row : tx.query("SELECT resource, hard_limit FROM compute_quotas WHERE project_id = ?", project_id))
+  for (const auto& row :
+       tx.query("SELECT resource, hard_limit FROM compute_quotas WHERE project_id = ?", project_id))
     limits[row.text(0)] = row.integer(1);
   return limits;
 }
@@ -43,39 +45,53 @@ Uses quota_limits(Core& core, db::Tx& tx, const std::string& project_id) {
 Uses quota_uses(db::Tx& tx, const std::string& project_id) {
   Uses uses;
   for (const auto& resource : quota_resources()) uses[std::string(resource.name)] = 0;
-  for (const auto& row : tx.query("SELECT resource, used FROM compute_usages WHERE project_id = ?", project_id))
+  for (const auto& row :
+       tx.query("SELECT resource, used FROM compute_usages WHERE project_id = ?", project_id))
     uses[row.text(0)] = row.integer(1);
   return uses;
 }
 
 namespace {
 
-bool take_one(db::Tx& tx, const std::string& project_id, const std::string& resource, int64_t amount, int64_t limit) {
+bool take_one(db::Tx& tx, const std::string& project_id, const std::string& resource, int64_t amount,
+              int64_t limit) {
   const auto update = [&] {
-    return tx.exec("UPDATE compute_usages SET used = used + ? WHERE project_id = ? AND resource = ? "
-                   "AND (? < 0 OR used + ? <= ?)",
-                   amount, project_id, resource, limit, amount, limit) == 1;
+    return tx.exec(
+               "UPDATE compute_usages SET used = used + ? WHERE project_id = ? AND resource = ? "
+               "AND (? < 0 OR used + ? <= ?)",
+               amount, project_id, resource, limit, amount, limit) == 1;
   };
   if (update()) return true;
-  if (tx.first("SELECT used FROM compute_usages WHERE project_id = ? AND resource = ?", project_id, resource)) return false;
-  tx.exec("INSERT INTO compute_usages (project_id, resource, used) VALUES (?, ?, 0)", project_id, resource);
+  if (tx.first("SELECT used FROM compute_usages WHERE project_id = ? AND resource = ?", project_id, resource))
+    return false;
+  try {
+    tx.exec("INSERT INTO compute_usages (project_id, resource, used) VALUES (?, ?, 0)", project_id, resource);
+  } catch (const db::UniqueViolation&) {
+    // Another client made the row after this one's snapshot; the update below sees it, a SELECT would not.
+  }
   return update();
 }
 
-[[noreturn]] void exceeded(db::Tx& tx, const std::string& project_id, const Uses& amounts, const Uses& limits) {
+[[noreturn]] void exceeded(db::Tx& tx, const std::string& project_id, const Uses& amounts,
+                           const Uses& limits) {
   const Uses uses = quota_uses(tx, project_id);
   std::vector<std::string> names, wanted, used, allowed;
+  // What this snapshot shows may be older than what the counter refused: then every bounded resource is named.
+  const bool known = std::any_of(amounts.begin(), amounts.end(), [&](const auto& a) {
+    return limits.at(a.first) >= 0 && uses.at(a.first) + a.second > limits.at(a.first);
+  });
   for (const auto& [name, amount] : amounts) {
     const int64_t limit = limits.at(name);
-    if (limit < 0 || uses.at(name) + amount <= limit) continue;
+    if (limit < 0 || (known && uses.at(name) + amount <= limit)) continue;
     names.push_back(name);
     wanted.push_back(std::to_string(amount));
     used.push_back(std::to_string(uses.at(name)));
     allowed.push_back(std::to_string(limit));
   }
   throw Fault(FaultKind::forbidden,
-              fmt::format("Quota exceeded for {}: Requested {}, but already used {} of {} {}", fmt::join(names, ", "),
-                          fmt::join(wanted, ", "), fmt::join(used, ", "), fmt::join(allowed, ", "), fmt::join(names, ", ")));
+              fmt::format("Quota exceeded for {}: Requested {}, but already used {} of {} {}",
+                          fmt::join(names, ", "), fmt::join(wanted, ", "), fmt::join(used, ", "),
+                          fmt::join(allowed, ", "), fmt::join(names, ", ")));
 }
 
 }  // namespace
@@ -88,8 +104,10 @@ void take_quota(Core& core, db::Tx& tx, const std::string& project_id, const Use
 
 void give_back_quota(db::Tx& tx, const std::string& project_id, const Uses& amounts) {
   for (const auto& [name, amount] : amounts)
-    tx.exec("UPDATE compute_usages SET used = CASE WHEN used < ? THEN 0 ELSE used - ? END WHERE project_id = ? AND resource = ?",
-            amount, amount, project_id, name);
+    tx.exec(
+        "UPDATE compute_usages SET used = CASE WHEN used < ? THEN 0 ELSE used - ? END WHERE project_id = ? "
+        "AND resource = ?",
+        amount, amount, project_id, name);
 }
 
 namespace {
@@ -125,16 +143,19 @@ Uses parse_limits(const api::Call& call, const json::object& body, bool& force) 
   for (const auto& [key, value] : body) {
     const std::string name(key);
     if (name == "force") {
-      force = value.is_bool() ? value.get_bool() : value.is_string() && api::parse_bool(str(value)).value_or(false);
+      force = value.is_bool() ? value.get_bool()
+                              : value.is_string() && api::parse_bool(str(value)).value_or(false);
       continue;
     }
     if (name == "tenant_id") continue;
     const auto known = std::find_if(quota_resources().begin(), quota_resources().end(),
                                     [&](const QuotaResource& r) { return r.name == name && shown(r, call); });
     if (known == quota_resources().end())
-      throw Fault(FaultKind::bad_request, fmt::format("Additional properties are not allowed ('{}' was unexpected)", name));
+      throw Fault(FaultKind::bad_request,
+                  fmt::format("Additional properties are not allowed ('{}' was unexpected)", name));
     int64_t limit = -2;
-    if (value.is_int64()) limit = value.get_int64();
+    if (value.is_int64())
+      limit = value.get_int64();
     else if (value.is_string() && !value.get_string().empty()) {
       char* end = nullptr;
       const std::string text = str(value);
@@ -142,17 +163,23 @@ Uses parse_limits(const api::Call& call, const json::object& body, bool& force) 
       if (*end) limit = -2;
     }
     if (limit < -1 || limit > 2147483647)
-      throw Fault(FaultKind::bad_request,
-                  fmt::format("Invalid input for field/attribute {}. Value: {}. It must be an integer from -1 to 2147483647.",
-                              name, json::serialize(value)));
+      throw Fault(
+          FaultKind::bad_request,
+          fmt::format(
+              "Invalid input for field/attribute {}. Value: {}. It must be an integer from -1 to 2147483647.",
+              name, json::serialize(value)));
     limits[name] = limit;
   }
   return limits;
 }
 
-void put_limit(db::Tx& tx, std::string_view table, std::string_view key, const std::string& owner, const std::string& resource, int64_t limit) {
-  if (tx.exec(fmt::format("UPDATE {} SET hard_limit = ? WHERE {} = ? AND resource = ?", table, key), limit, owner, resource) > 0) return;
-  tx.exec(fmt::format("INSERT INTO {} ({}, resource, hard_limit) VALUES (?, ?, ?)", table, key), owner, resource, limit);
+void put_limit(db::Tx& tx, std::string_view table, std::string_view key, const std::string& owner,
+               const std::string& resource, int64_t limit) {
+  if (tx.exec(fmt::format("UPDATE {} SET hard_limit = ? WHERE {} = ? AND resource = ?", table, key), limit,
+              owner, resource) > 0)
+    return;
+  tx.exec(fmt::format("INSERT INTO {} ({}, resource, hard_limit) VALUES (?, ?, ?)", table, key), owner,
+          resource, limit);
 }
 
 json::object with_id(json::object view, const std::string& id) {
@@ -163,40 +190,52 @@ json::object with_id(json::object view, const std::string& id) {
 void add_quota_sets(Routes& routes, Core& core) {
   routes.add("GET", "/os-quota-sets/{target}", "os-quota-sets:show", Level::reader, [&core](api::Call& call) {
     check_project(call);
-    const auto limits = core.database.read([&](db::Tx& tx) { return quota_limits(core, tx, call.param("target")); });
+    const auto limits =
+        core.database.read([&](db::Tx& tx) { return quota_limits(core, tx, call.param("target")); });
     return api::reply(200, {{"quota_set", with_id(limits_view(call, limits), call.param("target"))}});
   });
-  routes.add("GET", "/os-quota-sets/{target}/defaults", "os-quota-sets:defaults", Level::reader, [&core](api::Call& call) {
-    const auto limits = core.database.read([&](db::Tx& tx) { return quota_class_limits(core, tx, "default"); });
-    return api::reply(200, {{"quota_set", with_id(limits_view(call, limits), call.param("target"))}});
-  });
-  routes.add("GET", "/os-quota-sets/{target}/detail", "os-quota-sets:detail", Level::reader, [&core](api::Call& call) {
-    check_project(call);
-    auto view = core.database.read([&](db::Tx& tx) {
-      return detail_view(call, quota_limits(core, tx, call.param("target")), quota_uses(tx, call.param("target")));
-    });
-    return api::reply(200, {{"quota_set", with_id(std::move(view), call.param("target"))}});
-  });
-  routes.add("PUT", "/os-quota-sets/{target}", "os-quota-sets:update", Level::admin, [&core](api::Call& call) {
-    bool force = false;
-    const auto wanted = parse_limits(call, call.body_of("quota_set"), force);
-    const auto limits = core.database.write([&](db::Tx& tx) {
-      const Uses uses = quota_uses(tx, call.param("target"));
-      for (const auto& [name, limit] : wanted) {
-        if (limit >= 0 && limit < uses.at(name) && !force)
-          throw Fault(FaultKind::bad_request,
-                      fmt::format("Quota limit {} for {} must be greater than or equal to already used and reserved {}.",
-                                  limit, name, uses.at(name)));
-        put_limit(tx, "compute_quotas", "project_id", call.param("target"), name, limit);
-      }
-      return quota_limits(core, tx, call.param("target"));
-    });
-    return api::reply(200, {{"quota_set", limits_view(call, limits)}});
-  });
-  routes.add("DELETE", "/os-quota-sets/{target}", "os-quota-sets:delete", Level::admin, [&core](api::Call& call) {
-    core.database.write([&](db::Tx& tx) { tx.exec("DELETE FROM compute_quotas WHERE project_id = ?", call.param("target")); });
-    return api::reply(202);
-  });
+  routes.add(
+      "GET", "/os-quota-sets/{target}/defaults", "os-quota-sets:defaults", Level::reader,
+      [&core](api::Call& call) {
+        const auto limits =
+            core.database.read([&](db::Tx& tx) { return quota_class_limits(core, tx, "default"); });
+        return api::reply(200, {{"quota_set", with_id(limits_view(call, limits), call.param("target"))}});
+      });
+  routes.add("GET", "/os-quota-sets/{target}/detail", "os-quota-sets:detail", Level::reader,
+             [&core](api::Call& call) {
+               check_project(call);
+               auto view = core.database.read([&](db::Tx& tx) {
+                 return detail_view(call, quota_limits(core, tx, call.param("target")),
+                                    quota_uses(tx, call.param("target")));
+               });
+               return api::reply(200, {{"quota_set", with_id(std::move(view), call.param("target"))}});
+             });
+  routes.add(
+      "PUT", "/os-quota-sets/{target}", "os-quota-sets:update", Level::admin, [&core](api::Call& call) {
+        bool force = false;
+        const auto wanted = parse_limits(call, call.body_of("quota_set"), force);
+        const auto limits = core.database.write([&](db::Tx& tx) {
+          const Uses uses = quota_uses(tx, call.param("target"));
+          for (const auto& [name, limit] : wanted) {
+            if (limit >= 0 && limit < uses.at(name) && !force)
+              throw Fault(
+                  FaultKind::bad_request,
+                  fmt::format(
+                      "Quota limit {} for {} must be greater than or equal to already used and reserved {}.",
+                      limit, name, uses.at(name)));
+            put_limit(tx, "compute_quotas", "project_id", call.param("target"), name, limit);
+          }
+          return quota_limits(core, tx, call.param("target"));
+        });
+        return api::reply(200, {{"quota_set", limits_view(call, limits)}});
+      });
+  routes.add("DELETE", "/os-quota-sets/{target}", "os-quota-sets:delete", Level::admin,
+             [&core](api::Call& call) {
+               core.database.write([&](db::Tx& tx) {
+                 tx.exec("DELETE FROM compute_quotas WHERE project_id = ?", call.param("target"));
+               });
+               return api::reply(202);
+             });
 }
 
 void add_quota_classes(Routes& routes, Core& core) {
@@ -208,37 +247,50 @@ void add_quota_classes(Routes& routes, Core& core) {
     }
     return all;
   };
-  routes.add("GET", "/os-quota-class-sets/{name}", "os-quota-class-sets:show", Level::admin, [&core, view](api::Call& call) {
-    const auto limits = core.database.read([&](db::Tx& tx) { return quota_class_limits(core, tx, call.param("name")); });
-    return api::reply(200, {{"quota_class_set", with_id(view(call, limits), call.param("name"))}});
-  });
-  routes.add("PUT", "/os-quota-class-sets/{name}", "os-quota-class-sets:update", Level::admin, [&core, view](api::Call& call) {
-    bool force = false;
-    const auto wanted = parse_limits(call, call.body_of("quota_class_set"), force);
-    const auto limits = core.database.write([&](db::Tx& tx) {
-      for (const auto& [name, limit] : wanted) put_limit(tx, "compute_quota_classes", "class_name", call.param("name"), name, limit);
-      return quota_class_limits(core, tx, call.param("name"));
-    });
-    return api::reply(200, {{"quota_class_set", view(call, limits)}});
-  });
+  routes.add("GET", "/os-quota-class-sets/{name}", "os-quota-class-sets:show", Level::admin,
+             [&core, view](api::Call& call) {
+               const auto limits = core.database.read(
+                   [&](db::Tx& tx) { return quota_class_limits(core, tx, call.param("name")); });
+               return api::reply(200, {{"quota_class_set", with_id(view(call, limits), call.param("name"))}});
+             });
+  routes.add("PUT", "/os-quota-class-sets/{name}", "os-quota-class-sets:update", Level::admin,
+             [&core, view](api::Call& call) {
+               bool force = false;
+               const auto wanted = parse_limits(call, call.body_of("quota_class_set"), force);
+               const auto limits = core.database.write([&](db::Tx& tx) {
+                 for (const auto& [name, limit] : wanted)
+                   put_limit(tx, "compute_quota_classes", "class_name", call.param("name"), name, limit);
+                 return quota_class_limits(core, tx, call.param("name"));
+               });
+               return api::reply(200, {{"quota_class_set", view(call, limits)}});
+             });
 }
 
 struct LimitRow {
   std::string_view shown, resource;
-  bool use;             ///< amount in use, not the limit
-  api::Version until;   ///< last version that shows it
+  bool use;            ///< amount in use, not the limit
+  api::Version until;  ///< last version that shows it
 };
 constexpr LimitRow kLimits[] = {
-    {"maxTotalInstances", "instances", false, {}},        {"maxTotalCores", "cores", false, {}},
-    {"maxTotalRAMSize", "ram", false, {}},                {"maxServerMeta", "metadata_items", false, {}},
-    {"maxImageMeta", "metadata_items", false, {2, 38}},   {"maxTotalKeypairs", "key_pairs", false, {}},
-    {"maxServerGroups", "server_groups", false, {}},      {"maxServerGroupMembers", "server_group_members", false, {}},
-    {"maxPersonality", "injected_files", false, {2, 56}}, {"maxPersonalitySize", "injected_file_content_bytes", false, {2, 56}},
-    {"maxTotalFloatingIps", "floating_ips", false, {2, 35}},  {"maxSecurityGroups", "security_groups", false, {2, 35}},
+    {"maxTotalInstances", "instances", false, {}},
+    {"maxTotalCores", "cores", false, {}},
+    {"maxTotalRAMSize", "ram", false, {}},
+    {"maxServerMeta", "metadata_items", false, {}},
+    {"maxImageMeta", "metadata_items", false, {2, 38}},
+    {"maxTotalKeypairs", "key_pairs", false, {}},
+    {"maxServerGroups", "server_groups", false, {}},
+    {"maxServerGroupMembers", "server_group_members", false, {}},
+    {"maxPersonality", "injected_files", false, {2, 56}},
+    {"maxPersonalitySize", "injected_file_content_bytes", false, {2, 56}},
+    {"maxTotalFloatingIps", "floating_ips", false, {2, 35}},
+    {"maxSecurityGroups", "security_groups", false, {2, 35}},
     {"maxSecurityGroupRules", "security_group_rules", false, {2, 35}},
-    {"totalInstancesUsed", "instances", true, {}},        {"totalCoresUsed", "cores", true, {}},
-    {"totalRAMUsed", "ram", true, {}},                    {"totalServerGroupsUsed", "server_groups", true, {}},
-    {"totalFloatingIpsUsed", "floating_ips", true, {2, 35}},  {"totalSecurityGroupsUsed", "security_groups", true, {2, 35}},
+    {"totalInstancesUsed", "instances", true, {}},
+    {"totalCoresUsed", "cores", true, {}},
+    {"totalRAMUsed", "ram", true, {}},
+    {"totalServerGroupsUsed", "server_groups", true, {}},
+    {"totalFloatingIpsUsed", "floating_ips", true, {2, 35}},
+    {"totalSecurityGroupsUsed", "security_groups", true, {2, 35}},
 };
 
 }  // namespace

@@ -1,6 +1,6 @@
 #pragma once
-// Quotas: limits by project, class "default" and built-in default; use as counter rows changed with a condition, so that
-// two requests that race for the last unit can never both have it.
+// Quotas: limits by project, class "default" and built-in default; use as counter rows changed with a
+// condition, so that two requests that race for the last unit can never both have it.
 
 #include <map>
 #include <string>

@@ -1,6 +1,6 @@
 #pragma once
-// Compute's route rows: each is served below /v2.1 and /v2, with and without the project id that old catalogues put
-// into the endpoint's URL (nova does the same).
+// Compute's route rows: each is served below /v2.1 and /v2, with and without the project id that old
+// catalogues put into the endpoint's URL (nova does the same).
 
 #include <deque>
 #include <memory>
@@ -18,8 +18,8 @@ api::Target own_target(const api::Call& call);
 class Routes {
  public:
   explicit Routes(api::Service& service) : service_(service) {}
-  /// `rule` is nova's policy name without "os_compute_api:". The caller's own project is checked before the handler
-  /// runs; handlers that reach further (another project's server) load it as that caller may see it.
+  /// `rule` is nova's policy name without "os_compute_api:". The caller's own project is checked before the
+  /// handler runs; handlers that reach further (another project's server) load it as that caller may see it.
   void add(std::string_view method, const std::string& path, const std::string& rule, Level level,
            const api::Handler& handler, api::Version min = {}, api::Version max = {});
   /// GET of a path outside of /v2.1, for administrators.

@@ -1,6 +1,6 @@
 #pragma once
-// Which host takes a server: filters and one weight (most free RAM) over placement's candidates. Pure, so that "why
-// not that host" is an answer and not a guess: each refusal keeps its reason.
+// Which host takes a server: filters and one weight (most free RAM) over placement's candidates. Pure, so
+// that "why not that host" is an answer and not a guess: each refusal keeps its reason.
 
 #include <optional>
 #include <set>
@@ -17,14 +17,14 @@ struct HostState {
 };
 
 struct Ask {
-  std::string zone;                     ///< "" = any
-  std::string host;                     ///< forced host name, or ""
-  std::set<std::string> only_hosts;     ///< host ids; empty = any (same_host, affinity)
-  std::set<std::string> never_hosts;    ///< host ids (different_host, anti-affinity)
+  std::string zone;                   ///< "" = any
+  std::string host;                   ///< forced host name, or ""
+  std::set<std::string> only_hosts;   ///< host ids; empty = any (same_host, affinity)
+  std::set<std::string> never_hosts;  ///< host ids (different_host, anti-affinity)
 };
 
 struct Choice {
-  std::optional<size_t> candidate;      ///< index into candidates
+  std::optional<size_t> candidate;  ///< index into candidates
   struct Refusal {
     std::string hostname, reason;
   };
@@ -33,6 +33,7 @@ struct Choice {
   std::string message() const;
 };
 
-Choice choose(const std::vector<placement::Candidate>& candidates, const std::vector<HostState>& hosts, const Ask& ask);
+Choice choose(const std::vector<placement::Candidate>& candidates, const std::vector<HostState>& hosts,
+              const Ask& ask);
 
 }  // namespace virga::compute

@@ -1,5 +1,5 @@
-// One server: update, delete, and its actions. An action changes what is desired (or begins an operation) in one
-// transaction; the agent does the rest.
+// One server: update, delete, and its actions. An action changes what is desired (or begins an operation) in
+// one transaction; the agent does the rest.
 
 #include "compute/consoles.h"
 #include "compute/server_view.h"
@@ -14,36 +14,45 @@ Fault server_not_found(const std::string& id) {
 
 ServerRow need_server(db::Tx& tx, const api::Call& call, const std::string& id) {
   auto row = find_server(tx, ServerId(id));
-  if (!row || row->deleted || (row->project_id != call.caller().project_id && !is_admin(call))) throw server_not_found(id);
+  if (!row || row->deleted || (row->project_id != call.caller().project_id && !is_admin(call)))
+    throw server_not_found(id);
   return *row;
 }
 
 ServerRow need_locked_server(db::Tx& tx, const api::Call& call, const std::string& id) {
   auto row = lock_server(tx, ServerId(id));
-  if (!row || row->deleted || (row->project_id != call.caller().project_id && !is_admin(call))) throw server_not_found(id);
+  if (!row || row->deleted || (row->project_id != call.caller().project_id && !is_admin(call)))
+    throw server_not_found(id);
   return *row;
 }
 
 void refuse_if_locked(const api::Call& call, const ServerRow& row) {
-  if (row.locked() && !is_admin(call)) throw Fault(FaultKind::conflict, fmt::format("Instance {} is locked", row.id));
+  if (row.locked() && !is_admin(call))
+    throw Fault(FaultKind::conflict, fmt::format("Instance {} is locked", row.id));
 }
 
-operations::Origin origin_of(const api::Call& call) { return {call.caller().project_id, call.caller().user_id, call.request_id}; }
+operations::Origin origin_of(const api::Call& call) {
+  return {call.caller().project_id, call.caller().user_id, call.request_id};
+}
 
 std::string parse_name(const json::object& body, std::string_view key) {
   const std::string name = find_string(body, key);
   const auto blank = [](char c) { return c == ' ' || c == '\t' || c == '\n'; };
   if (name.empty() || name.size() > 255 || blank(name.front()) || blank(name.back()))
     throw Fault(FaultKind::bad_request,
-                fmt::format("Invalid input for field/attribute {}. Value: {}. It must have 1 to 255 characters and no leading or trailing blanks.", key, name));
+                fmt::format("Invalid input for field/attribute {}. Value: {}. It must have 1 to 255 "
+                            "characters and no leading or trailing blanks.",
+                            key, name));
   return name;
 }
 
 std::string host_name_from(const std::string& name, const std::string& id) {
   std::string host;
   for (const char c : name.substr(0, 63)) {
-    if (isalnum(static_cast<unsigned char>(c)) || c == '-') host += static_cast<char>(tolower(c));
-    else if (c == ' ' || c == '_' || c == '.') host += '-';
+    if (isalnum(static_cast<unsigned char>(c)) || c == '-')
+      host += static_cast<char>(tolower(c));
+    else if (c == ' ' || c == '_' || c == '.')
+      host += '-';
   }
   while (!host.empty() && host.front() == '-') host.erase(0, 1);
   while (!host.empty() && host.back() == '-') host.pop_back();
@@ -53,15 +62,19 @@ std::string host_name_from(const std::string& name, const std::string& id) {
 namespace {
 
 Fault wrong_state(std::string_view action, const ServerRow& row, bool task) {
-  return Fault(FaultKind::conflict, fmt::format("Cannot '{}' instance {} while it is in {} {}", action, row.id,
-                                                task ? "task_state" : "vm_state", task ? row.task_state.value_or("") : row.vm_state));
+  return Fault(FaultKind::conflict, fmt::format("Cannot '{}' instance {} while it is in {} {}", action,
+                                                row.id, task ? "task_state" : "vm_state",
+                                                task ? row.task_state.value_or("") : row.vm_state));
 }
 
-void need_state(std::string_view action, const ServerRow& row, std::initializer_list<std::string_view> vm_states,
+void need_state(std::string_view action, const ServerRow& row,
+                std::initializer_list<std::string_view> vm_states,
                 std::initializer_list<std::string_view> task_states = {""}) {
-  if (std::find(vm_states.begin(), vm_states.end(), row.vm_state) == vm_states.end()) throw wrong_state(action, row, false);
+  if (std::find(vm_states.begin(), vm_states.end(), row.vm_state) == vm_states.end())
+    throw wrong_state(action, row, false);
   const std::string task = row.task_state.value_or("");
-  if (task_states.size() && std::find(task_states.begin(), task_states.end(), task) == task_states.end()) throw wrong_state(action, row, true);
+  if (task_states.size() && std::find(task_states.begin(), task_states.end(), task) == task_states.end())
+    throw wrong_state(action, row, true);
 }
 
 /// Changes a server in one transaction and wakes its agent afterwards.
@@ -104,10 +117,16 @@ http::Response reboot(Core& core, api::Call& call, const json::value& arguments)
   std::string type = arguments.is_object() ? find_string(arguments.get_object(), "type") : "";
   std::transform(type.begin(), type.end(), type.begin(), ::toupper);
   if (type != "SOFT" && type != "HARD")
-    throw Fault(FaultKind::bad_request, fmt::format("Invalid input for field/attribute type. Value: {}. It is not one of ['HARD', 'Hard', 'hard', 'SOFT', 'Soft', 'soft'].", type));
+    throw Fault(FaultKind::bad_request,
+                fmt::format("Invalid input for field/attribute type. Value: {}. It is not one of ['HARD', "
+                            "'Hard', 'hard', 'SOFT', 'Soft', 'soft'].",
+                            type));
   return change(core, call, [&](db::Tx& tx, ServerRow& row) {
-    if (type == "SOFT") need_state("reboot", row, {"active"}, {"", "rebooting"});
-    else need_state("reboot", row, {"active", "stopped", "paused", "suspended", "error"}, {"", "rebooting", "rebooting_hard"});
+    if (type == "SOFT")
+      need_state("reboot", row, {"active"}, {"", "rebooting"});
+    else
+      need_state("reboot", row, {"active", "stopped", "paused", "suspended", "error"},
+                 {"", "rebooting", "rebooting_hard"});
     if (type == "SOFT" && row.task_state == "rebooting") throw wrong_state("reboot", row, true);
     const bool was_off = row.desired_state != "running" || row.vm_state == "error";
     begin_operation(core, tx, row, was_off ? "start" : "reboot", origin_of(call), type);
@@ -119,7 +138,11 @@ http::Response reset_state(Core& core, api::Call& call, const json::value& argum
   call.require("os_compute_api:os-admin-actions:reset_state", own_target(call));
   const std::string state = arguments.is_object() ? find_string(arguments.get_object(), "state") : "";
   if (state != "active" && state != "error")
-    throw Fault(FaultKind::bad_request, fmt::format("Invalid input for field/attribute state. Value: {}. It is not one of ['active', 'error'].", state));
+    throw Fault(
+        FaultKind::bad_request,
+        fmt::format(
+            "Invalid input for field/attribute state. Value: {}. It is not one of ['active', 'error'].",
+            state));
   return change(core, call, [&](db::Tx&, ServerRow& row) {
     row.state_override = state == "error" ? "error" : "";
     if (state == "active") row.failed_permanently = 0;
@@ -130,14 +153,20 @@ http::Response lock(Core& core, api::Call& call, const json::value& arguments) {
   std::optional<std::string> reason;
   if (arguments.is_object() && call.since(2, 73)) {
     for (const auto& [key, value] : arguments.get_object()) {
-      if (key != "locked_reason" || !value.is_string() || value.get_string().empty() || value.get_string().size() > 255)
-        throw Fault(FaultKind::bad_request, "Invalid input for field/attribute lock. Only 'locked_reason', text of 1 to 255 characters, may be given.");
+      if (key != "locked_reason" || !value.is_string() || value.get_string().empty() ||
+          value.get_string().size() > 255)
+        throw Fault(FaultKind::bad_request,
+                    "Invalid input for field/attribute lock. Only 'locked_reason', text of 1 to 255 "
+                    "characters, may be given.");
       reason = str(value);
     }
   }
   core.database.write([&](db::Tx& tx) {
     const auto row = need_locked_server(tx, call, call.param("id"));
-    update_server(tx, row.id, {{"locked_by", is_admin(call) && row.project_id != call.caller().project_id ? "admin" : "owner"}, {"locked_reason", reason}});
+    update_server(
+        tx, row.id,
+        {{"locked_by", is_admin(call) && row.project_id != call.caller().project_id ? "admin" : "owner"},
+         {"locked_reason", reason}});
   });
   return api::reply(202);
 }
@@ -146,7 +175,9 @@ http::Response unlock(Core& core, api::Call& call, const json::value&) {
   core.database.write([&](db::Tx& tx) {
     const auto row = need_locked_server(tx, call, call.param("id"));
     if (row.locked_by == "admin" && !is_admin(call))
-      throw Fault(FaultKind::forbidden, "Policy doesn't allow os_compute_api:os-lock-server:unlock:unlock_override to be performed.");
+      throw Fault(
+          FaultKind::forbidden,
+          "Policy doesn't allow os_compute_api:os-lock-server:unlock:unlock_override to be performed.");
     update_server(tx, row.id, {{"locked_by", ""}, {"locked_reason", nullptr}});
   });
   return api::reply(202);
@@ -187,12 +218,14 @@ http::Response console_output(Core& core, api::Call& call, const json::value& ar
       const std::string text = given->is_string() ? str(*given) : json::serialize(*given);
       length = std::strtoll(text.c_str(), &end, 10);
       if (*end || text.empty() || length < -1)
-        throw Fault(FaultKind::bad_request, fmt::format("Invalid input for field/attribute length. Value: {}.", text));
+        throw Fault(FaultKind::bad_request,
+                    fmt::format("Invalid input for field/attribute length. Value: {}.", text));
     }
   }
   const auto row = core.database.read([&](db::Tx& tx) { return need_server(tx, call, call.param("id")); });
   auto* hub = core.hub.load();
-  if (row.host_id.empty() || !hub || !row.launched_at) throw Fault(FaultKind::conflict, fmt::format("Instance {} is not ready", row.id));
+  if (row.host_id.empty() || !hub || !row.launched_at)
+    throw Fault(FaultKind::conflict, fmt::format("Instance {} is not ready", row.id));
   std::string log = hub->console_log(HostId(row.host_id), row.server_id(), 100 << 10);
   if (length >= 0) {
     // The last `length` lines.
@@ -206,23 +239,36 @@ http::Response console_output(Core& core, api::Call& call, const json::value& ar
   std::string clean;
   // Consoles carry any bytes; JSON carries text without control characters.
   for (const char c : log)
-    if (c == '\n' || c == '\t' || (static_cast<unsigned char>(c) >= 0x20 && static_cast<unsigned char>(c) < 0x7f)) clean += c;
+    if (c == '\n' || c == '\t' ||
+        (static_cast<unsigned char>(c) >= 0x20 && static_cast<unsigned char>(c) < 0x7f))
+      clean += c;
   append_json_string(body, clean);
   return api::reply_text(200, body + "}");
 }
 
 http::Response vnc_console(Core& core, api::Call& call, const json::value& arguments) {
-  if (call.since(2, 6)) throw Fault(FaultKind::bad_request, "There is no such action: os-getVNCConsole. Use POST /servers/{id}/remote-consoles.");
+  if (call.since(2, 6))
+    throw Fault(FaultKind::bad_request,
+                "There is no such action: os-getVNCConsole. Use POST /servers/{id}/remote-consoles.");
   const std::string type = arguments.is_object() ? find_string(arguments.get_object(), "type") : "";
-  if (type != "novnc") throw Fault(FaultKind::bad_request, fmt::format("Invalid input for field/attribute type. Value: {}. It is not one of ['novnc'].", type));
+  if (type != "novnc")
+    throw Fault(
+        FaultKind::bad_request,
+        fmt::format("Invalid input for field/attribute type. Value: {}. It is not one of ['novnc'].", type));
   const auto row = core.database.read([&](db::Tx& tx) { return need_server(tx, call, call.param("id")); });
-  return api::reply(200, json::object{{"console", json::object{{"type", "novnc"}, {"url", make_console(core, call, row, "novnc")}}}});
+  return api::reply(
+      200, json::object{{"console",
+                         json::object{{"type", "novnc"}, {"url", make_console(core, call, row, "novnc")}}}});
 }
 
 http::Response serial_console(Core& core, api::Call& call, const json::value&) {
-  if (call.since(2, 6)) throw Fault(FaultKind::bad_request, "There is no such action: os-getSerialConsole. Use POST /servers/{id}/remote-consoles.");
+  if (call.since(2, 6))
+    throw Fault(FaultKind::bad_request,
+                "There is no such action: os-getSerialConsole. Use POST /servers/{id}/remote-consoles.");
   const auto row = core.database.read([&](db::Tx& tx) { return need_server(tx, call, call.param("id")); });
-  return api::reply(200, json::object{{"console", json::object{{"type", "serial"}, {"url", make_console(core, call, row, "serial")}}}});
+  return api::reply(
+      200, json::object{{"console", json::object{{"type", "serial"},
+                                                 {"url", make_console(core, call, row, "serial")}}}});
 }
 
 http::Response remote_console(Core& core, api::Call& call) {
@@ -230,9 +276,15 @@ http::Response remote_console(Core& core, api::Call& call) {
   const std::string protocol = find_string(wanted, "protocol"), type = find_string(wanted, "type");
   const bool vnc = protocol == "vnc" && type == "novnc", serial = protocol == "serial" && type == "serial";
   if (!vnc && !serial)
-    throw Fault(FaultKind::bad_request, fmt::format("Invalid input for field/attribute remote_console. Protocol '{}' with type '{}' is not served; vnc with novnc and serial with serial are.", protocol, type));
+    throw Fault(FaultKind::bad_request,
+                fmt::format("Invalid input for field/attribute remote_console. Protocol '{}' with type '{}' "
+                            "is not served; vnc with novnc and serial with serial are.",
+                            protocol, type));
   const auto row = core.database.read([&](db::Tx& tx) { return need_server(tx, call, call.param("id")); });
-  return api::reply(200, json::object{{"remote_console", json::object{{"protocol", protocol}, {"type", type}, {"url", make_console(core, call, row, type)}}}});
+  return api::reply(
+      200, json::object{{"remote_console", json::object{{"protocol", protocol},
+                                                        {"type", type},
+                                                        {"url", make_console(core, call, row, type)}}}});
 }
 
 using Action = http::Response (*)(Core&, api::Call&, const json::value&);
@@ -241,48 +293,90 @@ struct ActionRow {
   Action act;  ///< null: known to nova, missing here
 };
 constexpr ActionRow kActions[] = {
-    {"os-start", start}, {"os-stop", stop}, {"reboot", reboot}, {"os-resetState", reset_state}, {"lock", lock}, {"unlock", unlock},
+    {"os-start", start},
+    {"os-stop", stop},
+    {"reboot", reboot},
+    {"os-resetState", reset_state},
+    {"lock", lock},
+    {"unlock", unlock},
     {"forceDelete", [](Core& core, api::Call& call, const json::value&) { return erase(core, call, 202); }},
-    {"os-getConsoleOutput", console_output}, {"os-getVNCConsole", vnc_console}, {"os-getSerialConsole", serial_console},
-    {"createImage", nullptr}, {"createBackup", nullptr}, {"resize", nullptr}, {"confirmResize", nullptr}, {"revertResize", nullptr},
-    {"rebuild", nullptr}, {"pause", nullptr}, {"unpause", nullptr}, {"suspend", nullptr}, {"resume", nullptr}, {"rescue", nullptr},
-    {"unrescue", nullptr}, {"shelve", nullptr}, {"shelveOffload", nullptr}, {"unshelve", nullptr}, {"migrate", nullptr},
-    {"os-migrateLive", nullptr}, {"evacuate", nullptr}, {"changePassword", nullptr}, {"restore", nullptr}, {"trigger_crash_dump", nullptr},
-    {"addSecurityGroup", nullptr}, {"removeSecurityGroup", nullptr}, {"addFixedIp", nullptr}, {"removeFixedIp", nullptr},
-    {"addFloatingIp", nullptr}, {"removeFloatingIp", nullptr}, {"resetNetwork", nullptr}, {"injectNetworkInfo", nullptr},
-    {"os-getSPICEConsole", nullptr}, {"os-getRDPConsole", nullptr}};
+    {"os-getConsoleOutput", console_output},
+    {"os-getVNCConsole", vnc_console},
+    {"os-getSerialConsole", serial_console},
+    {"createImage", nullptr},
+    {"createBackup", nullptr},
+    {"resize", nullptr},
+    {"confirmResize", nullptr},
+    {"revertResize", nullptr},
+    {"rebuild", nullptr},
+    {"pause", nullptr},
+    {"unpause", nullptr},
+    {"suspend", nullptr},
+    {"resume", nullptr},
+    {"rescue", nullptr},
+    {"unrescue", nullptr},
+    {"shelve", nullptr},
+    {"shelveOffload", nullptr},
+    {"unshelve", nullptr},
+    {"migrate", nullptr},
+    {"os-migrateLive", nullptr},
+    {"evacuate", nullptr},
+    {"changePassword", nullptr},
+    {"restore", nullptr},
+    {"trigger_crash_dump", nullptr},
+    {"addSecurityGroup", nullptr},
+    {"removeSecurityGroup", nullptr},
+    {"addFixedIp", nullptr},
+    {"removeFixedIp", nullptr},
+    {"addFloatingIp", nullptr},
+    {"removeFloatingIp", nullptr},
+    {"resetNetwork", nullptr},
+    {"injectNetworkInfo", nullptr},
+    {"os-getSPICEConsole", nullptr},
+    {"os-getRDPConsole", nullptr}};
 
 http::Response act(Core& core, api::Call& call) {
   const auto& body = call.body();
   if (body.size() != 1) throw Fault(FaultKind::bad_request, "The body must hold exactly one action.");
   const std::string name(body.begin()->key());
-  const auto row = std::find_if(std::begin(kActions), std::end(kActions), [&](const ActionRow& r) { return r.name == name; });
-  if (row == std::end(kActions)) throw Fault(FaultKind::bad_request, fmt::format("There is no such action: {}", name));
+  const auto row = std::find_if(std::begin(kActions), std::end(kActions),
+                                [&](const ActionRow& r) { return r.name == name; });
+  if (row == std::end(kActions))
+    throw Fault(FaultKind::bad_request, fmt::format("There is no such action: {}", name));
   if (row->act) return row->act(core, call, body.begin()->value());
   core.database.read([&](db::Tx& tx) { need_server(tx, call, call.param("id")); });
-  throw Fault(FaultKind::not_implemented, fmt::format("The server action '{}' is not implemented yet.", name));
+  throw Fault(FaultKind::not_implemented,
+              fmt::format("The server action '{}' is not implemented yet.", name));
 }
 
 http::Response update(Core& core, api::Call& call) {
   using api::Set;
-  static const api::Resource kResource{"server", "servers",
-                                       {{.name = "name", .update = Set::optional, .min = 1, .max = 255},
-                                        {.name = "OS-DCF:diskConfig", .update = Set::optional, .one_of = {"AUTO", "MANUAL"}},
-                                        {.name = "accessIPv4", .update = Set::optional},
-                                        {.name = "accessIPv6", .update = Set::optional},
-                                        {.name = "description", .update = Set::optional, .nullable = true, .max = 255, .since = {2, 19}},
-                                        {.name = "hostname", .update = Set::optional, .min = 1, .max = 63, .since = {2, 90}}}};
+  static const api::Resource kResource{
+      "server",
+      "servers",
+      {{.name = "name", .update = Set::optional, .min = 1, .max = 255},
+       {.name = "OS-DCF:diskConfig", .update = Set::optional, .one_of = {"AUTO", "MANUAL"}},
+       {.name = "accessIPv4", .update = Set::optional},
+       {.name = "accessIPv6", .update = Set::optional},
+       {.name = "description", .update = Set::optional, .nullable = true, .max = 255, .since = {2, 19}},
+       {.name = "hostname", .update = Set::optional, .min = 1, .max = 63, .since = {2, 90}}}};
   const auto in = api::validate_update(kResource, call.body_of("server"), call.version);
   Changes changes;
   if (in.contains("name")) changes.push_back({"name", parse_name(in, "name")});
-  if (in.contains("description")) changes.push_back({"description", has_value(in, "description") ? db::Value(find_string(in, "description")) : db::Value()});
-  if (in.contains("OS-DCF:diskConfig")) changes.push_back({"disk_config", find_string(in, "OS-DCF:diskConfig")});
+  if (in.contains("description"))
+    changes.push_back({"description", has_value(in, "description") ? db::Value(find_string(in, "description"))
+                                                                   : db::Value()});
+  if (in.contains("OS-DCF:diskConfig"))
+    changes.push_back({"disk_config", find_string(in, "OS-DCF:diskConfig")});
   if (in.contains("hostname")) changes.push_back({"hostname", find_string(in, "hostname")});
-  for (const auto& [key, column, family] : {std::tuple{"accessIPv4", "access_ip_v4", 4}, std::tuple{"accessIPv6", "access_ip_v6", 6}}) {
+  for (const auto& [key, column, family] :
+       {std::tuple{"accessIPv4", "access_ip_v4", 4}, std::tuple{"accessIPv6", "access_ip_v6", 6}}) {
     if (!in.contains(key)) continue;
     const std::string address = find_string(in, key);
     if (!address.empty() && !api::is_ip(address, family))
-      throw Fault(FaultKind::bad_request, fmt::format("Invalid input for field/attribute {}. Value: {}. It is not a 'ipv{}'.", key, address, family));
+      throw Fault(FaultKind::bad_request,
+                  fmt::format("Invalid input for field/attribute {}. Value: {}. It is not a 'ipv{}'.", key,
+                              address, family));
     changes.push_back({column, address});
   }
   changes.push_back({"updated_at", core.clock.now()});
@@ -300,10 +394,14 @@ http::Response update(Core& core, api::Call& call) {
 
 void add_server_action_routes(Routes& routes, Core& core) {
   core.policy.declare("os_compute_api:os-admin-actions:reset_state", kAdminRule);
-  routes.add("PUT", "/servers/{id}", "servers:update", Level::member, [&core](api::Call& call) { return update(core, call); });
-  routes.add("DELETE", "/servers/{id}", "servers:delete", Level::member, [&core](api::Call& call) { return erase(core, call, 204); });
-  routes.add("POST", "/servers/{id}/action", "servers:action", Level::member, [&core](api::Call& call) { return act(core, call); });
-  routes.add("POST", "/servers/{id}/remote-consoles", "os-remote-consoles", Level::member, [&core](api::Call& call) { return remote_console(core, call); }, {2, 6});
+  routes.add("PUT", "/servers/{id}", "servers:update", Level::member,
+             [&core](api::Call& call) { return update(core, call); });
+  routes.add("DELETE", "/servers/{id}", "servers:delete", Level::member,
+             [&core](api::Call& call) { return erase(core, call, 204); });
+  routes.add("POST", "/servers/{id}/action", "servers:action", Level::member,
+             [&core](api::Call& call) { return act(core, call); });
+  routes.add("POST", "/servers/{id}/remote-consoles", "os-remote-consoles", Level::member,
+             [&core](api::Call& call) { return remote_console(core, call); }, {2, 6});
 }
 
 }  // namespace virga::compute

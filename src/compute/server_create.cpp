@@ -1,5 +1,5 @@
-// A boot: everything is looked up and checked, then one transaction writes quota, allocation, ports, server row and
-// operation, or nothing. The agent of the chosen host is woken after the commit.
+// A boot: everything is looked up and checked, then one transaction writes quota, allocation, ports, server
+// row and operation, or nothing. The agent of the chosen host is woken after the commit.
 
 #include "base/crypto.h"
 #include "base/log.h"
@@ -30,10 +30,13 @@ struct Prepared {
 };
 
 link::ImageRef image_ref(const image::BootImage& image) {
-  return {image.id, image.detected_format.empty() ? image.disk_format : image.detected_format, image.size, image.sha512};
+  return {image.id, image.detected_format.empty() ? image.disk_format : image.detected_format, image.size,
+          image.sha512};
 }
 
-Fault bad(std::string message) { return Fault(FaultKind::bad_request, std::move(message)); }
+Fault bad(std::string message) {
+  return Fault(FaultKind::bad_request, std::move(message));
+}
 
 image::BootImage need_image(Core& core, db::Tx& tx, const api::Call& call, const std::string& id) {
   auto image = core.images.find(tx, ImageId(id), call.caller());
@@ -47,9 +50,12 @@ void check_fits(const image::BootImage& image, const Flavor& flavor) {
   if (image.min_ram_mb > flavor.memory_mb) throw bad("Flavor's memory is too small for requested image.");
   if (flavor.root_gb == 0) return;
   const uint64_t disk = static_cast<uint64_t>(flavor.root_gb) << 30;
-  const uint64_t wanted = std::max<uint64_t>(image.virtual_size, static_cast<uint64_t>(image.min_disk_gb) << 30);
+  const uint64_t wanted =
+      std::max<uint64_t>(image.virtual_size, static_cast<uint64_t>(image.min_disk_gb) << 30);
   if (wanted > disk)
-    throw bad(fmt::format("Flavor's disk is too small for requested image. Flavor disk is {} bytes, image is {} bytes.", disk, wanted));
+    throw bad(fmt::format(
+        "Flavor's disk is too small for requested image. Flavor disk is {} bytes, image is {} bytes.", disk,
+        wanted));
 }
 
 BootPlan plan_of(Core& core, db::Tx& tx, const image::BootImage& image) {
@@ -58,7 +64,8 @@ BootPlan plan_of(Core& core, db::Tx& tx, const image::BootImage& image) {
   const auto part = [&](const std::string& id, std::string_view what) -> std::optional<link::ImageRef> {
     if (id.empty()) return std::nullopt;
     const auto found = core.images.find(tx, ImageId(id));
-    if (!found || found->status != "active") throw bad(fmt::format("The image's {} image {} could not be found.", what, id));
+    if (!found || found->status != "active")
+      throw bad(fmt::format("The image's {} image {} could not be found.", what, id));
     return image_ref(*found);
   };
   plan.kernel = part(image.kernel_id, "kernel");
@@ -77,7 +84,8 @@ Prepared prepare(Core& core, db::Tx& tx, const api::Call& call, const NewServer&
   check_fits(image, p.flavor);
   p.plan = plan_of(core, tx, image);
   if (wanted.key_name) {
-    const auto key = tx.first("SELECT type, public_key FROM keypairs WHERE user_id = ? AND name = ?", call.caller().user_id, *wanted.key_name);
+    const auto key = tx.first("SELECT type, public_key FROM keypairs WHERE user_id = ? AND name = ?",
+                              call.caller().user_id, *wanted.key_name);
     if (!key) throw bad("Invalid key_name provided.");
     p.key_type = key->text(0);
     p.public_key = key->text(1);
@@ -87,7 +95,8 @@ Prepared prepare(Core& core, db::Tx& tx, const api::Call& call, const NewServer&
     if (limit >= 0 && static_cast<int64_t>(wanted.metadata.size()) > limit)
       throw Fault(FaultKind::forbidden, fmt::format("Maximum number of metadata items exceeds {}", limit));
   }
-  if (!wanted.zone.empty() && wanted.host.empty() && !tx.first("SELECT id FROM hosts WHERE zone = ? LIMIT 1", wanted.zone))
+  if (!wanted.zone.empty() && wanted.host.empty() &&
+      !tx.first("SELECT id FROM hosts WHERE zone = ? LIMIT 1", wanted.zone))
     throw bad("The requested availability zone is not available");
   if (!wanted.host.empty() && !tx.first("SELECT id FROM hosts WHERE hostname = ?", wanted.host))
     throw bad(fmt::format("Compute host {} could not be found.", wanted.host));
@@ -96,7 +105,8 @@ Prepared prepare(Core& core, db::Tx& tx, const api::Call& call, const NewServer&
 
 std::vector<HostState> host_states(Core& core, db::Tx& tx) {
   std::vector<HostState> all;
-  for (const auto& row : tx.query("SELECT id, hostname, zone, disabled_reason, enabled, forced_down, last_seen FROM hosts"))
+  for (const auto& row :
+       tx.query("SELECT id, hostname, zone, disabled_reason, enabled, forced_down, last_seen FROM hosts"))
     all.push_back({row.text(0), row.text(1), row.text(2), row.text(3), row.boolean(4),
                    core.is_up(HostId(row.text(0)), row.text(6)), row.boolean(5)});
   return all;
@@ -104,10 +114,13 @@ std::vector<HostState> host_states(Core& core, db::Tx& tx) {
 
 void add_hosts_of(db::Tx& tx, const std::vector<std::string>& servers, std::set<std::string>& hosts) {
   for (const auto& id : servers)
-    if (const auto row = tx.first("SELECT host_id FROM servers WHERE id = ? AND deleted = 0 AND host_id <> ''", id)) hosts.insert(row->text(0));
+    if (const auto row =
+            tx.first("SELECT host_id FROM servers WHERE id = ? AND deleted = 0 AND host_id <> ''", id))
+      hosts.insert(row->text(0));
 }
 
-/// Reads the group's policy and members under its row's lock: two boots of one group never choose at the same time.
+/// Reads the group's policy and members under its row's lock: two boots of one group never choose at the same
+/// time.
 void ask_group(Core& core, db::Tx& tx, const api::Call& call, const std::string& group, Ask& ask) {
   tx.exec("UPDATE server_groups SET name = name WHERE id = ?", group);
   const auto row = tx.first("SELECT policy, project_id FROM server_groups WHERE id = ?", group);
@@ -115,12 +128,14 @@ void ask_group(Core& core, db::Tx& tx, const api::Call& call, const std::string&
     throw bad(fmt::format("Instance group {} could not be found.", group));
   std::set<std::string> hosts;
   int64_t members = 0;
-  for (const auto& member : tx.query("SELECT host_id FROM servers WHERE group_id = ? AND deleted = 0", group)) {
+  for (const auto& member :
+       tx.query("SELECT host_id FROM servers WHERE group_id = ? AND deleted = 0", group)) {
     ++members;
     if (!member.text(0).empty()) hosts.insert(member.text(0));
   }
   const int64_t limit = quota_limits(core, tx, call.caller().project_id).at("server_group_members");
-  if (limit >= 0 && members >= limit) throw Fault(FaultKind::forbidden, "Quota exceeded, too many servers in group");
+  if (limit >= 0 && members >= limit)
+    throw Fault(FaultKind::forbidden, "Quota exceeded, too many servers in group");
   if (row->text(0) == "affinity") ask.only_hosts.insert(hosts.begin(), hosts.end());
   if (row->text(0) == "anti-affinity") ask.never_hosts.insert(hosts.begin(), hosts.end());
 }
@@ -132,7 +147,8 @@ struct Placed {
 
 /// Chooses a host and takes its room; a host that filled up meanwhile is refused and the next one is tried.
 Placed place(Core& core, db::Tx& tx, const Ask& ask, const ServerRow& row) {
-  const placement::Amounts amounts{{"VCPU", row.vcpus}, {"MEMORY_MB", row.memory_mb},
+  const placement::Amounts amounts{{"VCPU", row.vcpus},
+                                   {"MEMORY_MB", row.memory_mb},
                                    {"DISK_GB", row.root_gb + row.ephemeral_gb + (row.swap_mb + 1023) / 1024}};
   auto candidates = core.placement.candidates(tx, amounts);
   const auto hosts = host_states(core, tx);
@@ -150,25 +166,31 @@ Placed place(Core& core, db::Tx& tx, const Ask& ask, const ServerRow& row) {
       continue;
     }
     for (const auto& host : hosts)
-      if (host.id == candidate.provider_id) placed.host_id = host.id, placed.hostname = host.hostname, placed.zone = host.zone;
+      if (host.id == candidate.provider_id)
+        placed.host_id = host.id, placed.hostname = host.hostname, placed.zone = host.zone;
     return placed;
   }
 }
 
-std::vector<network::NicRequest> nic_requests(Core& core, db::Tx& tx, const api::Call& call, const NewServer& wanted) {
+std::vector<network::NicRequest> nic_requests(Core& core, db::Tx& tx, const api::Call& call,
+                                              const NewServer& wanted) {
   if (wanted.nics == NewServer::Nics::listed) return wanted.nic_requests;
   if (wanted.nics == NewServer::Nics::none) return {};
   std::vector<network::NicRequest> requests;
-  for (const auto& id : core.networks.available(tx, call.caller())) requests.push_back({.network_id = id.str()});
+  for (const auto& id : core.networks.available(tx, call.caller()))
+    requests.push_back({.network_id = id.str()});
   if (requests.size() > 1)
-    throw Fault(FaultKind::conflict, "Multiple possible networks found, use a Network ID to be more specific.");
+    throw Fault(FaultKind::conflict,
+                "Multiple possible networks found, use a Network ID to be more specific.");
   if (requests.empty() && wanted.nics == NewServer::Nics::automatic)
-    throw Fault(FaultKind::bad_request, "Unable to automatically allocate a network for project " + call.caller().project_id,
+    throw Fault(FaultKind::bad_request,
+                "Unable to automatically allocate a network for project " + call.caller().project_id,
                 "Make a network with a subnet first, or boot with networks=none.");
   return requests;
 }
 
-ServerRow new_row(Core& core, db::Tx& tx, const api::Call& call, const NewServer& wanted, const Prepared& p, const std::string& id, int64_t index) {
+ServerRow new_row(Core& core, db::Tx& tx, const api::Call& call, const NewServer& wanted, const Prepared& p,
+                  const std::string& id, int64_t index) {
   ServerRow row;
   row.id = id;
   row.number = next_number(tx, "server");
@@ -210,15 +232,22 @@ ServerRow new_row(Core& core, db::Tx& tx, const api::Call& call, const NewServer
 void record_placement(Core& core, db::Tx& tx, const operations::Operation& operation, const Placed& placed) {
   const std::string at = to_db(core.clock.now());
   for (const auto& refusal : placed.choice.refusals)
-    operations::record_step(tx, operation.id, {.step = "refused", .ok = false, .message = refusal.reason, .host = refusal.hostname, .at = at});
+    operations::record_step(
+        tx, operation.id,
+        {.step = "refused", .ok = false, .message = refusal.reason, .host = refusal.hostname, .at = at});
   if (placed.host_id.empty()) return;
-  operations::record_step(tx, operation.id, {.step = "schedule", .ok = true,
-                                             .message = fmt::format("{} was chosen: it has the most free memory", placed.hostname),
-                                             .host = placed.hostname, .at = at});
+  operations::record_step(
+      tx, operation.id,
+      {.step = "schedule",
+       .ok = true,
+       .message = fmt::format("{} was chosen: it has the most free memory", placed.hostname),
+       .host = placed.hostname,
+       .at = at});
 }
 
 /// One server of a request, inside the transaction. Returns true if it got a host.
-bool boot_one(Core& core, db::Tx& tx, const api::Call& call, const NewServer& wanted, const Prepared& p, ServerRow row) {
+bool boot_one(Core& core, db::Tx& tx, const api::Call& call, const NewServer& wanted, const Prepared& p,
+              ServerRow row) {
   Ask ask{.zone = wanted.zone, .host = wanted.host, .only_hosts = {}, .never_hosts = {}};
   if (!wanted.group.empty()) ask_group(core, tx, call, wanted.group, ask);
   add_hosts_of(tx, wanted.same_host, ask.only_hosts);
@@ -236,31 +265,38 @@ bool boot_one(Core& core, db::Tx& tx, const api::Call& call, const NewServer& wa
     row.host_id = placed.host_id;
     row.node = placed.hostname;
     row.zone = placed.zone;
-    const auto groups = wanted.security_groups.empty() ? std::vector<std::string>{"default"} : wanted.security_groups;
-    core.networks.create_server_ports(tx, call.caller(), row.server_id(), row.zone, nic_requests(core, tx, call, wanted), groups);
+    const auto groups =
+        wanted.security_groups.empty() ? std::vector<std::string>{"default"} : wanted.security_groups;
+    core.networks.create_server_ports(tx, call.caller(), row.server_id(), row.zone,
+                                      nic_requests(core, tx, call, wanted), groups);
     core.networks.bind_server_ports(tx, row.server_id(), row.node);
   }
   insert_server(tx, row);
   if (!wanted.metadata.empty()) put_server_metadata(tx, row.id, wanted.metadata);
-  for (const auto& tag : wanted.tags) tx.exec("INSERT INTO server_tags (server_id, tag) VALUES (?, ?)", row.id, tag);
+  for (const auto& tag : wanted.tags)
+    tx.exec("INSERT INTO server_tags (server_id, tag) VALUES (?, ?)", row.id, tag);
   record_placement(core, tx, operation, placed);
-  if (placed.host_id.empty()) operations::finish(tx, core.clock.now(), operation.id, false, row.cause, row.hint);
+  if (placed.host_id.empty())
+    operations::finish(tx, core.clock.now(), operation.id, false, row.cause, row.hint);
   (void)p;
   return !placed.host_id.empty();
 }
 
 /// How many of min..max the quota lets through now; the counters decide in the end.
-int64_t count_within_quota(Core& core, db::Tx& tx, const std::string& project, const NewServer& wanted, const Flavor& flavor) {
+int64_t count_within_quota(Core& core, db::Tx& tx, const std::string& project, const NewServer& wanted,
+                           const Flavor& flavor) {
   if (wanted.min_count == wanted.max_count) return wanted.max_count;
   const Uses limits = quota_limits(core, tx, project), uses = quota_uses(tx, project);
   int64_t count = wanted.max_count;
-  const std::pair<const char*, int64_t> per_server[] = {{"instances", 1}, {"cores", flavor.vcpus}, {"ram", flavor.memory_mb}};
+  const std::pair<const char*, int64_t> per_server[] = {
+      {"instances", 1}, {"cores", flavor.vcpus}, {"ram", flavor.memory_mb}};
   for (const auto& [name, each] : per_server)
     if (limits.at(name) >= 0 && each > 0) count = std::min(count, (limits.at(name) - uses.at(name)) / each);
   return std::max(count, wanted.min_count);
 }
 
-std::vector<ServerId> boot(Core& core, const api::Call& call, const NewServer& wanted, const std::string& reservation) {
+std::vector<ServerId> boot(Core& core, const api::Call& call, const NewServer& wanted,
+                           const std::string& reservation) {
   const Prepared p = core.database.read([&](db::Tx& tx) { return prepare(core, tx, call, wanted); });
   std::vector<ServerId> placed, all;
   core.database.write([&](db::Tx& tx) {
@@ -268,7 +304,9 @@ std::vector<ServerId> boot(Core& core, const api::Call& call, const NewServer& w
     all.clear();
     const std::string& project = call.caller().project_id;
     const int64_t count = count_within_quota(core, tx, project, wanted, p.flavor);
-    take_quota(core, tx, project, {{"instances", count}, {"cores", count * p.flavor.vcpus}, {"ram", count * p.flavor.memory_mb}});
+    take_quota(
+        core, tx, project,
+        {{"instances", count}, {"cores", count * p.flavor.vcpus}, {"ram", count * p.flavor.memory_mb}});
     for (int64_t i = 0; i < count; ++i) {
       ServerRow row = new_row(core, tx, call, wanted, p, new_uuid(), i);
       row.reservation_id = reservation;
@@ -287,12 +325,15 @@ http::Response created(const api::Call& call, const NewServer& wanted, const std
   if (groups.empty()) groups.push_back(json::object{{"name", "default"}});
   const std::string self = call.base_url + "/v2.1/servers/" + id;
   auto answer = api::reply(
-      202, json::object{{"server", json::object{{"id", id},
-                                                {"links", json::array{json::object{{"rel", "self"}, {"href", self}},
-                                                                      json::object{{"rel", "bookmark"}, {"href", call.base_url + "/servers/" + id}}}},
-                                                {"OS-DCF:diskConfig", wanted.disk_config},
-                                                {"security_groups", std::move(groups)},
-                                                {"adminPass", wanted.admin_pass}}}});
+      202, json::object{
+               {"server",
+                json::object{{"id", id},
+                             {"links", json::array{json::object{{"rel", "self"}, {"href", self}},
+                                                   json::object{{"rel", "bookmark"},
+                                                                {"href", call.base_url + "/servers/" + id}}}},
+                             {"OS-DCF:diskConfig", wanted.disk_config},
+                             {"security_groups", std::move(groups)},
+                             {"adminPass", wanted.admin_pass}}}});
   answer.headers.set("Location", self);
   return answer;
 }
@@ -303,7 +344,8 @@ void add_server_create_routes(Routes& routes, Core& core) {
   core.policy.declare("os_compute_api:servers:create:forced_host", kAdminRule);
   core.policy.declare("os_compute_api:compute:servers:create:requested_destination", kAdminRule);
   routes.add("POST", "/servers", "servers:create", Level::member, [&core](api::Call& call) {
-    if (call.caller().project_id.empty()) throw Fault(FaultKind::forbidden, "A server needs a project: use a project-scoped token.");
+    if (call.caller().project_id.empty())
+      throw Fault(FaultKind::forbidden, "A server needs a project: use a project-scoped token.");
     const NewServer wanted = parse_new_server(call);
     const std::string reservation = "r-" + new_hex_id().substr(0, 8);
     const auto ids = boot(core, call, wanted, reservation);

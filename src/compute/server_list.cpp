@@ -17,29 +17,50 @@ Attribute sortable(std::string_view name, std::string_view column = {}) {
 
 /// Only what sorts; filters have meanings of their own (patterns, states) and stand in `kFilters`.
 const api::Resource& resource() {
-  static const api::Resource r{
-      "server",
-      "servers",
-      {sortable("created_at"), sortable("updated_at"), sortable("uuid", "id"), sortable("display_name", "name"),
-       sortable("display_description", "description"), sortable("host", "node"), sortable("node"),
-       sortable("hostname"), sortable("image_ref", "image_id"), sortable("instance_type_id", "flavor_id"),
-       sortable("key_name"), sortable("launch_index"), sortable("launched_at"), sortable("locked_by"),
-       sortable("power_state"), sortable("project_id"), sortable("reservation_id"), sortable("task_state"),
-       sortable("terminated_at"), sortable("user_id"), sortable("vm_state"), sortable("availability_zone", "zone"),
-       sortable("root_device_name", "id"), sortable("access_ip_v4"), sortable("access_ip_v6"), sortable("config_drive"),
-       sortable("root_gb"), sortable("memory_mb"), sortable("vcpus")}};
+  static const api::Resource r{"server",
+                               "servers",
+                               {sortable("created_at"),
+                                sortable("updated_at"),
+                                sortable("uuid", "id"),
+                                sortable("display_name", "name"),
+                                sortable("display_description", "description"),
+                                sortable("host", "node"),
+                                sortable("node"),
+                                sortable("hostname"),
+                                sortable("image_ref", "image_id"),
+                                sortable("instance_type_id", "flavor_id"),
+                                sortable("key_name"),
+                                sortable("launch_index"),
+                                sortable("launched_at"),
+                                sortable("locked_by"),
+                                sortable("power_state"),
+                                sortable("project_id"),
+                                sortable("reservation_id"),
+                                sortable("task_state"),
+                                sortable("terminated_at"),
+                                sortable("user_id"),
+                                sortable("vm_state"),
+                                sortable("availability_zone", "zone"),
+                                sortable("root_device_name", "id"),
+                                sortable("access_ip_v4"),
+                                sortable("access_ip_v6"),
+                                sortable("config_drive"),
+                                sortable("root_gb"),
+                                sortable("memory_mb"),
+                                sortable("vcpus")}};
   return r;
 }
 
-/// nova filters names by a regular expression; the part of it that people use is literal text with .* and anchors,
-/// which SQL can do with an index-friendly LIKE. Anything else is refused rather than misread.
+/// nova filters names by a regular expression; the part of it that people use is literal text with .* and
+/// anchors, which SQL can do with an index-friendly LIKE. Anything else is refused rather than misread.
 void add_pattern(api::Where& where, std::string_view column, std::string pattern) {
   bool from_start = false, to_end = false;
   if (!pattern.empty() && pattern.front() == '^') {
     from_start = true;
     pattern.erase(0, 1);
   }
-  if (!pattern.empty() && pattern.back() == '$' && (pattern.size() < 2 || pattern[pattern.size() - 2] != '\\')) {
+  if (!pattern.empty() && pattern.back() == '$' &&
+      (pattern.size() < 2 || pattern[pattern.size() - 2] != '\\')) {
     to_end = true;
     pattern.pop_back();
   }
@@ -47,12 +68,19 @@ void add_pattern(api::Where& where, std::string_view column, std::string pattern
   for (size_t i = 0; i < pattern.size(); ++i) {
     const char c = pattern[i];
     const char next = i + 1 < pattern.size() ? pattern[i + 1] : '\0';
-    if (c == '.' && next == '*') like += '%', ++i;
-    else if (c == '.' && next == '+') like += "_%", ++i;
-    else if (c == '\\' && next) like += (next == '%' || next == '_' || next == '!') ? std::string("!") + next : std::string(1, next), ++i;
-    else if (c == '*') like += '%';
-    else if (c == '%' || c == '_' || c == '!') like += std::string("!") + c;
-    else like += c;
+    if (c == '.' && next == '*')
+      like += '%', ++i;
+    else if (c == '.' && next == '+')
+      like += "_%", ++i;
+    else if (c == '\\' && next)
+      like += (next == '%' || next == '_' || next == '!') ? std::string("!") + next : std::string(1, next),
+          ++i;
+    else if (c == '*')
+      like += '%';
+    else if (c == '%' || c == '_' || c == '!')
+      like += std::string("!") + c;
+    else
+      like += c;
   }
   if (!to_end) like += "%";
   where.add(fmt::format("{} LIKE ? ESCAPE '!'", column), like);
@@ -73,7 +101,8 @@ void add_status(api::Where& where, const std::vector<std::string>& statuses) {
       }
       const auto tasks = renaming_tasks(state.vm_state);
       any += "(vm_state = ?";
-      if (!tasks.empty()) any += " AND (task_state IS NULL OR task_state NOT IN (" + db::placeholders(tasks.size()) + "))";
+      if (!tasks.empty())
+        any += " AND (task_state IS NULL OR task_state NOT IN (" + db::placeholders(tasks.size()) + "))";
       any += ")";
       for (const auto& task : tasks) values.emplace_back(task);
     }
@@ -86,7 +115,9 @@ std::string time_filter(std::string_view name, const std::string& value) {
   try {
     return to_db(parse_time(value));
   } catch (const Fault&) {
-    throw Fault(FaultKind::bad_request, fmt::format("Invalid filter field: {}. Value: {}. It must be a time in ISO 8601.", name, value));
+    throw Fault(
+        FaultKind::bad_request,
+        fmt::format("Invalid filter field: {}. Value: {}. It must be a time in ISO 8601.", name, value));
   }
 }
 
@@ -104,8 +135,9 @@ std::vector<std::string> split_commas(const std::string& text) {
 void add_tags(api::Where& where, const std::string& value, bool all, bool without) {
   const auto tags = split_commas(value);
   if (tags.empty()) return;
-  where.add(fmt::format("id {} (SELECT server_id FROM server_tags WHERE tag IN ({}) GROUP BY server_id HAVING COUNT(*) >= {})",
-                        without ? "NOT IN" : "IN", db::placeholders(tags.size()), all ? tags.size() : 1));
+  where.add(fmt::format(
+      "id {} (SELECT server_id FROM server_tags WHERE tag IN ({}) GROUP BY server_id HAVING COUNT(*) >= {})",
+      without ? "NOT IN" : "IN", db::placeholders(tags.size()), all ? tags.size() : 1));
   for (const auto& tag : tags) where.values.emplace_back(tag);
 }
 
@@ -113,15 +145,24 @@ struct Exact {
   std::string_view parameter, column;
   bool admin;
 };
-constexpr Exact kExact[] = {{"flavor", "flavor_id", false},       {"image", "image_id", false},
-                            {"user_id", "user_id", true},         {"host", "node", true},
-                            {"node", "node", true},               {"hypervisor_hostname", "node", true},
-                            {"reservation_id", "reservation_id", false}, {"uuid", "id", false},
-                            {"availability_zone", "zone", false}, {"key_name", "key_name", false},
-                            {"vm_state", "vm_state", true},       {"task_state", "task_state", true},
-                            {"power_state", "power_state", true}, {"access_ip_v4", "access_ip_v4", false},
-                            {"access_ip_v6", "access_ip_v6", false}, {"launch_index", "launch_index", true},
-                            {"description", "description", false}, {"hostname", "hostname", true}};
+constexpr Exact kExact[] = {{"flavor", "flavor_id", false},
+                            {"image", "image_id", false},
+                            {"user_id", "user_id", true},
+                            {"host", "node", true},
+                            {"node", "node", true},
+                            {"hypervisor_hostname", "node", true},
+                            {"reservation_id", "reservation_id", false},
+                            {"uuid", "id", false},
+                            {"availability_zone", "zone", false},
+                            {"key_name", "key_name", false},
+                            {"vm_state", "vm_state", true},
+                            {"task_state", "task_state", true},
+                            {"power_state", "power_state", true},
+                            {"access_ip_v4", "access_ip_v4", false},
+                            {"access_ip_v6", "access_ip_v6", false},
+                            {"launch_index", "launch_index", true},
+                            {"description", "description", false},
+                            {"hostname", "hostname", true}};
 
 struct Filters {
   api::Where where;
@@ -133,25 +174,40 @@ struct Filters {
 bool truth(std::string_view name, const std::string& value) {
   if (value.empty()) return true;  // ?all_tenants
   const auto parsed = api::parse_bool(value);
-  if (!parsed) throw Fault(FaultKind::bad_request, fmt::format("Invalid value '{}' for query parameter '{}'.", value, name));
+  if (!parsed)
+    throw Fault(FaultKind::bad_request,
+                fmt::format("Invalid value '{}' for query parameter '{}'.", value, name));
   return *parsed;
 }
 
 /// True if the parameter is one of the filters that any caller may use.
 bool read_common(const api::Call& call, const std::string& name, const std::string& value, Filters& f) {
-  if (name == "name") add_pattern(f.where, "name", value);
-  else if (name == "status") f.statuses.push_back(value);
-  else if (name == "ip") f.ip = value;
-  else if (name == "ip6") f.ip6 = value;
-  else if (name == "changes-since") f.where.add("updated_at >= ?", time_filter(name, value)), f.changes = true;
-  else if (name == "changes-before" && call.since(2, 66)) f.where.add("updated_at <= ?", time_filter(name, value)), f.changes = true;
-  else if (name == "tags" && call.since(2, 26)) add_tags(f.where, value, true, false);
-  else if (name == "tags-any" && call.since(2, 26)) add_tags(f.where, value, false, false);
-  else if (name == "not-tags" && call.since(2, 26)) add_tags(f.where, value, true, true);
-  else if (name == "not-tags-any" && call.since(2, 26)) add_tags(f.where, value, false, true);
-  else if (name == "locked" && call.since(2, 73)) f.where.add(truth(name, value) ? "locked_by <> ''" : "locked_by = ''");
-  else if (name == "config_drive") f.where.add("config_drive = ?", truth(name, value));
-  else return false;
+  if (name == "name")
+    add_pattern(f.where, "name", value);
+  else if (name == "status")
+    f.statuses.push_back(value);
+  else if (name == "ip")
+    f.ip = value;
+  else if (name == "ip6")
+    f.ip6 = value;
+  else if (name == "changes-since")
+    f.where.add("updated_at >= ?", time_filter(name, value)), f.changes = true;
+  else if (name == "changes-before" && call.since(2, 66))
+    f.where.add("updated_at <= ?", time_filter(name, value)), f.changes = true;
+  else if (name == "tags" && call.since(2, 26))
+    add_tags(f.where, value, true, false);
+  else if (name == "tags-any" && call.since(2, 26))
+    add_tags(f.where, value, false, false);
+  else if (name == "not-tags" && call.since(2, 26))
+    add_tags(f.where, value, true, true);
+  else if (name == "not-tags-any" && call.since(2, 26))
+    add_tags(f.where, value, false, true);
+  else if (name == "locked" && call.since(2, 73))
+    f.where.add(truth(name, value) ? "locked_by <> ''" : "locked_by = ''");
+  else if (name == "config_drive")
+    f.where.add("config_drive = ?", truth(name, value));
+  else
+    return false;
   return true;
 }
 
@@ -161,16 +217,25 @@ Filters read_filters(const api::Call& call) {
   const bool admin = is_admin(call);
   for (const auto& [name, value] : call.request.query) {
     if (read_common(call, name, value, f)) continue;
-    if (name == "all_tenants") f.all_projects = truth(name, value);
-    else if (name == "deleted" && admin) f.deleted = truth(name, value);
-    else if ((name == "project_id" || name == "tenant_id") && admin) project = value;
+    if (name == "all_tenants")
+      f.all_projects = truth(name, value);
+    else if (name == "deleted" && admin)
+      f.deleted = truth(name, value);
+    else if ((name == "project_id" || name == "tenant_id") && admin)
+      project = value;
     for (const auto& exact : kExact)
-      if (name == exact.parameter && (admin || !exact.admin)) f.where.add(fmt::format("{} = ?", exact.column), value);
+      if (name == exact.parameter && (admin || !exact.admin))
+        f.where.add(fmt::format("{} = ?", exact.column), value);
   }
-  if (f.all_projects && !admin) call.allows("os_compute_api:servers:index:get_all_tenants", {}) ? void() : throw Fault(
-      FaultKind::forbidden, "Policy doesn't allow os_compute_api:servers:index:get_all_tenants to be performed.");
-  if (!f.all_projects) f.where.add("project_id = ?", call.caller().project_id);
-  else if (project) f.where.add("project_id = ?", *project);
+  if (f.all_projects && !admin)
+    call.allows("os_compute_api:servers:index:get_all_tenants", {})
+        ? void()
+        : throw Fault(FaultKind::forbidden,
+                      "Policy doesn't allow os_compute_api:servers:index:get_all_tenants to be performed.");
+  if (!f.all_projects)
+    f.where.add("project_id = ?", call.caller().project_id);
+  else if (project)
+    f.where.add("project_id = ?", *project);
   std::vector<std::string> statuses;
   for (auto& status : f.statuses) {
     std::string upper = status;
@@ -184,8 +249,10 @@ Filters read_filters(const api::Call& call) {
   }
   if (!statuses.empty()) add_status(f.where, statuses);
   // Changed servers include deleted ones, as nova shows them.
-  if (f.deleted) f.where.add("deleted = 1");
-  else if (!f.changes) f.where.add("deleted = 0");
+  if (f.deleted)
+    f.where.add("deleted = 1");
+  else if (!f.changes)
+    f.where.add("deleted = 0");
   return f;
 }
 
@@ -212,7 +279,8 @@ bool has_address(const Shown& shown, const std::string& pattern, int version) {
 http::Response list(Core& core, api::Call& call, View view) {
   static const api::ListRules kRules{.max_limit = 1000, .default_limit = true};
   auto query = api::parse_list(resource(), call.request, kRules);
-  if (query.sorts.empty()) query.sorts = {{resource().find("created_at"), true}, {resource().find("uuid"), true}};
+  if (query.sorts.empty())
+    query.sorts = {{resource().find("created_at"), true}, {resource().find("uuid"), true}};
   auto filters = read_filters(call);
   const bool by_address = !filters.ip.empty() || !filters.ip6.empty();
   std::string text;
@@ -226,7 +294,8 @@ http::Response list(Core& core, api::Call& call, View view) {
     auto shown = load_shown(core, tx, call, std::move(servers), by_address ? View::detail : view);
     if (by_address)
       std::erase_if(shown, [&](const Shown& s) {
-        return (!filters.ip.empty() && !has_address(s, filters.ip, 4)) || (!filters.ip6.empty() && !has_address(s, filters.ip6, 6));
+        return (!filters.ip.empty() && !has_address(s, filters.ip, 4)) ||
+               (!filters.ip6.empty() && !has_address(s, filters.ip6, 6));
       });
     text = servers_text(call, shown, view, next);
   });
@@ -237,8 +306,10 @@ http::Response list(Core& core, api::Call& call, View view) {
 
 void add_server_list_routes(Routes& routes, Core& core) {
   core.policy.declare("os_compute_api:servers:index:get_all_tenants", kAdminRule);
-  routes.add("GET", "/servers", "servers:index", Level::reader, [&core](api::Call& call) { return list(core, call, View::brief); });
-  routes.add("GET", "/servers/detail", "servers:detail", Level::reader, [&core](api::Call& call) { return list(core, call, View::detail); });
+  routes.add("GET", "/servers", "servers:index", Level::reader,
+             [&core](api::Call& call) { return list(core, call, View::brief); });
+  routes.add("GET", "/servers/detail", "servers:detail", Level::reader,
+             [&core](api::Call& call) { return list(core, call, View::detail); });
   routes.add("GET", "/servers/{id}", "servers:show", Level::reader, [&core](api::Call& call) {
     std::string text = "{\"server\":";
     core.database.read([&](db::Tx& tx) {

@@ -9,7 +9,8 @@
 namespace virga::compute {
 
 struct NewServer {
-  std::string name, hostname, image_id, flavor_id, admin_pass, disk_config = "MANUAL", access_ip_v4, access_ip_v6;
+  std::string name, hostname, image_id, flavor_id, admin_pass, disk_config = "MANUAL", access_ip_v4,
+                                                               access_ip_v6;
   std::optional<std::string> description, key_name, user_data;
   Metadata metadata;
   std::vector<std::string> tags, security_groups;
@@ -17,8 +18,8 @@ struct NewServer {
   std::vector<network::NicRequest> nic_requests;
   bool config_drive = false, return_reservation_id = false;
   int64_t min_count = 1, max_count = 1;
-  std::string zone, host;           ///< asked for, or ""
-  std::string group;                ///< scheduler hints
+  std::string zone, host;  ///< asked for, or ""
+  std::string group;       ///< scheduler hints
   std::vector<std::string> same_host, different_host;
 };
 

@@ -12,23 +12,68 @@ struct Column {
   std::variant<Text, MaybeText, Integer> member;
 };
 
-#define VIRGA_COLUMN(name) Column { #name, &ServerRow::name }
-const Column kColumns[] = {
-    VIRGA_COLUMN(id), VIRGA_COLUMN(number), VIRGA_COLUMN(name), VIRGA_COLUMN(hostname), VIRGA_COLUMN(project_id),
-    VIRGA_COLUMN(user_id), VIRGA_COLUMN(description), VIRGA_COLUMN(image_id), VIRGA_COLUMN(boot), VIRGA_COLUMN(flavor_id),
-    VIRGA_COLUMN(flavor_name), VIRGA_COLUMN(vcpus), VIRGA_COLUMN(memory_mb), VIRGA_COLUMN(root_gb),
-    VIRGA_COLUMN(ephemeral_gb), VIRGA_COLUMN(swap_mb), VIRGA_COLUMN(extra_specs), VIRGA_COLUMN(key_name),
-    VIRGA_COLUMN(key_type), VIRGA_COLUMN(public_key), VIRGA_COLUMN(user_data), VIRGA_COLUMN(guest_password),
-    VIRGA_COLUMN(config_drive), VIRGA_COLUMN(disk_config), VIRGA_COLUMN(access_ip_v4), VIRGA_COLUMN(access_ip_v6),
-    VIRGA_COLUMN(zone), VIRGA_COLUMN(host_id), VIRGA_COLUMN(node), VIRGA_COLUMN(reservation_id),
-    VIRGA_COLUMN(launch_index), VIRGA_COLUMN(group_id), VIRGA_COLUMN(locked_by), VIRGA_COLUMN(locked_reason),
-    VIRGA_COLUMN(vm_state), VIRGA_COLUMN(task_state), VIRGA_COLUMN(power_state), VIRGA_COLUMN(desired_state),
-    VIRGA_COLUMN(generation), VIRGA_COLUMN(fence), VIRGA_COLUMN(state_override), VIRGA_COLUMN(seen_power),
-    VIRGA_COLUMN(seen_generation), VIRGA_COLUMN(failed_generation), VIRGA_COLUMN(failed_permanently),
-    VIRGA_COLUMN(cause), VIRGA_COLUMN(hint), VIRGA_COLUMN(fault_code), VIRGA_COLUMN(fault_message),
-    VIRGA_COLUMN(fault_details), VIRGA_COLUMN(fault_at), VIRGA_COLUMN(created_at), VIRGA_COLUMN(updated_at),
-    VIRGA_COLUMN(launched_at), VIRGA_COLUMN(terminated_at), VIRGA_COLUMN(deleted), VIRGA_COLUMN(tombstone),
-    VIRGA_COLUMN(revision)};
+#define VIRGA_COLUMN(name)  \
+  Column {                  \
+#name, &ServerRow::name \
+  }
+const Column kColumns[] = {VIRGA_COLUMN(id),
+                           VIRGA_COLUMN(number),
+                           VIRGA_COLUMN(name),
+                           VIRGA_COLUMN(hostname),
+                           VIRGA_COLUMN(project_id),
+                           VIRGA_COLUMN(user_id),
+                           VIRGA_COLUMN(description),
+                           VIRGA_COLUMN(image_id),
+                           VIRGA_COLUMN(boot),
+                           VIRGA_COLUMN(flavor_id),
+                           VIRGA_COLUMN(flavor_name),
+                           VIRGA_COLUMN(vcpus),
+                           VIRGA_COLUMN(memory_mb),
+                           VIRGA_COLUMN(root_gb),
+                           VIRGA_COLUMN(ephemeral_gb),
+                           VIRGA_COLUMN(swap_mb),
+                           VIRGA_COLUMN(extra_specs),
+                           VIRGA_COLUMN(key_name),
+                           VIRGA_COLUMN(key_type),
+                           VIRGA_COLUMN(public_key),
+                           VIRGA_COLUMN(user_data),
+                           VIRGA_COLUMN(guest_password),
+                           VIRGA_COLUMN(config_drive),
+                           VIRGA_COLUMN(disk_config),
+                           VIRGA_COLUMN(access_ip_v4),
+                           VIRGA_COLUMN(access_ip_v6),
+                           VIRGA_COLUMN(zone),
+                           VIRGA_COLUMN(host_id),
+                           VIRGA_COLUMN(node),
+                           VIRGA_COLUMN(reservation_id),
+                           VIRGA_COLUMN(launch_index),
+                           VIRGA_COLUMN(group_id),
+                           VIRGA_COLUMN(locked_by),
+                           VIRGA_COLUMN(locked_reason),
+                           VIRGA_COLUMN(vm_state),
+                           VIRGA_COLUMN(task_state),
+                           VIRGA_COLUMN(power_state),
+                           VIRGA_COLUMN(desired_state),
+                           VIRGA_COLUMN(generation),
+                           VIRGA_COLUMN(fence),
+                           VIRGA_COLUMN(state_override),
+                           VIRGA_COLUMN(seen_power),
+                           VIRGA_COLUMN(seen_generation),
+                           VIRGA_COLUMN(failed_generation),
+                           VIRGA_COLUMN(failed_permanently),
+                           VIRGA_COLUMN(cause),
+                           VIRGA_COLUMN(hint),
+                           VIRGA_COLUMN(fault_code),
+                           VIRGA_COLUMN(fault_message),
+                           VIRGA_COLUMN(fault_details),
+                           VIRGA_COLUMN(fault_at),
+                           VIRGA_COLUMN(created_at),
+                           VIRGA_COLUMN(updated_at),
+                           VIRGA_COLUMN(launched_at),
+                           VIRGA_COLUMN(terminated_at),
+                           VIRGA_COLUMN(deleted),
+                           VIRGA_COLUMN(tombstone),
+                           VIRGA_COLUMN(revision)};
 #undef VIRGA_COLUMN
 
 std::string marks_for_ids(const std::vector<ServerId>& ids, std::vector<db::Value>& values) {
@@ -45,7 +90,9 @@ void in_pieces(const std::vector<ServerId>& ids, F each) {
 
 }  // namespace
 
-std::string ServerRow::instance_name() const { return fmt::format("instance-{:08x}", number); }
+std::string ServerRow::instance_name() const {
+  return fmt::format("instance-{:08x}", number);
+}
 
 const std::string& server_columns() {
   static const std::string all = [] {
@@ -60,17 +107,20 @@ ServerRow server_from_row(const db::Row& row) {
   ServerRow s;
   size_t i = 0;
   for (const auto& column : kColumns) {
-    if (const auto* text = std::get_if<Text>(&column.member)) s.**text = row.text(i);
-    else if (const auto* maybe = std::get_if<MaybeText>(&column.member)) s.**maybe = row.maybe_text(i);
-    else s.*std::get<Integer>(column.member) = row.integer(i);
+    if (const auto* text = std::get_if<Text>(&column.member))
+      s.** text = row.text(i);
+    else if (const auto* maybe = std::get_if<MaybeText>(&column.member))
+      s.** maybe = row.maybe_text(i);
+    else
+      s.*std::get<Integer>(column.member) = row.integer(i);
     ++i;
   }
   return s;
 }
 
 void insert_server(db::Tx& tx, const ServerRow& row) {
-  static const std::string sql =
-      fmt::format("INSERT INTO servers ({}) VALUES ({})", server_columns(), db::placeholders(std::size(kColumns)));
+  static const std::string sql = fmt::format("INSERT INTO servers ({}) VALUES ({})", server_columns(),
+                                             db::placeholders(std::size(kColumns)));
   std::vector<db::Value> values;
   values.reserve(std::size(kColumns));
   for (const auto& column : kColumns)
@@ -113,7 +163,8 @@ std::map<std::string, Metadata> server_metadata(db::Tx& tx, const std::vector<Se
   in_pieces(ids, [&](const std::vector<ServerId>& piece) {
     std::vector<db::Value> values;
     const auto marks = marks_for_ids(piece, values);
-    for (const auto& row : tx.query("SELECT server_id, name, value FROM server_metadata WHERE server_id IN (" + marks + ")", values))
+    for (const auto& row : tx.query(
+             "SELECT server_id, name, value FROM server_metadata WHERE server_id IN (" + marks + ")", values))
       all[row.text(0)][row.text(1)] = row.text(2);
   });
   return all;
@@ -121,14 +172,16 @@ std::map<std::string, Metadata> server_metadata(db::Tx& tx, const std::vector<Se
 
 void put_server_metadata(db::Tx& tx, const std::string& id, const Metadata& items) {
   for (const auto& [name, value] : items) {
-    if (tx.exec("UPDATE server_metadata SET value = ? WHERE server_id = ? AND name = ?", value, id, name) > 0) continue;
+    if (tx.exec("UPDATE server_metadata SET value = ? WHERE server_id = ? AND name = ?", value, id, name) > 0)
+      continue;
     tx.exec("INSERT INTO server_metadata (server_id, name, value) VALUES (?, ?, ?)", id, name, value);
   }
 }
 
 std::vector<std::string> server_tags(db::Tx& tx, const std::string& id) {
   std::vector<std::string> all;
-  for (const auto& row : tx.query("SELECT tag FROM server_tags WHERE server_id = ? ORDER BY tag", id)) all.push_back(row.text(0));
+  for (const auto& row : tx.query("SELECT tag FROM server_tags WHERE server_id = ? ORDER BY tag", id))
+    all.push_back(row.text(0));
   return all;
 }
 
@@ -137,7 +190,9 @@ std::map<std::string, std::vector<std::string>> server_tags(db::Tx& tx, const st
   in_pieces(ids, [&](const std::vector<ServerId>& piece) {
     std::vector<db::Value> values;
     const auto marks = marks_for_ids(piece, values);
-    for (const auto& row : tx.query("SELECT server_id, tag FROM server_tags WHERE server_id IN (" + marks + ") ORDER BY tag", values))
+    for (const auto& row :
+         tx.query("SELECT server_id, tag FROM server_tags WHERE server_id IN (" + marks + ") ORDER BY tag",
+                  values))
       all[row.text(0)].push_back(row.text(1));
   });
   return all;

@@ -1,8 +1,8 @@
 #pragma once
 // The servers table. One list of columns drives reading and inserting; changes name their columns.
 //
-// `lock_server` comes first in every write that decides something from a server's row: it takes the row's lock on
-// engines that run closures concurrently, so that what is read after it is the newest.
+// `lock_server` comes first in every write that decides something from a server's row: it takes the row's
+// lock on engines that run closures concurrently, so that what is read after it is the newest.
 
 #include <initializer_list>
 #include <map>
@@ -23,7 +23,8 @@ struct ServerRow {
   std::optional<std::string> key_name;
   std::string key_type, public_key;
   std::optional<std::string> user_data;
-  std::string guest_password, disk_config, access_ip_v4, access_ip_v6, zone, host_id, node, reservation_id, group_id, locked_by;
+  std::string guest_password, disk_config, access_ip_v4, access_ip_v6, zone, host_id, node, reservation_id,
+      group_id, locked_by;
   std::optional<std::string> locked_reason;
   std::string vm_state;
   std::optional<std::string> task_state;
@@ -31,9 +32,10 @@ struct ServerRow {
   std::optional<std::string> fault_at;
   std::string created_at, updated_at;
   std::optional<std::string> launched_at, terminated_at;
-  int64_t number = 0, vcpus = 0, memory_mb = 0, root_gb = 0, ephemeral_gb = 0, swap_mb = 0, config_drive = 0, launch_index = 0,
-          power_state = 0, generation = 0, fence = 0, seen_power = 0, seen_generation = 0, failed_generation = 0,
-          failed_permanently = 0, fault_code = 0, deleted = 0, tombstone = 0, revision = 0;
+  int64_t number = 0, vcpus = 0, memory_mb = 0, root_gb = 0, ephemeral_gb = 0, swap_mb = 0, config_drive = 0,
+          launch_index = 0, power_state = 0, generation = 0, fence = 0, seen_power = 0, seen_generation = 0,
+          failed_generation = 0, failed_permanently = 0, fault_code = 0, deleted = 0, tombstone = 0,
+          revision = 0;
 
   ServerId server_id() const { return ServerId(id); }
   std::string instance_name() const;  ///< "instance-0000002a"

@@ -57,8 +57,11 @@ struct Writer {
 
 void write_links(const Writer& w, std::string_view kind, std::string_view id, bool self) {
   w.raw("[");
-  if (self) fmt::format_to(std::back_inserter(w.out), "{{\"rel\":\"self\",\"href\":\"{}/v2.1/{}/{}\"}},", w.base, kind, id);
-  fmt::format_to(std::back_inserter(w.out), "{{\"rel\":\"bookmark\",\"href\":\"{}/{}/{}\"}}]", w.base, kind, id);
+  if (self)
+    fmt::format_to(std::back_inserter(w.out), "{{\"rel\":\"self\",\"href\":\"{}/v2.1/{}/{}\"}},", w.base,
+                   kind, id);
+  fmt::format_to(std::back_inserter(w.out), "{{\"rel\":\"bookmark\",\"href\":\"{}/{}/{}\"}}]", w.base, kind,
+                 id);
 }
 
 std::string iso(const std::string& db_text) {
@@ -69,10 +72,14 @@ std::string iso(const std::string& db_text) {
   return text + 'Z';
 }
 
-void write_address(const Writer& w, int version, std::string_view address, std::string_view type, std::string_view mac, bool first) {
-  fmt::format_to(std::back_inserter(w.out), "{}{{\"version\":{},\"addr\":\"{}\"", first ? "" : ",", version, address);
+void write_address(const Writer& w, int version, std::string_view address, std::string_view type,
+                   std::string_view mac, bool first) {
+  fmt::format_to(std::back_inserter(w.out), "{}{{\"version\":{},\"addr\":\"{}\"", first ? "" : ",", version,
+                 address);
   const bool extended = w.view != View::update || w.call.since(2, 75);
-  if (extended) fmt::format_to(std::back_inserter(w.out), ",\"OS-EXT-IPS:type\":\"{}\",\"OS-EXT-IPS-MAC:mac_addr\":\"{}\"", type, mac);
+  if (extended)
+    fmt::format_to(std::back_inserter(w.out),
+                   ",\"OS-EXT-IPS:type\":\"{}\",\"OS-EXT-IPS-MAC:mac_addr\":\"{}\"", type, mac);
   w.raw("}");
 }
 
@@ -80,7 +87,8 @@ void write_addresses(const Writer& w, const Shown& s) {
   w.raw("{");
   std::vector<const std::string*> done;
   for (const auto& named : s.ports) {
-    if (std::any_of(done.begin(), done.end(), [&](const auto* n) { return *n == named.network_name; })) continue;
+    if (std::any_of(done.begin(), done.end(), [&](const auto* n) { return *n == named.network_name; }))
+      continue;
     if (!done.empty()) w.raw(",");
     done.push_back(&named.network_name);
     w.text(named.network_name);
@@ -92,7 +100,8 @@ void write_addresses(const Writer& w, const Shown& s) {
         write_address(w, ip.version, ip.address, "fixed", port.mac, first);
         first = false;
         for (const auto& floating : port.floating_ips)
-          if (floating.fixed == ip.address) write_address(w, 4, floating.address, "floating", port.mac, false);
+          if (floating.fixed == ip.address)
+            write_address(w, 4, floating.address, "floating", port.mac, false);
       }
     }
     w.raw("]");
@@ -131,7 +140,8 @@ void write_flavor_link(const Writer& w, const Shown& s) {
 void write_flavor(const Writer& w, const Shown& s) {
   w.raw("{\"original_name\":");
   w.text(s.row.flavor_name);
-  fmt::format_to(std::back_inserter(w.out), ",\"vcpus\":{},\"ram\":{},\"disk\":{},\"ephemeral\":{},\"swap\":{},\"extra_specs\":{}}}",
+  fmt::format_to(std::back_inserter(w.out),
+                 ",\"vcpus\":{},\"ram\":{},\"disk\":{},\"ephemeral\":{},\"swap\":{},\"extra_specs\":{}}}",
                  s.row.vcpus, s.row.memory_mb, s.row.root_gb, s.row.ephemeral_gb, s.row.swap_mb,
                  s.row.extra_specs.empty() ? "{}" : s.row.extra_specs);
 }
@@ -165,10 +175,13 @@ void write_host_id(const Writer& w, const Shown& s) {
   w.plain(id);
 }
 
-std::string status_of(const Shown& s) { return server_status(s.row.vm_state, s.row.task_state.value_or("")); }
+std::string status_of(const Shown& s) {
+  return server_status(s.row.vm_state, s.row.task_state.value_or(""));
+}
 
 void write_fault(const Writer& w, const Shown& s) {
-  fmt::format_to(std::back_inserter(w.out), "{{\"code\":{},\"created\":\"{}\",\"message\":", s.row.fault_code, iso(s.row.fault_at.value_or("")));
+  fmt::format_to(std::back_inserter(w.out), "{{\"code\":{},\"created\":\"{}\",\"message\":", s.row.fault_code,
+                 iso(s.row.fault_at.value_or("")));
   w.text(s.row.fault_message);
   if (!s.row.fault_details.empty() && (s.row.fault_code != 500 || is_admin(w.call))) {
     w.raw(",\"details\":");
@@ -188,9 +201,12 @@ bool has_progress(const Shown& s) {
     if (status == with) return true;
   return false;
 }
-bool has_fault(const Shown& s) { return s.row.fault_at && (s.row.vm_state == "error" || s.row.vm_state == "deleted"); }
+bool has_fault(const Shown& s) {
+  return s.row.fault_at && (s.row.vm_state == "error" || s.row.vm_state == "deleted");
+}
 bool has_groups(const Shown& s) {
-  return std::any_of(s.ports.begin(), s.ports.end(), [](const auto& p) { return !p.security_group_names.empty(); });
+  return std::any_of(s.ports.begin(), s.ports.end(),
+                     [](const auto& p) { return !p.security_group_names.empty(); });
 }
 void write_nullable_time(const Writer& w, const std::optional<std::string>& time) {
   // nova's OS-SRV-USG times have microseconds and no zone.
@@ -199,14 +215,16 @@ void write_nullable_time(const Writer& w, const std::optional<std::string>& time
   if (text.size() > 10) text[10] = 'T';
   w.plain(text);
 }
-void write_node(const Writer& w, const Shown& s) { s.row.node.empty() ? w.raw("null") : w.text(s.row.node); }
+void write_node(const Writer& w, const Shown& s) {
+  s.row.node.empty() ? w.raw("null") : w.text(s.row.node);
+}
 
 enum In : unsigned { kInShow = 1, kInDetail = 2, kInUpdate = 4, kInAll = 7 };
 
 struct AttributeRow {
   std::string_view name;
-  Version since, until;      ///< {} = no bound
-  unsigned in;               ///< which answers; from 2.75 on an update answers as a show does
+  Version since, until;  ///< {} = no bound
+  unsigned in;           ///< which answers; from 2.75 on an update answers as a show does
   bool admin;
   void (*write)(const Writer&, const Shown&);
   bool (*present)(const Shown&);
@@ -216,60 +234,166 @@ constexpr Version kAny{};
 const AttributeRow kAttributes[] = {
     {"id", kAny, kAny, kInAll, false, [](const Writer& w, const Shown& s) { w.plain(s.row.id); }, nullptr},
     {"name", kAny, kAny, kInAll, false, [](const Writer& w, const Shown& s) { w.text(s.row.name); }, nullptr},
-    {"status", kAny, kAny, kInAll, false, [](const Writer& w, const Shown& s) { w.plain(status_of(s)); }, nullptr},
-    {"tenant_id", kAny, kAny, kInAll, false, [](const Writer& w, const Shown& s) { w.plain(s.row.project_id); }, nullptr},
-    {"user_id", kAny, kAny, kInAll, false, [](const Writer& w, const Shown& s) { w.plain(s.row.user_id); }, nullptr},
+    {"status", kAny, kAny, kInAll, false, [](const Writer& w, const Shown& s) { w.plain(status_of(s)); },
+     nullptr},
+    {"tenant_id", kAny, kAny, kInAll, false,
+     [](const Writer& w, const Shown& s) { w.plain(s.row.project_id); }, nullptr},
+    {"user_id", kAny, kAny, kInAll, false, [](const Writer& w, const Shown& s) { w.plain(s.row.user_id); },
+     nullptr},
     {"metadata", kAny, kAny, kInAll, false, write_metadata, nullptr},
     {"hostId", kAny, kAny, kInAll, false, write_host_id, nullptr},
     {"image", kAny, kAny, kInAll, false, write_image, nullptr},
     {"flavor", kAny, {2, 46}, kInAll, false, write_flavor_link, nullptr},
     {"flavor", {2, 47}, kAny, kInAll, false, write_flavor, nullptr},
-    {"created", kAny, kAny, kInAll, false, [](const Writer& w, const Shown& s) { w.plain(iso(s.row.created_at)); }, nullptr},
-    {"updated", kAny, kAny, kInAll, false, [](const Writer& w, const Shown& s) { w.plain(iso(s.row.updated_at)); }, nullptr},
+    {"created", kAny, kAny, kInAll, false,
+     [](const Writer& w, const Shown& s) { w.plain(iso(s.row.created_at)); }, nullptr},
+    {"updated", kAny, kAny, kInAll, false,
+     [](const Writer& w, const Shown& s) { w.plain(iso(s.row.updated_at)); }, nullptr},
     {"addresses", kAny, kAny, kInAll, false, write_addresses, nullptr},
-    {"accessIPv4", kAny, kAny, kInAll, false, [](const Writer& w, const Shown& s) { w.plain(s.row.access_ip_v4); }, nullptr},
-    {"accessIPv6", kAny, kAny, kInAll, false, [](const Writer& w, const Shown& s) { w.plain(s.row.access_ip_v6); }, nullptr},
-    {"links", kAny, kAny, kInAll, false, [](const Writer& w, const Shown& s) { write_links(w, "servers", s.row.id, true); }, nullptr},
-    {"OS-DCF:diskConfig", kAny, kAny, kInAll, false, [](const Writer& w, const Shown& s) { w.plain(s.row.disk_config); }, nullptr},
-    {"progress", kAny, kAny, kInAll, false, [](const Writer& w, const Shown& s) { w.number(s.row.launched_at ? 100 : 0); }, has_progress},
+    {"accessIPv4", kAny, kAny, kInAll, false,
+     [](const Writer& w, const Shown& s) { w.plain(s.row.access_ip_v4); }, nullptr},
+    {"accessIPv6", kAny, kAny, kInAll, false,
+     [](const Writer& w, const Shown& s) { w.plain(s.row.access_ip_v6); }, nullptr},
+    {"links", kAny, kAny, kInAll, false,
+     [](const Writer& w, const Shown& s) { write_links(w, "servers", s.row.id, true); }, nullptr},
+    {"OS-DCF:diskConfig", kAny, kAny, kInAll, false,
+     [](const Writer& w, const Shown& s) { w.plain(s.row.disk_config); }, nullptr},
+    {"progress", kAny, kAny, kInAll, false,
+     [](const Writer& w, const Shown& s) { w.number(s.row.launched_at ? 100 : 0); }, has_progress},
     {"fault", kAny, kAny, kInAll, false, write_fault, has_fault},
-    {"OS-EXT-AZ:availability_zone", kAny, kAny, kInShow | kInDetail, false, [](const Writer& w, const Shown& s) { w.text(s.row.node.empty() ? "" : s.row.zone); }, nullptr},
-    {"config_drive", kAny, kAny, kInShow | kInDetail, false, [](const Writer& w, const Shown& s) { w.plain(s.row.config_drive ? "True" : ""); }, nullptr},
-    {"key_name", kAny, kAny, kInShow | kInDetail, false, [](const Writer& w, const Shown& s) { w.maybe(s.row.key_name); }, nullptr},
-    {"OS-SRV-USG:launched_at", kAny, kAny, kInShow | kInDetail, false, [](const Writer& w, const Shown& s) { write_nullable_time(w, s.row.launched_at); }, nullptr},
-    {"OS-SRV-USG:terminated_at", kAny, kAny, kInShow | kInDetail, false, [](const Writer& w, const Shown& s) { write_nullable_time(w, s.row.terminated_at); }, nullptr},
+    {"OS-EXT-AZ:availability_zone", kAny, kAny, kInShow | kInDetail, false,
+     [](const Writer& w, const Shown& s) { w.text(s.row.node.empty() ? "" : s.row.zone); }, nullptr},
+    {"config_drive", kAny, kAny, kInShow | kInDetail, false,
+     [](const Writer& w, const Shown& s) { w.plain(s.row.config_drive ? "True" : ""); }, nullptr},
+    {"key_name", kAny, kAny, kInShow | kInDetail, false,
+     [](const Writer& w, const Shown& s) { w.maybe(s.row.key_name); }, nullptr},
+    {"OS-SRV-USG:launched_at", kAny, kAny, kInShow | kInDetail, false,
+     [](const Writer& w, const Shown& s) { write_nullable_time(w, s.row.launched_at); }, nullptr},
+    {"OS-SRV-USG:terminated_at", kAny, kAny, kInShow | kInDetail, false,
+     [](const Writer& w, const Shown& s) { write_nullable_time(w, s.row.terminated_at); }, nullptr},
     {"security_groups", kAny, kAny, kInShow | kInDetail, false, write_groups, has_groups},
-    {"OS-EXT-STS:task_state", kAny, kAny, kInShow | kInDetail, false, [](const Writer& w, const Shown& s) { w.maybe(s.row.task_state); }, nullptr},
-    {"OS-EXT-STS:vm_state", kAny, kAny, kInShow | kInDetail, false, [](const Writer& w, const Shown& s) { w.plain(s.row.vm_state); }, nullptr},
-    {"OS-EXT-STS:power_state", kAny, kAny, kInShow | kInDetail, false, [](const Writer& w, const Shown& s) { w.number(s.row.power_state); }, nullptr},
-    {"os-extended-volumes:volumes_attached", kAny, kAny, kInShow | kInDetail, false, [](const Writer& w, const Shown&) { w.raw("[]"); }, nullptr},
+    {"OS-EXT-STS:task_state", kAny, kAny, kInShow | kInDetail, false,
+     [](const Writer& w, const Shown& s) { w.maybe(s.row.task_state); }, nullptr},
+    {"OS-EXT-STS:vm_state", kAny, kAny, kInShow | kInDetail, false,
+     [](const Writer& w, const Shown& s) { w.plain(s.row.vm_state); }, nullptr},
+    {"OS-EXT-STS:power_state", kAny, kAny, kInShow | kInDetail, false,
+     [](const Writer& w, const Shown& s) { w.number(s.row.power_state); }, nullptr},
+    {"os-extended-volumes:volumes_attached", kAny, kAny, kInShow | kInDetail, false,
+     [](const Writer& w, const Shown&) { w.raw("[]"); }, nullptr},
     {"OS-EXT-SRV-ATTR:host", kAny, kAny, kInShow | kInDetail, true, write_node, nullptr},
-    {"OS-EXT-SRV-ATTR:instance_name", kAny, kAny, kInShow | kInDetail, true, [](const Writer& w, const Shown& s) { w.plain(s.row.instance_name()); }, nullptr},
+    {"OS-EXT-SRV-ATTR:instance_name", kAny, kAny, kInShow | kInDetail, true,
+     [](const Writer& w, const Shown& s) { w.plain(s.row.instance_name()); }, nullptr},
     {"OS-EXT-SRV-ATTR:hypervisor_hostname", kAny, kAny, kInShow | kInDetail, true, write_node, nullptr},
-    {"OS-EXT-SRV-ATTR:reservation_id", {2, 3}, kAny, kInShow | kInDetail, true, [](const Writer& w, const Shown& s) { w.plain(s.row.reservation_id); }, nullptr},
-    {"OS-EXT-SRV-ATTR:launch_index", {2, 3}, kAny, kInShow | kInDetail, true, [](const Writer& w, const Shown& s) { w.number(s.row.launch_index); }, nullptr},
-    {"OS-EXT-SRV-ATTR:hostname", {2, 3}, {2, 89}, kInShow | kInDetail, true, [](const Writer& w, const Shown& s) { w.text(s.row.hostname); }, nullptr},
-    {"OS-EXT-SRV-ATTR:hostname", {2, 90}, kAny, kInShow | kInDetail, false, [](const Writer& w, const Shown& s) { w.text(s.row.hostname); }, nullptr},
-    {"OS-EXT-SRV-ATTR:kernel_id", {2, 3}, kAny, kInShow | kInDetail, true, [](const Writer& w, const Shown& s) { write_boot_image(w, s, &BootPlan::kernel); }, nullptr},
-    {"OS-EXT-SRV-ATTR:ramdisk_id", {2, 3}, kAny, kInShow | kInDetail, true, [](const Writer& w, const Shown& s) { write_boot_image(w, s, &BootPlan::ramdisk); }, nullptr},
-    {"OS-EXT-SRV-ATTR:root_device_name", {2, 3}, kAny, kInShow | kInDetail, true, [](const Writer& w, const Shown&) { w.plain("/dev/vda"); }, nullptr},
-    {"OS-EXT-SRV-ATTR:user_data", {2, 3}, kAny, kInShow | kInDetail, true, [](const Writer& w, const Shown& s) { w.maybe(s.row.user_data); }, nullptr},
-    {"locked", {2, 9}, kAny, kInAll, false, [](const Writer& w, const Shown& s) { w.raw(s.row.locked() ? "true" : "false"); }, nullptr},
-    {"host_status", {2, 16}, kAny, kInShow | kInDetail, true, [](const Writer& w, const Shown& s) { w.plain(s.host_status); }, nullptr},
-    {"description", {2, 19}, kAny, kInAll, false, [](const Writer& w, const Shown& s) { w.maybe(s.row.description); }, nullptr},
+    {"OS-EXT-SRV-ATTR:reservation_id",
+     {2, 3},
+     kAny,
+     kInShow | kInDetail,
+     true,
+     [](const Writer& w, const Shown& s) { w.plain(s.row.reservation_id); },
+     nullptr},
+    {"OS-EXT-SRV-ATTR:launch_index",
+     {2, 3},
+     kAny,
+     kInShow | kInDetail,
+     true,
+     [](const Writer& w, const Shown& s) { w.number(s.row.launch_index); },
+     nullptr},
+    {"OS-EXT-SRV-ATTR:hostname",
+     {2, 3},
+     {2, 89},
+     kInShow | kInDetail,
+     true,
+     [](const Writer& w, const Shown& s) { w.text(s.row.hostname); },
+     nullptr},
+    {"OS-EXT-SRV-ATTR:hostname",
+     {2, 90},
+     kAny,
+     kInShow | kInDetail,
+     false,
+     [](const Writer& w, const Shown& s) { w.text(s.row.hostname); },
+     nullptr},
+    {"OS-EXT-SRV-ATTR:kernel_id",
+     {2, 3},
+     kAny,
+     kInShow | kInDetail,
+     true,
+     [](const Writer& w, const Shown& s) { write_boot_image(w, s, &BootPlan::kernel); },
+     nullptr},
+    {"OS-EXT-SRV-ATTR:ramdisk_id",
+     {2, 3},
+     kAny,
+     kInShow | kInDetail,
+     true,
+     [](const Writer& w, const Shown& s) { write_boot_image(w, s, &BootPlan::ramdisk); },
+     nullptr},
+    {"OS-EXT-SRV-ATTR:root_device_name",
+     {2, 3},
+     kAny,
+     kInShow | kInDetail,
+     true,
+     [](const Writer& w, const Shown&) { w.plain("/dev/vda"); },
+     nullptr},
+    {"OS-EXT-SRV-ATTR:user_data",
+     {2, 3},
+     kAny,
+     kInShow | kInDetail,
+     true,
+     [](const Writer& w, const Shown& s) { w.maybe(s.row.user_data); },
+     nullptr},
+    {"locked",
+     {2, 9},
+     kAny,
+     kInAll,
+     false,
+     [](const Writer& w, const Shown& s) { w.raw(s.row.locked() ? "true" : "false"); },
+     nullptr},
+    {"host_status",
+     {2, 16},
+     kAny,
+     kInShow | kInDetail,
+     true,
+     [](const Writer& w, const Shown& s) { w.plain(s.host_status); },
+     nullptr},
+    {"description",
+     {2, 19},
+     kAny,
+     kInAll,
+     false,
+     [](const Writer& w, const Shown& s) { w.maybe(s.row.description); },
+     nullptr},
     {"tags", {2, 26}, kAny, kInAll, false, write_tags, nullptr},
-    {"trusted_image_certificates", {2, 63}, kAny, kInAll, false, [](const Writer& w, const Shown&) { w.raw("null"); }, nullptr},
-    {"server_groups", {2, 71}, kAny, kInShow | kInUpdate, false, [](const Writer& w, const Shown& s) {
+    {"trusted_image_certificates",
+     {2, 63},
+     kAny,
+     kInAll,
+     false,
+     [](const Writer& w, const Shown&) { w.raw("null"); },
+     nullptr},
+    {"server_groups",
+     {2, 71},
+     kAny,
+     kInShow | kInUpdate,
+     false,
+     [](const Writer& w, const Shown& s) {
        w.raw("[");
        if (!s.row.group_id.empty()) w.plain(s.row.group_id);
        w.raw("]");
-     }, nullptr},
-    {"locked_reason", {2, 73}, kAny, kInAll, false, [](const Writer& w, const Shown& s) { w.maybe(s.row.locked_reason); }, nullptr},
+     },
+     nullptr},
+    {"locked_reason",
+     {2, 73},
+     kAny,
+     kInAll,
+     false,
+     [](const Writer& w, const Shown& s) { w.maybe(s.row.locked_reason); },
+     nullptr},
 };
 
 std::vector<const AttributeRow*> attributes_for(const api::Call& call, View view) {
   std::vector<const AttributeRow*> rows;
-  const unsigned where = view == View::detail ? kInDetail : view == View::update && !call.since(2, 75) ? kInUpdate : kInShow;
+  const unsigned where = view == View::detail                         ? kInDetail
+                         : view == View::update && !call.since(2, 75) ? kInUpdate
+                                                                      : kInShow;
   for (const auto& row : kAttributes) {
     if (row.since != kAny && call.version < row.since) continue;
     if (row.until != kAny && call.version > row.until) continue;
@@ -304,7 +428,7 @@ void write_brief(const Writer& w, const Shown& shown) {
 std::map<std::string, std::string> host_statuses(Core& core, db::Tx& tx) {
   std::map<std::string, std::string> all;
   for (const auto& row : tx.query("SELECT id, enabled, forced_down, last_seen FROM hosts"))
-    all[row.text(0)] = !row.boolean(1) ? "MAINTENANCE"
+    all[row.text(0)] = !row.boolean(1)                                                   ? "MAINTENANCE"
                        : row.boolean(2) || !core.is_up(HostId(row.text(0)), row.text(3)) ? "DOWN"
                                                                                          : "UP";
   return all;
@@ -312,7 +436,8 @@ std::map<std::string, std::string> host_statuses(Core& core, db::Tx& tx) {
 
 }  // namespace
 
-std::vector<Shown> load_shown(Core& core, db::Tx& tx, const api::Call& call, std::vector<ServerRow> rows, View view) {
+std::vector<Shown> load_shown(Core& core, db::Tx& tx, const api::Call& call, std::vector<ServerRow> rows,
+                              View view) {
   std::vector<ServerId> ids;
   for (const auto& row : rows) ids.push_back(row.server_id());
   std::vector<Shown> all(rows.size());
@@ -321,7 +446,8 @@ std::vector<Shown> load_shown(Core& core, db::Tx& tx, const api::Call& call, std
   auto ports = core.networks.server_ports(tx, ids);
   auto metadata = server_metadata(tx, ids);
   auto tags = call.since(2, 26) ? server_tags(tx, ids) : decltype(server_tags(tx, ids))();
-  const auto statuses = call.since(2, 16) && is_admin(call) ? host_statuses(core, tx) : std::map<std::string, std::string>();
+  const auto statuses =
+      call.since(2, 16) && is_admin(call) ? host_statuses(core, tx) : std::map<std::string, std::string>();
   for (size_t i = 0; i < all.size(); ++i) {
     all[i].ports = std::move(ports[i]);
     if (auto it = metadata.find(ids[i].str()); it != metadata.end()) all[i].metadata = std::move(it->second);
@@ -335,21 +461,27 @@ std::string server_text(const api::Call& call, const Shown& shown, View view) {
   std::string out;
   std::map<std::string, std::string> host_ids;
   const Writer w{out, call, call.base_url, view, host_ids};
-  if (view == View::brief) write_brief(w, shown);
-  else write_server(w, shown, attributes_for(call, view));
+  if (view == View::brief)
+    write_brief(w, shown);
+  else
+    write_server(w, shown, attributes_for(call, view));
   return out;
 }
 
-std::string servers_text(const api::Call& call, const std::vector<Shown>& all, View view, const std::string& next) {
+std::string servers_text(const api::Call& call, const std::vector<Shown>& all, View view,
+                         const std::string& next) {
   std::string out = "{\"servers\":[";
   out.reserve(64 + all.size() * (view == View::brief ? 300 : 1600));
   std::map<std::string, std::string> host_ids;
   const Writer w{out, call, call.base_url, view, host_ids};
-  const auto attributes = view == View::brief ? std::vector<const AttributeRow*>() : attributes_for(call, view);
+  const auto attributes =
+      view == View::brief ? std::vector<const AttributeRow*>() : attributes_for(call, view);
   for (size_t i = 0; i < all.size(); ++i) {
     if (i) out += ',';
-    if (view == View::brief) write_brief(w, all[i]);
-    else write_server(w, all[i], attributes);
+    if (view == View::brief)
+      write_brief(w, all[i]);
+    else
+      write_server(w, all[i], attributes);
   }
   out += ']';
   if (!next.empty()) {
@@ -368,7 +500,8 @@ json::object addresses_view(const std::vector<network::PortInfo>& ports) {
     for (const auto& ip : port.fixed_ips) {
       list.as_array().push_back(json::object{{"version", ip.version}, {"addr", ip.address}});
       for (const auto& floating : port.floating_ips)
-        if (floating.fixed == ip.address) list.as_array().push_back(json::object{{"version", 4}, {"addr", floating.address}});
+        if (floating.fixed == ip.address)
+          list.as_array().push_back(json::object{{"version", 4}, {"addr", floating.address}});
     }
   }
   return all;

@@ -1,6 +1,7 @@
 #pragma once
-// Servers as the API shows them. Which attribute is shown since which microversion, to whom and in which answer is a
-// table; the attributes are written straight to text, since a list of 1,000 servers is the hottest answer of all.
+// Servers as the API shows them. Which attribute is shown since which microversion, to whom and in which
+// answer is a table; the attributes are written straight to text, since a list of 1,000 servers is the
+// hottest answer of all.
 
 #include "compute/core.h"
 #include "compute/server_table.h"
@@ -19,11 +20,13 @@ struct Shown {
 enum class View { brief, detail, show, update };
 
 /// Loads what `view` needs beside the rows, in a few queries whatever their number.
-std::vector<Shown> load_shown(Core& core, db::Tx& tx, const api::Call& call, std::vector<ServerRow> rows, View view);
+std::vector<Shown> load_shown(Core& core, db::Tx& tx, const api::Call& call, std::vector<ServerRow> rows,
+                              View view);
 /// One server's object.
 std::string server_text(const api::Call& call, const Shown& shown, View view);
 /// {"servers": […], "servers_links": […]}
-std::string servers_text(const api::Call& call, const std::vector<Shown>& all, View view, const std::string& next);
+std::string servers_text(const api::Call& call, const std::vector<Shown>& all, View view,
+                         const std::string& next);
 /// nova's opaque host name: a user may tell equal hosts from different ones, and no more.
 std::string opaque_host_id(const std::string& project_id, const std::string& hostname);
 /// Appends a JSON string.

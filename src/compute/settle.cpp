@@ -13,7 +13,8 @@ bool all_ports_active(Core& core, db::Tx& tx, const ServerRow& row) {
   return true;
 }
 
-Situation situation_of(Core& core, db::Tx& tx, const ServerRow& row, const std::optional<operations::Operation>& operation) {
+Situation situation_of(Core& core, db::Tx& tx, const ServerRow& row,
+                       const std::optional<operations::Operation>& operation) {
   Situation s;
   s.desired = row.desired_state;
   s.generation = row.generation;
@@ -29,25 +30,40 @@ Situation situation_of(Core& core, db::Tx& tx, const ServerRow& row, const std::
     s.detail = operation->detail;
   }
   // Asked only where it decides something: the last step of a first boot.
-  const bool matters = !s.launched && s.desired == "running" && s.power == link::Power::running && s.seen_generation >= s.generation;
+  const bool matters = !s.launched && s.desired == "running" && s.power == link::Power::running &&
+                       s.seen_generation >= s.generation;
   s.ports_active = !matters || all_ports_active(core, tx, row);
   return s;
 }
 
 void save_state(db::Tx& tx, const ServerRow& row) {
   update_server(tx, row.id,
-                {{"vm_state", row.vm_state}, {"task_state", row.task_state}, {"power_state", row.power_state},
-                 {"desired_state", row.desired_state}, {"generation", row.generation}, {"fence", row.fence},
-                 {"state_override", row.state_override}, {"seen_power", row.seen_power},
-                 {"seen_generation", row.seen_generation}, {"failed_generation", row.failed_generation},
-                 {"failed_permanently", row.failed_permanently}, {"cause", row.cause}, {"hint", row.hint},
-                 {"fault_code", row.fault_code}, {"fault_message", row.fault_message},
-                 {"fault_details", row.fault_details}, {"fault_at", row.fault_at}, {"updated_at", row.updated_at},
-                 {"launched_at", row.launched_at}, {"terminated_at", row.terminated_at}, {"deleted", row.deleted},
+                {{"vm_state", row.vm_state},
+                 {"task_state", row.task_state},
+                 {"power_state", row.power_state},
+                 {"desired_state", row.desired_state},
+                 {"generation", row.generation},
+                 {"fence", row.fence},
+                 {"state_override", row.state_override},
+                 {"seen_power", row.seen_power},
+                 {"seen_generation", row.seen_generation},
+                 {"failed_generation", row.failed_generation},
+                 {"failed_permanently", row.failed_permanently},
+                 {"cause", row.cause},
+                 {"hint", row.hint},
+                 {"fault_code", row.fault_code},
+                 {"fault_message", row.fault_message},
+                 {"fault_details", row.fault_details},
+                 {"fault_at", row.fault_at},
+                 {"updated_at", row.updated_at},
+                 {"launched_at", row.launched_at},
+                 {"terminated_at", row.terminated_at},
+                 {"deleted", row.deleted},
                  {"tombstone", row.tombstone}});
 }
 
-void end_operation(Core& core, db::Tx& tx, const ServerRow& row, const operations::Operation& operation, Materialised::Outcome outcome) {
+void end_operation(Core& core, db::Tx& tx, const ServerRow& row, const operations::Operation& operation,
+                   Materialised::Outcome outcome) {
   if (outcome == Materialised::Outcome::none) return;
   const bool ok = outcome == Materialised::Outcome::succeeded;
   operations::finish(tx, core.clock.now(), operation.id, ok, ok ? "" : row.fault_message, ok ? "" : row.hint);
@@ -55,7 +71,8 @@ void end_operation(Core& core, db::Tx& tx, const ServerRow& row, const operation
 
 }  // namespace
 
-void set_fault(Core& core, ServerRow& row, int64_t code, const std::string& message, const std::string& details) {
+void set_fault(Core& core, ServerRow& row, int64_t code, const std::string& message,
+               const std::string& details) {
   row.fault_code = code;
   row.fault_message = message.substr(0, 255);
   row.fault_details = details;
@@ -74,12 +91,15 @@ void settle(Core& core, db::Tx& tx, ServerRow& row) {
     row.desired_state = "stopped";
     ++row.generation;
   }
-  if (m.vm_state == "error" && row.vm_state != "error" && !row.cause.empty()) set_fault(core, row, 500, row.cause, row.hint);
-  const bool shown_differs = row.vm_state != m.vm_state || row.task_state.value_or("") != m.task_state || row.power_state != m.power_state;
+  if (m.vm_state == "error" && row.vm_state != "error" && !row.cause.empty())
+    set_fault(core, row, 500, row.cause, row.hint);
+  const bool shown_differs = row.vm_state != m.vm_state || row.task_state.value_or("") != m.task_state ||
+                             row.power_state != m.power_state;
   row.vm_state = m.vm_state;
   row.task_state = m.task_state.empty() ? std::nullopt : std::optional(m.task_state);
   row.power_state = m.power_state;
-  if (!row.launched_at && (m.vm_state == "active" || m.vm_state == "stopped")) row.launched_at = to_db(core.clock.now());
+  if (!row.launched_at && (m.vm_state == "active" || m.vm_state == "stopped"))
+    row.launched_at = to_db(core.clock.now());
   if (shown_differs) row.updated_at = to_db(core.clock.now());
   save_state(tx, row);
   if (operation) end_operation(core, tx, row, *operation, m.outcome);

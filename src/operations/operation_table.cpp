@@ -1,5 +1,6 @@
-// The rows of operations and their timelines. A resource's fence is unique per operation, so two controllers that begin
-// work on the same resource at once can never hold the same token: the second is refused by the key and re-run.
+// The rows of operations and their timelines. A resource's fence is unique per operation, so two controllers
+// that begin work on the same resource at once can never hold the same token: the second is refused by the
+// key and re-run.
 
 #include "base/fault.h"
 #include "operations/api.h"
@@ -8,15 +9,16 @@ namespace virga::operations {
 namespace {
 
 constexpr std::string_view kColumns =
-    "id, kind, resource_type, resource_id, project_id, user_id, request_id, state, step, message, hint, host, attempt, "
+    "id, kind, resource_type, resource_id, project_id, user_id, request_id, state, step, message, hint, "
+    "host, attempt, "
     "fence, detail, started_at, finished_at";
 
 Operation from_row(const db::Row& row) {
   Operation o;
   int i = 0;
   o.id = OperationId(row.text(i++));
-  for (auto* field : {&o.kind, &o.resource_type, &o.resource_id, &o.project_id, &o.user_id, &o.request_id, &o.state,
-                      &o.step, &o.message, &o.hint, &o.host})
+  for (auto* field : {&o.kind, &o.resource_type, &o.resource_id, &o.project_id, &o.user_id, &o.request_id,
+                      &o.state, &o.step, &o.message, &o.hint, &o.host})
     *field = row.text(i++);
   o.attempt = static_cast<int>(row.integer(i++));
   o.fence = row.integer(i++);
@@ -24,9 +26,13 @@ Operation from_row(const db::Row& row) {
   return o;
 }
 
-std::string select(std::string_view rest) { return fmt::format("SELECT {} FROM operations {}", kColumns, rest); }
+std::string select(std::string_view rest) {
+  return fmt::format("SELECT {} FROM operations {}", kColumns, rest);
+}
 
-std::string cut(std::string_view text, size_t most) { return std::string(text.substr(0, most)); }
+std::string cut(std::string_view text, size_t most) {
+  return std::string(text.substr(0, most));
+}
 
 }  // namespace
 
@@ -48,10 +54,12 @@ Operation begin(db::Tx& tx, Time now, std::string_view kind, std::string_view re
   o.detail = detail;
   o.started_at = to_db(now);
   tx.exec(
-      "INSERT INTO operations (id, kind, resource_type, resource_id, project_id, user_id, request_id, state, step, "
+      "INSERT INTO operations (id, kind, resource_type, resource_id, project_id, user_id, request_id, state, "
+      "step, "
       "step_count, message, hint, host, attempt, fence, detail, started_at, updated_at) "
       "VALUES (?, ?, ?, ?, ?, ?, ?, 'running', '', 0, '', '', '', 1, ?, ?, ?, ?)",
-      o.id, o.kind, o.resource_type, o.resource_id, o.project_id, o.user_id, o.request_id, o.fence, o.detail, now, now);
+      o.id, o.kind, o.resource_type, o.resource_id, o.project_id, o.user_id, o.request_id, o.fence, o.detail,
+      now, now);
   return o;
 }
 
@@ -62,8 +70,8 @@ std::optional<Operation> find(db::Tx& tx, const OperationId& id) {
 
 std::vector<Operation> of_resource(db::Tx& tx, std::string_view resource_type, std::string_view resource_id) {
   std::vector<Operation> all;
-  for (const auto& row :
-       tx.query(select("WHERE resource_type = ? AND resource_id = ? ORDER BY fence DESC"), resource_type, resource_id))
+  for (const auto& row : tx.query(select("WHERE resource_type = ? AND resource_id = ? ORDER BY fence DESC"),
+                                  resource_type, resource_id))
     all.push_back(from_row(row));
   return all;
 }
@@ -77,30 +85,37 @@ std::optional<Operation> running(db::Tx& tx, std::string_view resource_type, std
 }
 
 void record_step(db::Tx& tx, const OperationId& id, const Step& step) {
-  // The counter row serialises writers, so that sequence numbers neither collide nor depend on what a snapshot sees.
-  if (tx.exec("UPDATE operations SET step_count = step_count + 1, step = ?, host = CASE WHEN ? = '' THEN host ELSE ? END "
+  // The counter row serialises writers, so that sequence numbers neither collide nor depend on what a
+  // snapshot sees.
+  if (tx.exec("UPDATE operations SET step_count = step_count + 1, step = ?, host = CASE WHEN ? = '' THEN "
+              "host ELSE ? END "
               "WHERE id = ?",
               cut(step.step, 64), step.host, step.host, id) == 0)
     return;
   const int64_t sequence = tx.first("SELECT step_count FROM operations WHERE id = ?", id)->integer(0);
-  tx.exec("INSERT INTO operation_steps (operation_id, sequence, step, ok, message, host, at, took_us) "
-          "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-          id, sequence, cut(step.step, 64), step.ok, cut(step.message, 16000), step.host, step.at, step.took_us);
+  tx.exec(
+      "INSERT INTO operation_steps (operation_id, sequence, step, ok, message, host, at, took_us) "
+      "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+      id, sequence, cut(step.step, 64), step.ok, cut(step.message, 16000), step.host, step.at, step.took_us);
 }
 
 std::vector<Step> steps(db::Tx& tx, const OperationId& id) {
   std::vector<Step> all;
-  for (const auto& row : tx.query("SELECT sequence, step, ok, message, host, at, took_us FROM operation_steps "
-                                  "WHERE operation_id = ? ORDER BY sequence",
-                                  id))
-    all.push_back({row.integer(0), row.text(1), row.boolean(2), row.text(3), row.text(4), row.text(5), row.integer(6)});
+  for (const auto& row :
+       tx.query("SELECT sequence, step, ok, message, host, at, took_us FROM operation_steps "
+                "WHERE operation_id = ? ORDER BY sequence",
+                id))
+    all.push_back(
+        {row.integer(0), row.text(1), row.boolean(2), row.text(3), row.text(4), row.text(5), row.integer(6)});
   return all;
 }
 
-bool finish(db::Tx& tx, Time now, const OperationId& id, bool ok, std::string_view message, std::string_view hint) {
-  return tx.exec("UPDATE operations SET state = ?, message = ?, hint = ?, finished_at = ?, updated_at = ?, "
-                 "leased_until = NULL WHERE id = ? AND state = 'running'",
-                 ok ? "succeeded" : "failed", cut(message, 16000), cut(hint, 16000), now, now, id) == 1;
+bool finish(db::Tx& tx, Time now, const OperationId& id, bool ok, std::string_view message,
+            std::string_view hint) {
+  return tx.exec(
+             "UPDATE operations SET state = ?, message = ?, hint = ?, finished_at = ?, updated_at = ?, "
+             "leased_until = NULL WHERE id = ? AND state = 'running'",
+             ok ? "succeeded" : "failed", cut(message, 16000), cut(hint, 16000), now, now, id) == 1;
 }
 
 }  // namespace virga::operations

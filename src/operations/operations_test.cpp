@@ -44,7 +44,8 @@ TEST_F(Operations, FencesOfAResourceGrow) {
 TEST_F(Operations, StepsKeepTheirOrderAndOutcome) {
   const auto o = begin("create");
   database_->write([&](db::Tx& tx) {
-    record_step(tx, o.id, {.step = "disk", .ok = true, .host = "h1", .at = to_db(clock_.now()), .took_us = 5});
+    record_step(tx, o.id,
+                {.step = "disk", .ok = true, .host = "h1", .at = to_db(clock_.now()), .took_us = 5});
     record_step(tx, o.id, {.step = "define", .ok = false, .message = "no", .at = to_db(clock_.now())});
   });
   const auto all = database_->read([&](db::Tx& tx) { return steps(tx, o.id); });
@@ -60,7 +61,8 @@ TEST_F(Operations, StepsKeepTheirOrderAndOutcome) {
 TEST_F(Operations, FinishHappensOnce) {
   const auto o = begin("create");
   auto finish = [&](bool ok, std::string_view message) {
-    return database_->write([&](db::Tx& tx) { return operations::finish(tx, clock_.now(), o.id, ok, message); });
+    return database_->write(
+        [&](db::Tx& tx) { return operations::finish(tx, clock_.now(), o.id, ok, message); });
   };
   EXPECT_TRUE(database_->read([](db::Tx& tx) { return running(tx, "server", "s1").has_value(); }));
   EXPECT_TRUE(finish(false, "cause"));

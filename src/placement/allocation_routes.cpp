@@ -16,10 +16,11 @@ Amounts parse_resources(std::string_view text) {
     const auto digits = colon == std::string_view::npos ? std::string_view() : one.substr(colon + 1);
     const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), amount);
     if (digits.empty() || error != std::errc() || end != digits.data() + digits.size() || amount < 1)
-      throw Fault(FaultKind::bad_request,
-                  fmt::format("Badly formed resources parameter. Expected resources query string parameter in form: "
-                              "?resources=VCPU:2,MEMORY_MB:1024. Got: {}.",
-                              one));
+      throw Fault(
+          FaultKind::bad_request,
+          fmt::format("Badly formed resources parameter. Expected resources query string parameter in form: "
+                      "?resources=VCPU:2,MEMORY_MB:1024. Got: {}.",
+                      one));
     amounts[std::string(one.substr(0, colon))] = amount;
   }
   if (amounts.empty()) throw Fault(FaultKind::bad_request, "Badly formed resources parameter: it is empty.");
@@ -35,14 +36,17 @@ struct Wanted {
   std::optional<int64_t> generation;  ///< none = the consumer must be new
 };
 
-Fault bad(std::string_view why) { return Fault(FaultKind::bad_request, fmt::format("JSON does not validate: {}", why)); }
+Fault bad(std::string_view why) {
+  return Fault(FaultKind::bad_request, fmt::format("JSON does not validate: {}", why));
+}
 
 Amounts parse_amounts(const json::object& in) {
   const auto* resources = find_object(in, "resources");
   if (!resources || resources->empty()) throw bad("'resources' is a required property");
   Amounts amounts;
   for (const auto& [name, value] : *resources) {
-    if (!value.is_int64() || value.get_int64() < 1) throw bad(fmt::format("amount of {} must be a positive integer", std::string(name)));
+    if (!value.is_int64() || value.get_int64() < 1)
+      throw bad(fmt::format("amount of {} must be a positive integer", std::string(name)));
     amounts[std::string(name)] = value.get_int64();
   }
   return amounts;
@@ -92,9 +96,10 @@ void write_consumer(db::Tx& tx, Time now, const std::string& uuid, const Wanted&
   };
   if (wanted.checks_generation && consumer.has_value() != wanted.generation.has_value()) throw conflict();
   if (!consumer) {
-    tx.exec("INSERT INTO allocation_consumers (uuid, generation, project_id, user_id, consumer_type, created_at) "
-            "VALUES (?, 1, ?, ?, ?, ?)",
-            uuid, wanted.project_id, wanted.user_id, wanted.type, now);
+    tx.exec(
+        "INSERT INTO allocation_consumers (uuid, generation, project_id, user_id, consumer_type, created_at) "
+        "VALUES (?, 1, ?, ?, ?, ?)",
+        uuid, wanted.project_id, wanted.user_id, wanted.type, now);
     return;
   }
   if (tx.exec("UPDATE allocation_consumers SET generation = generation + 1, project_id = ?, user_id = ?, "
@@ -109,7 +114,8 @@ void write_allocations(db::Tx& tx, Time now, const std::string& uuid, const Want
   give_back(tx, uuid);
   for (const auto& [provider, amounts] : wanted.by_provider) {
     if (!find_provider(tx, provider))
-      throw Fault(FaultKind::bad_request, fmt::format("Allocation for resource provider '{}' that does not exist.", provider));
+      throw Fault(FaultKind::bad_request,
+                  fmt::format("Allocation for resource provider '{}' that does not exist.", provider));
     for (const auto& [name, amount] : amounts) {
       need_class(tx, name);
       take(tx, {uuid, provider, name, amount});
@@ -142,8 +148,10 @@ json::object consumer_view(db::Tx& tx, const api::Call& call, const std::string&
 json::object provider_allocations(db::Tx& tx, const std::string& uuid) {
   const auto provider = need_provider(tx, uuid);
   json::object all;
-  for (const auto& row : tx.query("SELECT consumer_uuid, resource_class, amount FROM allocations WHERE provider_uuid = ? "
-                                  "ORDER BY consumer_uuid", uuid)) {
+  for (const auto& row :
+       tx.query("SELECT consumer_uuid, resource_class, amount FROM allocations WHERE provider_uuid = ? "
+                "ORDER BY consumer_uuid",
+                uuid)) {
     auto& one = all[row.text(0)];
     if (!one.is_object()) one = {{"resources", json::object()}};
     one.as_object()["resources"].as_object()[row.text(1)] = row.integer(2);
@@ -155,8 +163,10 @@ json::value allocation_request(const api::Call& call, const Candidate& c, const 
   json::object resources;
   for (const auto& [name, amount] : amounts) resources[name] = amount;
   if (!call.since(1, 12))
-    return {{"allocations", {{{"resource_provider", {{"uuid", c.provider_id}}}, {"resources", std::move(resources)}}}}};
-  json::object request{{"allocations", json::object{{c.provider_id, json::object{{"resources", std::move(resources)}}}}}};
+    return {{"allocations",
+             {{{"resource_provider", {{"uuid", c.provider_id}}}, {"resources", std::move(resources)}}}}};
+  json::object request{
+      {"allocations", json::object{{c.provider_id, json::object{{"resources", std::move(resources)}}}}}};
   if (call.since(1, 34)) request["mappings"] = json::object{{"", json::array{json::value(c.provider_id)}}};
   return request;
 }
@@ -169,7 +179,8 @@ json::object summary(db::Tx& tx, const api::Call& call, const Candidate& c, cons
   json::object view{{"resources", std::move(resources)}};
   if (call.since(1, 17)) {
     json::array traits;
-    for (const auto& row : tx.query("SELECT trait FROM provider_traits WHERE provider_uuid = ?", c.provider_id))
+    for (const auto& row :
+         tx.query("SELECT trait FROM provider_traits WHERE provider_uuid = ?", c.provider_id))
       traits.push_back(json::value(row.text(0)));
     view["traits"] = std::move(traits);
   }
@@ -182,7 +193,8 @@ json::object summary(db::Tx& tx, const api::Call& call, const Candidate& c, cons
 
 std::string need_query(const api::Call& call, std::string_view name) {
   if (auto value = call.request.query_value(name)) return *value;
-  throw Fault(FaultKind::bad_request, fmt::format("Invalid query string parameters: '{}' is a required property", name));
+  throw Fault(FaultKind::bad_request,
+              fmt::format("Invalid query string parameters: '{}' is a required property", name));
 }
 
 json::object project_usages(db::Tx& tx, const std::string& project, const std::optional<std::string>& user) {
@@ -190,9 +202,11 @@ json::object project_usages(db::Tx& tx, const std::string& project, const std::o
   where.add("c.project_id = ?", project);
   if (user) where.add("c.user_id = ?", *user);
   json::object usages;
-  for (const auto& row : tx.query("SELECT a.resource_class, SUM(a.amount) FROM allocations a JOIN allocation_consumers c "
-                                  "ON c.uuid = a.consumer_uuid" + where.sql() + " GROUP BY a.resource_class",
-                                  where.values))
+  for (const auto& row :
+       tx.query("SELECT a.resource_class, SUM(a.amount) FROM allocations a JOIN allocation_consumers c "
+                "ON c.uuid = a.consumer_uuid" +
+                    where.sql() + " GROUP BY a.resource_class",
+                where.values))
     usages[row.text(0)] = row.integer(1);
   return usages;
 }
@@ -201,7 +215,8 @@ json::object project_usages(db::Tx& tx, const std::string& project, const std::o
 
 void Module::add_allocation_routes() {
   route("GET", "/allocations/{consumer}", [this](api::Call& call) {
-    return api::reply(200, database_.read([&](db::Tx& tx) { return consumer_view(tx, call, call.param("consumer")); }));
+    return api::reply(
+        200, database_.read([&](db::Tx& tx) { return consumer_view(tx, call, call.param("consumer")); }));
   });
   route("PUT", "/allocations/{consumer}", [this](api::Call& call) {
     if (!looks_like_uuid(call.param("consumer"))) throw bad("the consumer is no uuid");
@@ -213,52 +228,64 @@ void Module::add_allocation_routes() {
   route("DELETE", "/allocations/{consumer}", [this](api::Call& call) {
     database_.write([&](db::Tx& tx) {
       if (allocations_of(tx, call.param("consumer")).empty())
-        throw Fault(FaultKind::not_found, fmt::format("No allocations for consumer '{}'", call.param("consumer")));
+        throw Fault(FaultKind::not_found,
+                    fmt::format("No allocations for consumer '{}'", call.param("consumer")));
       release(tx, call.param("consumer"));
     });
     return api::reply(204);
   });
-  route("POST", "/allocations", [this](api::Call& call) {
-    std::map<std::string, Wanted> all;
-    for (const auto& [uuid, one] : call.body()) {
-      if (!one.is_object()) throw bad("an allocation is an object");
-      all[std::string(uuid)] = parse_wanted(call, one.get_object());
-    }
-    database_.write([&](db::Tx& tx) {
-      // What is given back in this request may be taken in it, so give back first.
-      for (const auto& [uuid, wanted] : all) give_back(tx, uuid);
-      for (const auto& [uuid, wanted] : all) write_allocations(tx, clock_.now(), uuid, wanted);
-    });
-    return api::reply(204);
-  }, {1, 13});
+  route("POST", "/allocations",
+        [this](api::Call& call) {
+          std::map<std::string, Wanted> all;
+          for (const auto& [uuid, one] : call.body()) {
+            if (!one.is_object()) throw bad("an allocation is an object");
+            all[std::string(uuid)] = parse_wanted(call, one.get_object());
+          }
+          database_.write([&](db::Tx& tx) {
+            // What is given back in this request may be taken in it, so give back first.
+            for (const auto& [uuid, wanted] : all) give_back(tx, uuid);
+            for (const auto& [uuid, wanted] : all) write_allocations(tx, clock_.now(), uuid, wanted);
+          });
+          return api::reply(204);
+        },
+        {1, 13});
   route("GET", "/resource_providers/{uuid}/allocations", [this](api::Call& call) {
-    return api::reply(200, database_.read([&](db::Tx& tx) { return provider_allocations(tx, call.param("uuid")); }));
+    return api::reply(
+        200, database_.read([&](db::Tx& tx) { return provider_allocations(tx, call.param("uuid")); }));
   });
-  route("GET", "/allocation_candidates", [this](api::Call& call) {
-    const auto amounts = parse_resources(need_query(call, "resources"));
-    size_t limit = SIZE_MAX;
-    if (const auto text = call.request.query_value("limit"); text && call.since(1, 16)) {
-      limit = std::strtoul(text->c_str(), nullptr, 10);
-      if (limit == 0) throw Fault(FaultKind::bad_request, "Invalid query string parameters: 'limit' must be at least 1");
-    }
-    json::array requests;
-    json::object summaries;
-    database_.read([&](db::Tx& tx) {
-      for (const auto& [name, amount] : amounts) need_class(tx, name);
-      for (const auto& c : candidates(tx, amounts)) {
-        if (!c.refusal.empty() || requests.size() >= limit) break;
-        requests.push_back(allocation_request(call, c, amounts));
-        summaries[c.provider_id] = summary(tx, call, c, amounts);
-      }
-    });
-    return api::reply(200, {{"allocation_requests", std::move(requests)}, {"provider_summaries", std::move(summaries)}});
-  }, {1, 10});
-  route("GET", "/usages", [this](api::Call& call) {
-    const auto project = need_query(call, "project_id");
-    auto usages = database_.read([&](db::Tx& tx) { return project_usages(tx, project, call.request.query_value("user_id")); });
-    if (!call.since(1, 38)) return api::reply(200, {{"usages", std::move(usages)}});
-    return api::reply(200, {{"usages", {{"INSTANCE", std::move(usages)}}}});
-  }, {1, 9});
+  route("GET", "/allocation_candidates",
+        [this](api::Call& call) {
+          const auto amounts = parse_resources(need_query(call, "resources"));
+          size_t limit = SIZE_MAX;
+          if (const auto text = call.request.query_value("limit"); text && call.since(1, 16)) {
+            limit = std::strtoul(text->c_str(), nullptr, 10);
+            if (limit == 0)
+              throw Fault(FaultKind::bad_request,
+                          "Invalid query string parameters: 'limit' must be at least 1");
+          }
+          json::array requests;
+          json::object summaries;
+          database_.read([&](db::Tx& tx) {
+            for (const auto& [name, amount] : amounts) need_class(tx, name);
+            for (const auto& c : candidates(tx, amounts)) {
+              if (!c.refusal.empty() || requests.size() >= limit) break;
+              requests.push_back(allocation_request(call, c, amounts));
+              summaries[c.provider_id] = summary(tx, call, c, amounts);
+            }
+          });
+          return api::reply(200, {{"allocation_requests", std::move(requests)},
+                                  {"provider_summaries", std::move(summaries)}});
+        },
+        {1, 10});
+  route("GET", "/usages",
+        [this](api::Call& call) {
+          const auto project = need_query(call, "project_id");
+          auto usages = database_.read(
+              [&](db::Tx& tx) { return project_usages(tx, project, call.request.query_value("user_id")); });
+          if (!call.since(1, 38)) return api::reply(200, {{"usages", std::move(usages)}});
+          return api::reply(200, {{"usages", {{"INSTANCE", std::move(usages)}}}});
+        },
+        {1, 9});
 }
 
 }  // namespace virga::placement

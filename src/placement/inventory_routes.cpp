@@ -5,13 +5,14 @@
 namespace virga::placement {
 
 json::object inventory_view(const StoredInventory& i) {
-  return {{"total", i.total},         {"reserved", i.reserved},   {"min_unit", i.min_unit},
-          {"max_unit", i.max_unit},   {"step_size", i.step_size}, {"allocation_ratio", i.allocation_ratio}};
+  return {{"total", i.total},       {"reserved", i.reserved},   {"min_unit", i.min_unit},
+          {"max_unit", i.max_unit}, {"step_size", i.step_size}, {"allocation_ratio", i.allocation_ratio}};
 }
 
 Inventory parse_inventory(const std::string& resource_class, const json::object& body) {
   const auto refuse = [&](std::string_view why) {
-    return Fault(FaultKind::bad_request, fmt::format("JSON does not validate: inventory of {}: {}", resource_class, why));
+    return Fault(FaultKind::bad_request,
+                 fmt::format("JSON does not validate: inventory of {}: {}", resource_class, why));
   };
   Inventory i{.resource_class = resource_class, .max_unit = 2147483647};
   struct Field {
@@ -19,8 +20,10 @@ Inventory parse_inventory(const std::string& resource_class, const json::object&
     int64_t Inventory::*member;
     int64_t min;
   };
-  static constexpr Field kFields[] = {{"total", &Inventory::total, 1},        {"reserved", &Inventory::reserved, 0},
-                                      {"min_unit", &Inventory::min_unit, 1},  {"max_unit", &Inventory::max_unit, 1},
+  static constexpr Field kFields[] = {{"total", &Inventory::total, 1},
+                                      {"reserved", &Inventory::reserved, 0},
+                                      {"min_unit", &Inventory::min_unit, 1},
+                                      {"max_unit", &Inventory::max_unit, 1},
                                       {"step_size", &Inventory::step_size, 1}};
   for (const auto& field : kFields) {
     if (!body.contains(field.name)) continue;
@@ -33,10 +36,12 @@ Inventory parse_inventory(const std::string& resource_class, const json::object&
     if (!ratio->is_number()) throw refuse("'allocation_ratio' must be a number");
     i.allocation_ratio = ratio->to_number<double>();
   }
-  if (i.allocation_ratio <= 0 || i.allocation_ratio > 3.4e38) throw refuse("'allocation_ratio' must be positive");
+  if (i.allocation_ratio <= 0 || i.allocation_ratio > 3.4e38)
+    throw refuse("'allocation_ratio' must be positive");
   if (i.reserved > i.total)
-    throw Fault(FaultKind::bad_request,
-                fmt::format("Unable to update inventory: reserved is more than total of '{}'.", resource_class));
+    throw Fault(
+        FaultKind::bad_request,
+        fmt::format("Unable to update inventory: reserved is more than total of '{}'.", resource_class));
   return i;
 }
 
@@ -62,7 +67,8 @@ json::object one_view(db::Tx& tx, const std::string& uuid, const std::string& re
 
 int64_t generation_of(const json::object& body) {
   if (!body.contains("resource_provider_generation"))
-    throw Fault(FaultKind::bad_request, "JSON does not validate: 'resource_provider_generation' is a required property");
+    throw Fault(FaultKind::bad_request,
+                "JSON does not validate: 'resource_provider_generation' is a required property");
   return find_int(body, "resource_provider_generation", -1);
 }
 
@@ -96,7 +102,8 @@ void Module::add_inventory_routes() {
     const int64_t generation = generation_of(call.body());
     std::vector<Inventory> wanted;
     for (const auto& [name, one] : call.body_of("inventories")) {
-      if (!one.is_object()) throw Fault(FaultKind::bad_request, "JSON does not validate: an inventory is an object");
+      if (!one.is_object())
+        throw Fault(FaultKind::bad_request, "JSON does not validate: an inventory is an object");
       wanted.push_back(parse_inventory(std::string(name), one.get_object()));
     }
     return api::reply(200, database_.write([&](db::Tx& tx) {
@@ -116,14 +123,16 @@ void Module::add_inventory_routes() {
       return one_view(tx, call.param("uuid"), wanted.resource_class);
     }));
   });
-  route("DELETE", kAll, [this](api::Call& call) {
-    database_.write([&](db::Tx& tx) {
-      need_provider(tx, call.param("uuid"));
-      replace_all(tx, call.param("uuid"), {});
-      bump_generation(tx, clock_.now(), call.param("uuid"), std::nullopt);
-    });
-    return api::reply(204);
-  }, {1, 5});
+  route("DELETE", kAll,
+        [this](api::Call& call) {
+          database_.write([&](db::Tx& tx) {
+            need_provider(tx, call.param("uuid"));
+            replace_all(tx, call.param("uuid"), {});
+            bump_generation(tx, clock_.now(), call.param("uuid"), std::nullopt);
+          });
+          return api::reply(204);
+        },
+        {1, 5});
   route("GET", kOne, [this](api::Call& call) {
     return api::reply(200, database_.read([&](db::Tx& tx) {
       return one_view(tx, call.param("uuid"), call.param("resource_class"));

@@ -6,12 +6,27 @@ namespace virga::placement {
 namespace {
 
 // os-resource-classes.
-constexpr std::string_view kStandard[] = {
-    "VCPU", "MEMORY_MB", "DISK_GB", "PCI_DEVICE", "SRIOV_NET_VF", "NUMA_SOCKET", "NUMA_CORE", "NUMA_THREAD",
-    "NUMA_MEMORY_MB", "IPV4_ADDRESS", "VGPU", "VGPU_DISPLAY_HEAD", "NET_BW_EGR_KILOBIT_PER_SEC",
-    "NET_BW_IGR_KILOBIT_PER_SEC", "PCPU", "MEM_ENCRYPTION_CONTEXT", "FPGA", "PGPU",
-    "NET_PACKET_RATE_KILOPACKET_PER_SEC", "NET_PACKET_RATE_EGR_KILOPACKET_PER_SEC",
-    "NET_PACKET_RATE_IGR_KILOPACKET_PER_SEC"};
+constexpr std::string_view kStandard[] = {"VCPU",
+                                          "MEMORY_MB",
+                                          "DISK_GB",
+                                          "PCI_DEVICE",
+                                          "SRIOV_NET_VF",
+                                          "NUMA_SOCKET",
+                                          "NUMA_CORE",
+                                          "NUMA_THREAD",
+                                          "NUMA_MEMORY_MB",
+                                          "IPV4_ADDRESS",
+                                          "VGPU",
+                                          "VGPU_DISPLAY_HEAD",
+                                          "NET_BW_EGR_KILOBIT_PER_SEC",
+                                          "NET_BW_IGR_KILOBIT_PER_SEC",
+                                          "PCPU",
+                                          "MEM_ENCRYPTION_CONTEXT",
+                                          "FPGA",
+                                          "PGPU",
+                                          "NET_PACKET_RATE_KILOPACKET_PER_SEC",
+                                          "NET_PACKET_RATE_EGR_KILOPACKET_PER_SEC",
+                                          "NET_PACKET_RATE_IGR_KILOPACKET_PER_SEC"};
 
 bool is_custom(std::string_view name) {
   const auto allowed = [](char c) { return (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_'; };
@@ -26,7 +41,8 @@ void need_custom(const std::string& name) {
 }
 
 json::object class_view(std::string_view name) {
-  return {{"name", name}, {"links", {{{"rel", "self"}, {"href", fmt::format("/placement/resource_classes/{}", name)}}}}};
+  return {{"name", name},
+          {"links", {{{"rel", "self"}, {"href", fmt::format("/placement/resource_classes/{}", name)}}}}};
 }
 
 bool has_name(db::Tx& tx, std::string_view table, const std::string& name) {
@@ -58,71 +74,98 @@ void need_class(db::Tx& tx, const std::string& name) {
 }
 
 void Module::add_name_routes() {
-  route("GET", "/resource_classes", [this](api::Call&) {
-    json::array all;
-    for (const auto name : kStandard) all.push_back(class_view(name));
-    database_.read([&](db::Tx& tx) {
-      for (const auto& row : tx.query("SELECT name FROM resource_classes ORDER BY name")) all.push_back(class_view(row.text(0)));
-    });
-    return api::reply(200, {{"resource_classes", std::move(all)}});
-  }, {1, 2});
-  route("POST", "/resource_classes", [this](api::Call& call) {
-    const std::string name = find_string(call.body(), "name");
-    need_custom(name);
-    if (ensure_name(database_, "resource_classes", name) != 201)
-      throw Fault(FaultKind::conflict, fmt::format("Conflicting resource class already exists: {}", name));
-    auto answer = api::reply(201);
-    answer.headers.set("Location", call.base_url + "/resource_classes/" + name);
-    return answer;
-  }, {1, 2});
-  route("GET", "/resource_classes/{name}", [this](api::Call& call) {
-    const std::string& name = call.param("name");
-    if (!is_standard_class(name) && !database_.read([&](db::Tx& tx) { return has_name(tx, "resource_classes", name); }))
-      throw Fault(FaultKind::not_found, fmt::format("No such resource class {}.", name));
-    return api::reply(200, class_view(name));
-  }, {1, 2});
-  route("PUT", "/resource_classes/{name}", [this](api::Call& call) {
-    need_custom(call.param("name"));
-    return api::reply(ensure_name(database_, "resource_classes", call.param("name")));
-  }, {1, 7});
-  route("DELETE", "/resource_classes/{name}", [this](api::Call& call) {
-    const std::string& name = call.param("name");
-    if (is_standard_class(name))
-      throw Fault(FaultKind::bad_request, fmt::format("Error in delete resource class: Cannot delete standard resource class {}.", name));
-    database_.write([&](db::Tx& tx) {
-      if (tx.first("SELECT used FROM inventories WHERE resource_class = ? LIMIT 1", name))
-        throw Fault(FaultKind::conflict, fmt::format("Error in delete resource class: {} is in use in inventory.", name));
-      if (tx.exec("DELETE FROM resource_classes WHERE name = ?", name) == 0)
-        throw Fault(FaultKind::not_found, fmt::format("No such resource class {}.", name));
-    });
-    return api::reply(204);
-  }, {1, 2});
+  route("GET", "/resource_classes",
+        [this](api::Call&) {
+          json::array all;
+          for (const auto name : kStandard) all.push_back(class_view(name));
+          database_.read([&](db::Tx& tx) {
+            for (const auto& row : tx.query("SELECT name FROM resource_classes ORDER BY name"))
+              all.push_back(class_view(row.text(0)));
+          });
+          return api::reply(200, {{"resource_classes", std::move(all)}});
+        },
+        {1, 2});
+  route("POST", "/resource_classes",
+        [this](api::Call& call) {
+          const std::string name = find_string(call.body(), "name");
+          need_custom(name);
+          if (ensure_name(database_, "resource_classes", name) != 201)
+            throw Fault(FaultKind::conflict,
+                        fmt::format("Conflicting resource class already exists: {}", name));
+          auto answer = api::reply(201);
+          answer.headers.set("Location", call.base_url + "/resource_classes/" + name);
+          return answer;
+        },
+        {1, 2});
+  route("GET", "/resource_classes/{name}",
+        [this](api::Call& call) {
+          const std::string& name = call.param("name");
+          if (!is_standard_class(name) &&
+              !database_.read([&](db::Tx& tx) { return has_name(tx, "resource_classes", name); }))
+            throw Fault(FaultKind::not_found, fmt::format("No such resource class {}.", name));
+          return api::reply(200, class_view(name));
+        },
+        {1, 2});
+  route("PUT", "/resource_classes/{name}",
+        [this](api::Call& call) {
+          need_custom(call.param("name"));
+          return api::reply(ensure_name(database_, "resource_classes", call.param("name")));
+        },
+        {1, 7});
+  route(
+      "DELETE", "/resource_classes/{name}",
+      [this](api::Call& call) {
+        const std::string& name = call.param("name");
+        if (is_standard_class(name))
+          throw Fault(
+              FaultKind::bad_request,
+              fmt::format("Error in delete resource class: Cannot delete standard resource class {}.", name));
+        database_.write([&](db::Tx& tx) {
+          if (tx.first("SELECT used FROM inventories WHERE resource_class = ? LIMIT 1", name))
+            throw Fault(FaultKind::conflict,
+                        fmt::format("Error in delete resource class: {} is in use in inventory.", name));
+          if (tx.exec("DELETE FROM resource_classes WHERE name = ?", name) == 0)
+            throw Fault(FaultKind::not_found, fmt::format("No such resource class {}.", name));
+        });
+        return api::reply(204);
+      },
+      {1, 2});
 
-  route("GET", "/traits", [this](api::Call&) {
-    json::array all;
-    database_.read([&](db::Tx& tx) {
-      for (const auto& row : tx.query("SELECT name FROM traits ORDER BY name")) all.push_back(json::value(row.text(0)));
-    });
-    return api::reply(200, {{"traits", std::move(all)}});
-  }, {1, 6});
-  route("GET", "/traits/{name}", [this](api::Call& call) {
-    if (!database_.read([&](db::Tx& tx) { return has_name(tx, "traits", call.param("name")); }))
-      throw Fault(FaultKind::not_found, fmt::format("No such trait {}.", call.param("name")));
-    return api::reply(204);
-  }, {1, 6});
-  route("PUT", "/traits/{name}", [this](api::Call& call) {
-    need_custom(call.param("name"));
-    return api::reply(ensure_name(database_, "traits", call.param("name")));
-  }, {1, 6});
-  route("DELETE", "/traits/{name}", [this](api::Call& call) {
-    database_.write([&](db::Tx& tx) {
-      if (tx.first("SELECT trait FROM provider_traits WHERE trait = ? LIMIT 1", call.param("name")))
-        throw Fault(FaultKind::conflict, fmt::format("The trait {} is in use by a resource provider.", call.param("name")));
-      if (tx.exec("DELETE FROM traits WHERE name = ?", call.param("name")) == 0)
-        throw Fault(FaultKind::not_found, fmt::format("No such trait {}.", call.param("name")));
-    });
-    return api::reply(204);
-  }, {1, 6});
+  route("GET", "/traits",
+        [this](api::Call&) {
+          json::array all;
+          database_.read([&](db::Tx& tx) {
+            for (const auto& row : tx.query("SELECT name FROM traits ORDER BY name"))
+              all.push_back(json::value(row.text(0)));
+          });
+          return api::reply(200, {{"traits", std::move(all)}});
+        },
+        {1, 6});
+  route("GET", "/traits/{name}",
+        [this](api::Call& call) {
+          if (!database_.read([&](db::Tx& tx) { return has_name(tx, "traits", call.param("name")); }))
+            throw Fault(FaultKind::not_found, fmt::format("No such trait {}.", call.param("name")));
+          return api::reply(204);
+        },
+        {1, 6});
+  route("PUT", "/traits/{name}",
+        [this](api::Call& call) {
+          need_custom(call.param("name"));
+          return api::reply(ensure_name(database_, "traits", call.param("name")));
+        },
+        {1, 6});
+  route("DELETE", "/traits/{name}",
+        [this](api::Call& call) {
+          database_.write([&](db::Tx& tx) {
+            if (tx.first("SELECT trait FROM provider_traits WHERE trait = ? LIMIT 1", call.param("name")))
+              throw Fault(FaultKind::conflict,
+                          fmt::format("The trait {} is in use by a resource provider.", call.param("name")));
+            if (tx.exec("DELETE FROM traits WHERE name = ?", call.param("name")) == 0)
+              throw Fault(FaultKind::not_found, fmt::format("No such trait {}.", call.param("name")));
+          });
+          return api::reply(204);
+        },
+        {1, 6});
 }
 
 }  // namespace virga::placement

@@ -4,7 +4,8 @@ namespace virga::placement {
 
 constexpr std::string_view kPolicy = "placement:api";
 
-Module::Module(db::Database& database, api::Policy& policy, const Clock& clock) : database_(database), clock_(clock) {
+Module::Module(db::Database& database, api::Policy& policy, const Clock& clock)
+    : database_(database), clock_(clock) {
   (void)policy;  // rules stand in the route rows
   service_.name = "placement";
   service_.type = "placement";
@@ -21,7 +22,8 @@ Module::Module(db::Database& database, api::Policy& policy, const Clock& clock) 
 
 void Module::route(std::string_view method, std::string_view path, api::Handler handler, api::Version min,
                    api::Version max) {
-  service_.routes.push_back({method, path, kPolicy, "role:admin or role:service", std::move(handler), min, max});
+  service_.routes.push_back(
+      {method, path, kPolicy, "role:admin or role:service", std::move(handler), min, max});
 }
 
 void Module::ensure_provider(db::Tx& tx, const std::string& uuid, const std::string& name,
@@ -51,14 +53,16 @@ void Module::ensure_provider(db::Tx& tx, const std::string& uuid, const std::str
 
 namespace {
 
-std::string refusal_for(const std::string& name, int64_t wanted, const Candidate::Room& room, int64_t min_unit,
-                        int64_t step) {
+std::string refusal_for(const std::string& name, int64_t wanted, const Candidate::Room& room,
+                        int64_t min_unit, int64_t step) {
   if (room.used + wanted > room.capacity)
-    return fmt::format("{}: {} wanted, {} free of {}", name, wanted, std::max<int64_t>(0, room.capacity - room.used),
-                       room.capacity);
-  if (wanted > room.max_unit) return fmt::format("{}: {} wanted, at most {} at once", name, wanted, room.max_unit);
+    return fmt::format("{}: {} wanted, {} free of {}", name, wanted,
+                       std::max<int64_t>(0, room.capacity - room.used), room.capacity);
+  if (wanted > room.max_unit)
+    return fmt::format("{}: {} wanted, at most {} at once", name, wanted, room.max_unit);
   if (wanted < min_unit) return fmt::format("{}: {} wanted, at least {} at once", name, wanted, min_unit);
-  if (step > 0 && wanted % step != 0) return fmt::format("{}: {} wanted, only multiples of {}", name, wanted, step);
+  if (step > 0 && wanted % step != 0)
+    return fmt::format("{}: {} wanted, only multiples of {}", name, wanted, step);
   return {};
 }
 
@@ -71,10 +75,12 @@ void add_refusal(Candidate& candidate, const std::string& why) {
 
 std::vector<Candidate> Module::candidates(db::Tx& tx, const Amounts& amounts) {
   std::vector<Candidate> all;
-  for (const auto& row : tx.query("SELECT p.uuid, p.name, i.resource_class, i.capacity, i.used, i.max_unit, i.min_unit, "
-                                  "i.step_size FROM resource_providers p LEFT JOIN inventories i "
-                                  "ON i.provider_uuid = p.uuid ORDER BY p.name, p.uuid")) {
-    if (all.empty() || all.back().provider_id != row.text(0)) all.push_back({row.text(0), row.text(1), {}, {}});
+  for (const auto& row :
+       tx.query("SELECT p.uuid, p.name, i.resource_class, i.capacity, i.used, i.max_unit, i.min_unit, "
+                "i.step_size FROM resource_providers p LEFT JOIN inventories i "
+                "ON i.provider_uuid = p.uuid ORDER BY p.name, p.uuid")) {
+    if (all.empty() || all.back().provider_id != row.text(0))
+      all.push_back({row.text(0), row.text(1), {}, {}});
     if (row.is_null(2)) continue;
     auto& candidate = all.back();
     const std::string name = row.text(2);
@@ -91,14 +97,15 @@ std::vector<Candidate> Module::candidates(db::Tx& tx, const Amounts& amounts) {
   return all;
 }
 
-void Module::allocate(db::Tx& tx, const std::string& consumer, const std::string& provider, const Amounts& amounts,
-                      const std::string& project_id, const std::string& user_id) {
+void Module::allocate(db::Tx& tx, const std::string& consumer, const std::string& provider,
+                      const Amounts& amounts, const std::string& project_id, const std::string& user_id) {
   for (const auto& [name, amount] : amounts)
     if (amount > 0) take(tx, {consumer, provider, name, amount});
   if (tx.exec("UPDATE allocation_consumers SET generation = generation + 1 WHERE uuid = ?", consumer) == 0)
-    tx.exec("INSERT INTO allocation_consumers (uuid, generation, project_id, user_id, consumer_type, created_at) "
-            "VALUES (?, 1, ?, ?, 'INSTANCE', ?)",
-            consumer, project_id, user_id, clock_.now());
+    tx.exec(
+        "INSERT INTO allocation_consumers (uuid, generation, project_id, user_id, consumer_type, created_at) "
+        "VALUES (?, 1, ?, ?, 'INSTANCE', ?)",
+        consumer, project_id, user_id, clock_.now());
   bump_generation(tx, clock_.now(), provider, std::nullopt);
 }
 

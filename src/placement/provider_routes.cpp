@@ -9,14 +9,17 @@ json::object provider_view(const Provider& p, const api::Call& call) {
     std::string_view rel;
     int since;
   };
-  static constexpr Link kLinks[] = {{"self", 0},   {"inventories", 0}, {"usages", 0},
+  static constexpr Link kLinks[] = {{"self", 0},       {"inventories", 0}, {"usages", 0},
                                     {"aggregates", 1}, {"traits", 6},      {"allocations", 11}};
   const std::string self = "/placement/resource_providers/" + p.uuid;
   json::array links;
   for (const auto& link : kLinks)
     if (call.since(1, link.since))
-      links.push_back({{"rel", link.rel}, {"href", link.since == 0 && link.rel == "self" ? self : self + "/" + std::string(link.rel)}});
-  json::object view{{"uuid", p.uuid}, {"name", p.name}, {"generation", p.generation}, {"links", std::move(links)}};
+      links.push_back(
+          {{"rel", link.rel},
+           {"href", link.since == 0 && link.rel == "self" ? self : self + "/" + std::string(link.rel)}});
+  json::object view{
+      {"uuid", p.uuid}, {"name", p.name}, {"generation", p.generation}, {"links", std::move(links)}};
   if (call.since(1, 14)) {
     view["parent_provider_uuid"] = p.parent.empty() ? json::value(nullptr) : json::value(p.parent);
     view["root_provider_uuid"] = p.parent.empty() ? p.uuid : p.parent;
@@ -36,13 +39,17 @@ std::string provider_name(const json::object& body) {
 api::Where filters(const api::Call& call) {
   api::Where where;
   for (const auto& [name, value] : call.request.query) {
-    if (name == "name") where.add("name = ?", value);
-    else if (name == "uuid") where.add("uuid = ?", value);
-    else if (name == "in_tree") where.add("(uuid = ? OR parent_uuid = ?)", value, value);
+    if (name == "name")
+      where.add("name = ?", value);
+    else if (name == "uuid")
+      where.add("uuid = ?", value);
+    else if (name == "in_tree")
+      where.add("(uuid = ? OR parent_uuid = ?)", value, value);
     else if (name == "member_of") {
       std::vector<std::string> any;
       std::string rest = value.rfind("in:", 0) == 0 ? value.substr(3) : value;
-      for (size_t at; (at = rest.find(',')) != std::string::npos; rest.erase(0, at + 1)) any.push_back(rest.substr(0, at));
+      for (size_t at; (at = rest.find(',')) != std::string::npos; rest.erase(0, at + 1))
+        any.push_back(rest.substr(0, at));
       any.push_back(rest);
       where.add("uuid IN (SELECT provider_uuid FROM provider_aggregates WHERE aggregate_uuid IN (" +
                 db::placeholders(any.size()) + "))");
@@ -51,11 +58,14 @@ api::Where filters(const api::Call& call) {
       where.add("uuid IN (SELECT provider_uuid FROM provider_traits WHERE trait = ?)", value);
     } else if (name == "resources") {
       for (const auto& [resource_class, amount] : parse_resources(value))
-        where.add("uuid IN (SELECT provider_uuid FROM inventories WHERE resource_class = ? AND used + ? <= capacity "
-                  "AND max_unit >= ?)",
-                  resource_class, amount, amount);
+        where.add(
+            "uuid IN (SELECT provider_uuid FROM inventories WHERE resource_class = ? AND used + ? <= "
+            "capacity "
+            "AND max_unit >= ?)",
+            resource_class, amount, amount);
     } else {
-      throw Fault(FaultKind::bad_request, fmt::format("Invalid query string parameters: '{}' was unexpected", name));
+      throw Fault(FaultKind::bad_request,
+                  fmt::format("Invalid query string parameters: '{}' was unexpected", name));
     }
   }
   return where;
@@ -69,14 +79,18 @@ json::array names(db::Tx& tx, std::string_view sql, const std::string& provider)
 }
 
 json::object aggregates_view(db::Tx& tx, const api::Call& call, const Provider& provider) {
-  json::object view{{"aggregates", names(tx, "SELECT aggregate_uuid FROM provider_aggregates WHERE provider_uuid = ? "
-                                             "ORDER BY aggregate_uuid", provider.uuid)}};
+  json::object view{
+      {"aggregates", names(tx,
+                           "SELECT aggregate_uuid FROM provider_aggregates WHERE provider_uuid = ? "
+                           "ORDER BY aggregate_uuid",
+                           provider.uuid)}};
   if (call.since(1, 19)) view["resource_provider_generation"] = provider.generation;
   return view;
 }
 
 json::object traits_view(db::Tx& tx, const Provider& provider) {
-  return {{"traits", names(tx, "SELECT trait FROM provider_traits WHERE provider_uuid = ? ORDER BY trait", provider.uuid)},
+  return {{"traits", names(tx, "SELECT trait FROM provider_traits WHERE provider_uuid = ? ORDER BY trait",
+                           provider.uuid)},
           {"resource_provider_generation", provider.generation}};
 }
 
@@ -97,19 +111,19 @@ std::string need_text(const json::value& v) {
 
 api::Handler root_document() {
   return [](api::Call&) {
-    return api::reply(200, {{"versions", json::array{json::object{{"id", "v1.0"},
-                                                                  {"max_version", "1.39"},
-                                                                  {"min_version", "1.0"},
-                                                                  {"status", "CURRENT"},
-                                                                  {"links", {{{"rel", "self"}, {"href", ""}}}}}}}});
+    return api::reply(
+        200, {{"versions", json::array{json::object{{"id", "v1.0"},
+                                                    {"max_version", "1.39"},
+                                                    {"min_version", "1.0"},
+                                                    {"status", "CURRENT"},
+                                                    {"links", {{{"rel", "self"}, {"href", ""}}}}}}}});
   };
 }
 
 }  // namespace
 
 void Module::add_provider_routes() {
-  for (std::string_view path : {"", "/"})
-    service_.routes.push_back({"GET", path, "", "", root_document()});
+  for (std::string_view path : {"", "/"}) service_.routes.push_back({"GET", path, "", "", root_document()});
   route("GET", "/resource_providers", [this](api::Call& call) {
     const auto where = filters(call);
     json::array all;
@@ -124,7 +138,8 @@ void Module::add_provider_routes() {
   route("POST", "/resource_providers", [this](api::Call& call) {
     Provider p{find_string(call.body(), "uuid", new_uuid()), provider_name(call.body()), 0,
                find_string(call.body(), "parent_provider_uuid")};
-    if (!looks_like_uuid(p.uuid)) throw Fault(FaultKind::bad_request, "JSON does not validate: 'uuid' is no uuid");
+    if (!looks_like_uuid(p.uuid))
+      throw Fault(FaultKind::bad_request, "JSON does not validate: 'uuid' is no uuid");
     try {
       database_.write([&](db::Tx& tx) {
         if (!p.parent.empty()) need_provider(tx, p.parent);
@@ -138,7 +153,9 @@ void Module::add_provider_routes() {
     return answer;
   });
   route("GET", "/resource_providers/{uuid}", [this](api::Call& call) {
-    return api::reply(200, database_.read([&](db::Tx& tx) { return provider_view(need_provider(tx, call.param("uuid")), call); }));
+    return api::reply(200, database_.read([&](db::Tx& tx) {
+      return provider_view(need_provider(tx, call.param("uuid")), call);
+    }));
   });
   route("PUT", "/resource_providers/{uuid}", [this](api::Call& call) {
     const std::string name = provider_name(call.body());
@@ -146,7 +163,8 @@ void Module::add_provider_routes() {
       return api::reply(200, database_.write([&](db::Tx& tx) {
         auto p = need_provider(tx, call.param("uuid"));
         p.name = name;
-        tx.exec("UPDATE resource_providers SET name = ?, updated_at = ? WHERE uuid = ?", name, clock_.now(), p.uuid);
+        tx.exec("UPDATE resource_providers SET name = ?, updated_at = ? WHERE uuid = ?", name, clock_.now(),
+                p.uuid);
         return provider_view(p, call);
       }));
     } catch (const db::UniqueViolation&) {
@@ -157,9 +175,10 @@ void Module::add_provider_routes() {
     database_.write([&](db::Tx& tx) {
       const auto p = need_provider(tx, call.param("uuid"));
       if (tx.first("SELECT amount FROM allocations WHERE provider_uuid = ? LIMIT 1", p.uuid))
-        throw Fault(FaultKind::conflict,
-                    fmt::format("Unable to delete resource provider {}: Resource provider has allocations.", p.uuid), "",
-                    "placement.resource_provider.inuse");
+        throw Fault(
+            FaultKind::conflict,
+            fmt::format("Unable to delete resource provider {}: Resource provider has allocations.", p.uuid),
+            "", "placement.resource_provider.inuse");
       for (const char* table : {"inventories", "provider_traits", "provider_aggregates"})
         tx.exec(fmt::format("DELETE FROM {} WHERE provider_uuid = ?", table), p.uuid);
       tx.exec("DELETE FROM resource_providers WHERE uuid = ?", p.uuid);
@@ -167,53 +186,72 @@ void Module::add_provider_routes() {
     return api::reply(204);
   });
 
-  route("GET", "/resource_providers/{uuid}/aggregates", [this](api::Call& call) {
-    return api::reply(200, database_.read([&](db::Tx& tx) {
-      return aggregates_view(tx, call, need_provider(tx, call.param("uuid")));
-    }));
-  }, {1, 1});
-  route("PUT", "/resource_providers/{uuid}/aggregates", [this](api::Call& call) {
-    const bool with_generation = call.since(1, 19);
-    json::value body = parse_json(call.request.body);
-    const json::array wanted = with_generation ? need_array(call.body(), "aggregates")
-                               : body.is_array() ? body.as_array()
-                                                 : throw Fault(FaultKind::bad_request, "JSON does not validate: a list expected");
-    return api::reply(200, database_.write([&](db::Tx& tx) {
-      const auto p = need_provider(tx, call.param("uuid"));
-      bump_generation(tx, clock_.now(), p.uuid,
-                      with_generation ? std::optional(find_int(call.body(), "resource_provider_generation", -1)) : std::nullopt);
-      tx.exec("DELETE FROM provider_aggregates WHERE provider_uuid = ?", p.uuid);
-      for (const auto& one : wanted)
-        tx.exec("INSERT INTO provider_aggregates (provider_uuid, aggregate_uuid) VALUES (?, ?)", p.uuid, need_text(one));
-      return aggregates_view(tx, call, need_provider(tx, p.uuid));
-    }));
-  }, {1, 1});
+  route("GET", "/resource_providers/{uuid}/aggregates",
+        [this](api::Call& call) {
+          return api::reply(200, database_.read([&](db::Tx& tx) {
+            return aggregates_view(tx, call, need_provider(tx, call.param("uuid")));
+          }));
+        },
+        {1, 1});
+  route("PUT", "/resource_providers/{uuid}/aggregates",
+        [this](api::Call& call) {
+          const bool with_generation = call.since(1, 19);
+          json::value body = parse_json(call.request.body);
+          const json::array wanted =
+              with_generation ? need_array(call.body(), "aggregates")
+              : body.is_array()
+                  ? body.as_array()
+                  : throw Fault(FaultKind::bad_request, "JSON does not validate: a list expected");
+          return api::reply(200, database_.write([&](db::Tx& tx) {
+            const auto p = need_provider(tx, call.param("uuid"));
+            bump_generation(tx, clock_.now(), p.uuid,
+                            with_generation
+                                ? std::optional(find_int(call.body(), "resource_provider_generation", -1))
+                                : std::nullopt);
+            tx.exec("DELETE FROM provider_aggregates WHERE provider_uuid = ?", p.uuid);
+            for (const auto& one : wanted)
+              tx.exec("INSERT INTO provider_aggregates (provider_uuid, aggregate_uuid) VALUES (?, ?)", p.uuid,
+                      need_text(one));
+            return aggregates_view(tx, call, need_provider(tx, p.uuid));
+          }));
+        },
+        {1, 1});
 
-  route("GET", "/resource_providers/{uuid}/traits", [this](api::Call& call) {
-    return api::reply(200, database_.read([&](db::Tx& tx) { return traits_view(tx, need_provider(tx, call.param("uuid"))); }));
-  }, {1, 6});
-  route("PUT", "/resource_providers/{uuid}/traits", [this](api::Call& call) {
-    const auto wanted = need_array(call.body(), "traits");
-    return api::reply(200, database_.write([&](db::Tx& tx) {
-      const auto p = need_provider(tx, call.param("uuid"));
-      bump_generation(tx, clock_.now(), p.uuid, find_int(call.body(), "resource_provider_generation", -1));
-      tx.exec("DELETE FROM provider_traits WHERE provider_uuid = ?", p.uuid);
-      for (const auto& one : wanted) {
-        if (!tx.first("SELECT name FROM traits WHERE name = ?", need_text(one)))
-          throw Fault(FaultKind::bad_request, fmt::format("No such trait {}.", need_text(one)));
-        tx.exec("INSERT INTO provider_traits (provider_uuid, trait) VALUES (?, ?)", p.uuid, need_text(one));
-      }
-      return traits_view(tx, need_provider(tx, p.uuid));
-    }));
-  }, {1, 6});
-  route("DELETE", "/resource_providers/{uuid}/traits", [this](api::Call& call) {
-    database_.write([&](db::Tx& tx) {
-      const auto p = need_provider(tx, call.param("uuid"));
-      tx.exec("DELETE FROM provider_traits WHERE provider_uuid = ?", p.uuid);
-      bump_generation(tx, clock_.now(), p.uuid, std::nullopt);
-    });
-    return api::reply(204);
-  }, {1, 6});
+  route("GET", "/resource_providers/{uuid}/traits",
+        [this](api::Call& call) {
+          return api::reply(200, database_.read([&](db::Tx& tx) {
+            return traits_view(tx, need_provider(tx, call.param("uuid")));
+          }));
+        },
+        {1, 6});
+  route("PUT", "/resource_providers/{uuid}/traits",
+        [this](api::Call& call) {
+          const auto wanted = need_array(call.body(), "traits");
+          return api::reply(200, database_.write([&](db::Tx& tx) {
+            const auto p = need_provider(tx, call.param("uuid"));
+            bump_generation(tx, clock_.now(), p.uuid,
+                            find_int(call.body(), "resource_provider_generation", -1));
+            tx.exec("DELETE FROM provider_traits WHERE provider_uuid = ?", p.uuid);
+            for (const auto& one : wanted) {
+              if (!tx.first("SELECT name FROM traits WHERE name = ?", need_text(one)))
+                throw Fault(FaultKind::bad_request, fmt::format("No such trait {}.", need_text(one)));
+              tx.exec("INSERT INTO provider_traits (provider_uuid, trait) VALUES (?, ?)", p.uuid,
+                      need_text(one));
+            }
+            return traits_view(tx, need_provider(tx, p.uuid));
+          }));
+        },
+        {1, 6});
+  route("DELETE", "/resource_providers/{uuid}/traits",
+        [this](api::Call& call) {
+          database_.write([&](db::Tx& tx) {
+            const auto p = need_provider(tx, call.param("uuid"));
+            tx.exec("DELETE FROM provider_traits WHERE provider_uuid = ?", p.uuid);
+            bump_generation(tx, clock_.now(), p.uuid, std::nullopt);
+          });
+          return api::reply(204);
+        },
+        {1, 6});
 }
 
 }  // namespace virga::placement

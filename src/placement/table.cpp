@@ -5,16 +5,18 @@
 namespace virga::placement {
 
 Fault concurrent_update(const std::string& what) {
-  return Fault(FaultKind::conflict, what, "Read it again and repeat the request.", "placement.concurrent_update");
+  return Fault(FaultKind::conflict, what, "Read it again and repeat the request.",
+               "placement.concurrent_update");
 }
 
 int64_t capacity_of(const Inventory& inventory) {
-  return static_cast<int64_t>(std::floor(static_cast<double>(inventory.total - inventory.reserved) *
-                                         inventory.allocation_ratio));
+  return static_cast<int64_t>(
+      std::floor(static_cast<double>(inventory.total - inventory.reserved) * inventory.allocation_ratio));
 }
 
 std::optional<Provider> find_provider(db::Tx& tx, const std::string& uuid) {
-  auto row = tx.first("SELECT uuid, name, generation, parent_uuid FROM resource_providers WHERE uuid = ?", uuid);
+  auto row =
+      tx.first("SELECT uuid, name, generation, parent_uuid FROM resource_providers WHERE uuid = ?", uuid);
   if (!row) return std::nullopt;
   return Provider{row->text(0), row->text(1), row->integer(2), row->text(3)};
 }
@@ -25,10 +27,11 @@ Provider need_provider(db::Tx& tx, const std::string& uuid) {
 }
 
 void insert_provider(db::Tx& tx, Time now, const Provider& p) {
-  tx.exec("INSERT INTO resource_providers (uuid, name, generation, parent_uuid, created_at, updated_at) "
-          "VALUES (?, ?, ?, ?, ?, ?)",
-          p.uuid, p.name, p.generation, p.parent.empty() ? std::optional<std::string>() : std::optional(p.parent), now,
-          now);
+  tx.exec(
+      "INSERT INTO resource_providers (uuid, name, generation, parent_uuid, created_at, updated_at) "
+      "VALUES (?, ?, ?, ?, ?, ?)",
+      p.uuid, p.name, p.generation, p.parent.empty() ? std::optional<std::string>() : std::optional(p.parent),
+      now, now);
 }
 
 std::vector<StoredInventory> inventories(db::Tx& tx, const std::string& provider) {
@@ -53,46 +56,56 @@ std::vector<StoredInventory> inventories(db::Tx& tx, const std::string& provider
 }
 
 void put_inventory(db::Tx& tx, const std::string& provider, const Inventory& i) {
-  // Capacity may fall below what is used (placement allows it): then nothing more fits until enough is given back.
+  // Capacity may fall below what is used (placement allows it): then nothing more fits until enough is given
+  // back.
   const int64_t capacity = capacity_of(i);
   if (tx.exec("UPDATE inventories SET total = ?, reserved = ?, min_unit = ?, max_unit = ?, step_size = ?, "
               "allocation_ratio = ?, capacity = ? WHERE provider_uuid = ? AND resource_class = ?",
-              i.total, i.reserved, i.min_unit, i.max_unit, i.step_size, i.allocation_ratio, capacity, provider,
-              i.resource_class) > 0)
+              i.total, i.reserved, i.min_unit, i.max_unit, i.step_size, i.allocation_ratio, capacity,
+              provider, i.resource_class) > 0)
     return;
-  tx.exec("INSERT INTO inventories (provider_uuid, resource_class, total, reserved, min_unit, max_unit, step_size, "
-          "allocation_ratio, capacity, used) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
-          provider, i.resource_class, i.total, i.reserved, i.min_unit, i.max_unit, i.step_size, i.allocation_ratio,
-          capacity);
+  tx.exec(
+      "INSERT INTO inventories (provider_uuid, resource_class, total, reserved, min_unit, max_unit, "
+      "step_size, "
+      "allocation_ratio, capacity, used) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
+      provider, i.resource_class, i.total, i.reserved, i.min_unit, i.max_unit, i.step_size,
+      i.allocation_ratio, capacity);
 }
 
 void remove_inventory(db::Tx& tx, const std::string& provider, const std::string& resource_class) {
   if (tx.exec("DELETE FROM inventories WHERE provider_uuid = ? AND resource_class = ? AND used = 0", provider,
               resource_class) > 0)
     return;
-  if (tx.first("SELECT used FROM inventories WHERE provider_uuid = ? AND resource_class = ?", provider, resource_class))
-    throw Fault(FaultKind::conflict,
-                fmt::format("Unable to delete inventory for resource provider {}: Inventory for '{}' on resource "
-                            "provider '{}' in use.",
-                            provider, resource_class, provider),
-                "", "placement.inventory.inuse");
+  if (tx.first("SELECT used FROM inventories WHERE provider_uuid = ? AND resource_class = ?", provider,
+               resource_class))
+    throw Fault(
+        FaultKind::conflict,
+        fmt::format("Unable to delete inventory for resource provider {}: Inventory for '{}' on resource "
+                    "provider '{}' in use.",
+                    provider, resource_class, provider),
+        "", "placement.inventory.inuse");
   throw Fault(FaultKind::not_found,
-              fmt::format("No inventory of class {} found for delete on resource provider {}", resource_class, provider));
+              fmt::format("No inventory of class {} found for delete on resource provider {}", resource_class,
+                          provider));
 }
 
 void bump_generation(db::Tx& tx, Time now, const std::string& provider, std::optional<int64_t> expected) {
   const int64_t changed =
-      expected ? tx.exec("UPDATE resource_providers SET generation = generation + 1, updated_at = ? "
-                         "WHERE uuid = ? AND generation = ?",
-                         now, provider, *expected)
-               : tx.exec("UPDATE resource_providers SET generation = generation + 1, updated_at = ? WHERE uuid = ?",
-                         now, provider);
+      expected
+          ? tx.exec(
+                "UPDATE resource_providers SET generation = generation + 1, updated_at = ? "
+                "WHERE uuid = ? AND generation = ?",
+                now, provider, *expected)
+          : tx.exec(
+                "UPDATE resource_providers SET generation = generation + 1, updated_at = ? WHERE uuid = ?",
+                now, provider);
   if (changed == 0 && expected) throw concurrent_update("resource provider generation conflict");
 }
 
 std::optional<Consumer> find_consumer(db::Tx& tx, const std::string& uuid) {
   auto row = tx.first(
-      "SELECT uuid, generation, project_id, user_id, consumer_type FROM allocation_consumers WHERE uuid = ?", uuid);
+      "SELECT uuid, generation, project_id, user_id, consumer_type FROM allocation_consumers WHERE uuid = ?",
+      uuid);
   if (!row) return std::nullopt;
   return Consumer{row->text(0), row->integer(1), row->text(2), row->text(3), row->text(4)};
 }
@@ -110,21 +123,24 @@ void take(db::Tx& tx, const Allocation& a) {
   if (tx.exec("UPDATE inventories SET used = used + ? WHERE provider_uuid = ? AND resource_class = ? "
               "AND used + ? <= capacity AND max_unit >= ? AND min_unit <= ? AND (? % step_size) = 0",
               a.amount, a.provider, a.resource_class, a.amount, a.amount, a.amount, a.amount) == 0)
-    throw Fault(FaultKind::conflict,
-                fmt::format("Unable to allocate inventory: Unable to create allocation for '{}' on resource provider "
-                            "'{}'. The requested amount would exceed the capacity.",
-                            a.resource_class, a.provider));
-  tx.exec("INSERT INTO allocations (consumer_uuid, provider_uuid, resource_class, amount) VALUES (?, ?, ?, ?)",
-          a.consumer, a.provider, a.resource_class, a.amount);
+    throw Fault(
+        FaultKind::conflict,
+        fmt::format("Unable to allocate inventory: Unable to create allocation for '{}' on resource provider "
+                    "'{}'. The requested amount would exceed the capacity.",
+                    a.resource_class, a.provider));
+  tx.exec(
+      "INSERT INTO allocations (consumer_uuid, provider_uuid, resource_class, amount) VALUES (?, ?, ?, ?)",
+      a.consumer, a.provider, a.resource_class, a.amount);
 }
 
 void give_back(db::Tx& tx, const std::string& consumer) {
   for (const auto& a : allocations_of(tx, consumer)) {
     // The DELETE decides who gives back: of two that race, one finds the row.
-    if (tx.exec("DELETE FROM allocations WHERE consumer_uuid = ? AND provider_uuid = ? AND resource_class = ?",
-                consumer, a.provider, a.resource_class) == 1)
-      tx.exec("UPDATE inventories SET used = used - ? WHERE provider_uuid = ? AND resource_class = ?", a.amount,
-              a.provider, a.resource_class);
+    if (tx.exec(
+            "DELETE FROM allocations WHERE consumer_uuid = ? AND provider_uuid = ? AND resource_class = ?",
+            consumer, a.provider, a.resource_class) == 1)
+      tx.exec("UPDATE inventories SET used = used - ? WHERE provider_uuid = ? AND resource_class = ?",
+              a.amount, a.provider, a.resource_class);
   }
 }
 

@@ -1,6 +1,6 @@
 #pragma once
-// Placement's SQL. Every change of what is used goes through `take` and `give_back`, whose conditional updates hold
-// the invariant used <= capacity, whatever else runs at the same time.
+// Placement's SQL. Every change of what is used goes through `take` and `give_back`, whose conditional
+// updates hold the invariant used <= capacity, whatever else runs at the same time.
 
 #include <optional>
 #include <string>

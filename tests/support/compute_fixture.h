@@ -1,5 +1,6 @@
 #pragma once
-// A compute service over fakes of image, network and identity, with an agent that does what it is told at once.
+// A compute service over fakes of image, network and identity, with an agent that does what it is told at
+// once.
 
 #include <map>
 #include <set>
@@ -25,7 +26,9 @@ class FakeIdentity final : public identity::Identity {
 class FakeImages final : public image::Images {
  public:
   api::Service& service() override { return service_; }
-  std::optional<image::BootImage> find(db::Tx& tx, const ImageId& id, const api::Caller&) override { return find(tx, id); }
+  std::optional<image::BootImage> find(db::Tx& tx, const ImageId& id, const api::Caller&) override {
+    return find(tx, id);
+  }
   std::optional<image::BootImage> find(db::Tx&, const ImageId& id) override {
     const auto it = images.find(id.str());
     return it == images.end() ? std::nullopt : std::optional(it->second);
@@ -45,7 +48,8 @@ class FakeNetworks final : public network::Networks {
  public:
   api::Service& service() override { return service_; }
   std::vector<NetworkId> available(db::Tx&, const api::Caller&) override { return networks; }
-  std::vector<network::PortInfo> create_server_ports(db::Tx&, const api::Caller&, const ServerId& server, const std::string&,
+  std::vector<network::PortInfo> create_server_ports(db::Tx&, const api::Caller&, const ServerId& server,
+                                                     const std::string&,
                                                      const std::vector<network::NicRequest>& requests,
                                                      const std::vector<std::string>& groups) override {
     const std::lock_guard lock(mutex_);
@@ -57,7 +61,10 @@ class FakeNetworks final : public network::Networks {
       port.network_id = NetworkId(request.network_id);
       port.network_name = "private";
       port.mac = "fa:16:3e:00:00:01";
-      port.fixed_ips.push_back({.subnet_id = "s", .address = "10.0.0." + std::to_string(++next_), .cidr = "10.0.0.0/24", .gateway = "10.0.0.1"});
+      port.fixed_ips.push_back({.subnet_id = "s",
+                                .address = "10.0.0." + std::to_string(++next_),
+                                .cidr = "10.0.0.0/24",
+                                .gateway = "10.0.0.1"});
       port.security_group_names = groups;
       port.status = status;
       port.dhcp = true;
@@ -75,7 +82,8 @@ class FakeNetworks final : public network::Networks {
     const auto it = ports_.find(server.str());
     return it == ports_.end() ? std::vector<network::PortInfo>() : it->second;
   }
-  std::vector<std::vector<network::PortInfo>> server_ports(db::Tx& tx, const std::vector<ServerId>& servers) override {
+  std::vector<std::vector<network::PortInfo>> server_ports(db::Tx& tx,
+                                                           const std::vector<ServerId>& servers) override {
     std::vector<std::vector<network::PortInfo>> all;
     for (const auto& id : servers) all.push_back(server_ports(tx, id));
     return all;
@@ -87,7 +95,9 @@ class FakeNetworks final : public network::Networks {
         if (port.fixed_ips.front().address == address) return ServerId(server);
     return std::nullopt;
   }
-  void on_port_status(std::function<void(const ServerId&)> callback) override { changed = std::move(callback); }
+  void on_port_status(std::function<void(const ServerId&)> callback) override {
+    changed = std::move(callback);
+  }
   void start() override {}
   void stop() override {}
   void ensure_default_group(db::Tx&, const std::string&) override {}
@@ -125,11 +135,17 @@ class FakeHub final : public link::AgentHub {
       using State = link::DesiredServer::State;
       link::ObservedServer o;
       o.id = server.id;
-      o.power = server.state == State::absent ? link::Power::absent : server.state == State::stopped ? link::Power::shutoff : link::Power::running;
+      o.power = server.state == State::absent    ? link::Power::absent
+                : server.state == State::stopped ? link::Power::shutoff
+                                                 : link::Power::running;
       o.generation = server.generation;
       o.steps.push_back({.step = "start", .at_us = 1'700'000'000'000'000, .took_us = 1000});
       if (!broken.empty()) {
-        o = {.id = server.id, .power = link::Power::absent, .failed_generation = server.generation, .cause = broken, .permanent = true};
+        o = {.id = server.id,
+             .power = link::Power::absent,
+             .failed_generation = server.generation,
+             .cause = broken,
+             .permanent = true};
       }
       seen.push_back(o);
       for (const auto& action : server.actions) done.push_back({action.operation, action.fence, true, ""});
@@ -140,7 +156,9 @@ class FakeHub final : public link::AgentHub {
   std::shared_ptr<link::ByteStream> open_console(const HostId&, const ServerId&, Console) override {
     throw Fault(FaultKind::conflict, "no console here");
   }
-  std::string console_log(const HostId&, const ServerId&, size_t, std::chrono::milliseconds) override { return "one\ntwo\nthree\n"; }
+  std::string console_log(const HostId&, const ServerId&, size_t, std::chrono::milliseconds) override {
+    return "one\ntwo\nthree\n";
+  }
 
   link::Assignment last;
   bool asleep = false;
@@ -167,7 +185,8 @@ class ComputeCloud : public TestCloud {
  public:
   explicit ComputeCloud(const std::string& url = {}) : TestCloud(url) {
     placement = placement::make_placement(database(), policy(), clock());
-    compute = compute::make_compute({}, database(), policy(), clock(), identity, images, networks, *placement);
+    compute =
+        compute::make_compute({}, database(), policy(), clock(), identity, images, networks, *placement);
     mount(placement->service());
     mount(compute->service());
     mount(compute->console_service());
@@ -184,11 +203,15 @@ class ComputeCloud : public TestCloud {
     images.images[image_id] = image;
     make_flavor("1", "m1.tiny", 512, 1);
   }
-  void add_host(const std::string& name, int vcpus = 4, uint64_t memory = 8192) { compute->connect(host_facts(name, vcpus, memory)); }
-  void make_flavor(const std::string& id, const std::string& name, int64_t ram, int64_t vcpus) {
-    post("/compute/v2.1/flavors", {{"flavor", {{"id", id}, {"name", name}, {"ram", ram}, {"vcpus", vcpus}, {"disk", 1}}}}, "admin");
+  void add_host(const std::string& name, int vcpus = 4, uint64_t memory = 8192) {
+    compute->connect(host_facts(name, vcpus, memory));
   }
-  Reply boot(const std::string& name, json::object extra = {}, const std::string& token = "demo", const Fields& headers = {}) {
+  void make_flavor(const std::string& id, const std::string& name, int64_t ram, int64_t vcpus) {
+    post("/compute/v2.1/flavors",
+         {{"flavor", {{"id", id}, {"name", name}, {"ram", ram}, {"vcpus", vcpus}, {"disk", 1}}}}, "admin");
+  }
+  Reply boot(const std::string& name, json::object extra = {}, const std::string& token = "demo",
+             const Fields& headers = {}) {
     json::object server{{"name", name}, {"imageRef", image_id}, {"flavorRef", "1"}};
     for (const auto& [key, value] : extra) server[key] = value;
     return post("/compute/v2.1/servers", json::object{{"server", server}}, token, headers);
