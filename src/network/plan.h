@@ -1,25 +1,27 @@
 #pragma once
-// From the cloud's networks to OVN's northbound rows: a pure function, which writes what neutron's OVN driver writes.
+// From the cloud's networks to OVN's northbound rows: a pure function, which writes what neutron's OVN driver
+// writes.
 //
 //   network              logical switch (and a localnet port if it is flat or vlan)
 //   subnet with DHCP     DHCP options
-//   port                 logical switch port; router ports are peers of a logical router port, floating IPs have none
-//   router               logical router with ports, routes and NAT
-//   security group       port group with ACLs; ports with port security are also in the group that drops
+//   port                 logical switch port; router ports are peers of a logical router port, floating IPs
+//   have none router               logical router with ports, routes and NAT security group       port group
+//   with ACLs; ports with port security are also in the group that drops
 
 #include <string>
 #include <vector>
 
 #include "network/snapshot.h"
-#include "ovn/northbound.h"
+#include "ovn/api.h"
 
 namespace virga::network {
 
 struct PlanOptions {
   std::vector<std::string> dns_servers;  ///< for subnets that name none
   std::string dns_domain;
-  std::vector<std::string> chassis;      ///< that may carry router gateways
-  bool distributed_floating_ips = false; ///< each host does NAT for its own guests; needs the external network there
+  std::vector<std::string> chassis;  ///< that may carry router gateways
+  bool distributed_floating_ips =
+      false;  ///< each host does NAT for its own guests; needs the external network there
 };
 
 ovn::Northbound plan(const Snapshot& snapshot, const PlanOptions& options);

@@ -10,14 +10,17 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr milliseconds kFirstPause{100}, kLongestPause{5000}, kConnectWait{2000};
-constexpr size_t kPartLimit = 5000;       ///< more dirty things than this: looking at everything is cheaper
+constexpr size_t kPartLimit = 5000;  ///< more dirty things than this: looking at everything is cheaper
 constexpr size_t kStatusBatch = 200;
 
 }  // namespace
 
-Reconciler::Reconciler(NetworkService& service, Settings settings) : service_(service), settings_(std::move(settings)) {}
+Reconciler::Reconciler(NetworkService& service, Settings settings)
+    : service_(service), settings_(std::move(settings)) {}
 
-Reconciler::~Reconciler() { stop(); }
+Reconciler::~Reconciler() {
+  stop();
+}
 
 void Reconciler::start() {
   if (settings_.northbound.empty() || started_) return;
@@ -25,16 +28,21 @@ void Reconciler::start() {
   stopping_ = false;
   pending_.everything = true;
   if (!settings_.southbound.empty())
-    southbound_ = std::make_unique<ovn::SouthboundWatcher>(ovn::SouthboundWatcher::Options{.remote = settings_.southbound, .on_port_up = {}, .on_port_down = {}, .on_chassis_change = [this] {
-                                                                                             const std::lock_guard lock(mutex_);
-                                                                                             look_at_chassis_ = true;
-                                                                                             wake_plans_.notify_one();
-                                                                                           }});
+    southbound_ = std::make_unique<ovn::SouthboundWatcher>(ovn::SouthboundWatcher::Options{
+        .remote = settings_.southbound, .on_port_up = {}, .on_port_down = {}, .on_chassis_change = [this] {
+          const std::lock_guard lock(mutex_);
+          look_at_chassis_ = true;
+          wake_plans_.notify_one();
+        }});
   ovn::NorthboundWriter::Options options;
   options.remote = settings_.northbound;
   options.on_port_status = [this](const std::string& port, bool up) {
     const std::lock_guard lock(mutex_);
-    news_[port] = up;
+    if (up)
+      up_.insert(port);
+    else
+      up_.erase(port);
+    news_.insert(port);
     wake_status_.notify_one();
   };
   options.on_state = [this](bool connected) {
@@ -75,7 +83,8 @@ void Reconciler::add(const Dirty& dirty) noexcept {
   wake_plans_.notify_one();
 }
 
-// ---- plans ------------------------------------------------------------------------------------------------------------
+// ---- plans
+// ------------------------------------------------------------------------------------------------------------
 
 void Reconciler::run_plans() {
   for (;;) {
@@ -89,9 +98,12 @@ void Reconciler::run_plans() {
       pause_ = milliseconds(0);
       continue;
     } catch (const Fault& fault) {
-      if (pause_ < kLongestPause) log::warn("network: OVN is not up to date, trying again: {}", fault.message);
-      if (fault.kind != FaultKind::unavailable && fault.kind != FaultKind::timeout && work.dirty.size() > 1) do_each(work);
-      else give_back(work);
+      if (pause_ < kLongestPause)
+        log::warn("network: OVN is not up to date, trying again: {}", fault.message);
+      if (fault.kind != FaultKind::unavailable && fault.kind != FaultKind::timeout && work.dirty.size() > 1)
+        do_each(work);
+      else
+        give_back(work);
     } catch (const std::exception& e) {
       log::error("network: cannot bring OVN up to date: {}", e.what());
       give_back(work);
@@ -124,7 +136,8 @@ void Reconciler::give_back(const Work& work) {
 }
 
 void Reconciler::do_work(const Work& work) {
-  if (!northbound_->wait_connected(kConnectWait)) throw Fault(FaultKind::unavailable, "OVN's northbound database does not answer.");
+  if (!northbound_->wait_connected(kConnectWait))
+    throw Fault(FaultKind::unavailable, "OVN's northbound database does not answer.");
   if (work.everything || work.dirty.size() > kPartLimit) return apply_everything();
   apply_part(work.dirty);
 }
@@ -152,17 +165,16 @@ void Reconciler::do_each(const Work& work) {
 
 void Reconciler::apply_everything() {
   // Without the list of hosts a plan would take every router's gateway away.
-  if (southbound_ && !southbound_->wait_connected(kConnectWait)) throw Fault(FaultKind::unavailable, "OVN's southbound database does not answer.");
+  if (southbound_ && !southbound_->wait_connected(kConnectWait))
+    throw Fault(FaultKind::unavailable, "OVN's southbound database does not answer.");
   update_chassis();
   const Snapshot snapshot = service_.database().read(read_everything);
   const auto result = northbound_->reconcile(plan(snapshot, plan_options()), false);
   dhcp_of_network_.clear();
   remember_dhcp(snapshot);
-  if (result.operations > 0) log::info("network: brought OVN up to date with {} operations", result.operations);
-  const auto known = northbound_->port_status();
-  const std::lock_guard lock(mutex_);
-  for (const auto& [port, up] : known) news_.insert({port, up});
-  wake_status_.notify_one();
+  if (result.operations > 0)
+    log::info("network: brought OVN up to date with {} operations", result.operations);
+  look_at_status(snapshot);
 }
 
 void Reconciler::apply_part(const DirtySet& dirty) {
@@ -174,6 +186,7 @@ void Reconciler::apply_part(const DirtySet& dirty) {
   northbound_->sync(change);
   for (const auto& id : dirty.networks) dhcp_of_network_.erase(id);
   remember_dhcp(part);
+  look_at_status(part);
 }
 
 void Reconciler::remember_dhcp(const Snapshot& snapshot) {
@@ -203,7 +216,16 @@ bool Reconciler::pause() {
   return !wake_plans_.wait_for(lock, pause_, [this] { return stopping_; });
 }
 
-// ---- port status ------------------------------------------------------------------------------------------------------
+// ---- port status
+// ------------------------------------------------------------------------------------------------------
+
+/// A port that was bound while OVN had it up already brings no news of its own.
+void Reconciler::look_at_status(const Snapshot& snapshot) {
+  const std::lock_guard lock(mutex_);
+  for (const auto& [id, port] : snapshot.ports)
+    if (port.owner.rfind("network:", 0) != 0) news_.insert(id);
+  wake_status_.notify_one();
+}
 
 void Reconciler::run_status() {
   for (;;) {
@@ -212,14 +234,17 @@ void Reconciler::run_status() {
       std::unique_lock lock(mutex_);
       wake_status_.wait(lock, [this] { return stopping_ || !news_.empty(); });
       if (stopping_) return;
-      while (!news_.empty() && batch.size() < kStatusBatch) batch.insert(news_.extract(news_.begin()));
+      while (!news_.empty() && batch.size() < kStatusBatch) {
+        const std::string port = news_.extract(news_.begin()).value();
+        batch[port] = up_.contains(port);
+      }
     }
     try {
       write_status(batch);
     } catch (const std::exception& e) {
       log::warn("network: cannot note port status, trying again: {}", e.what());
       std::unique_lock lock(mutex_);
-      for (const auto& [port, up] : batch) news_.insert({port, up});  // what came since is newer and stays
+      for (const auto& [port, up] : batch) news_.insert(port);
       if (wake_status_.wait_for(lock, kFirstPause * 5, [this] { return stopping_; })) return;
     }
   }
@@ -230,7 +255,9 @@ void Reconciler::write_status(const std::map<std::string, bool>& news) {
     std::vector<db::Value> ids;
     for (const auto& [port, up] : news) ids.emplace_back(port);
     std::map<std::string, bool> out;
-    for (const auto& r : tx.query(fmt::format("SELECT id, status FROM network_ports WHERE id IN ({})", db::placeholders(ids.size())), ids))
+    for (const auto& r : tx.query(fmt::format("SELECT id, status FROM network_ports WHERE id IN ({})",
+                                              db::placeholders(ids.size())),
+                                  ids))
       if (const bool up = news.at(r.text(0)); (r.text(1) == "ACTIVE") != up) out[r.text(0)] = up;
     return out;
   });
@@ -238,7 +265,8 @@ void Reconciler::write_status(const std::map<std::string, bool>& news) {
   const std::set<std::string> servers = service_.database().write([&](db::Tx& tx) {
     std::set<std::string> changed;
     for (const auto& [port, up] : differ)
-      if (const std::string server = service_.set_port_up(tx, port, up); !server.empty()) changed.insert(server);
+      if (const std::string server = service_.set_port_up(tx, port, up); !server.empty())
+        changed.insert(server);
     return changed;
   });
   if (settings_.on_server_port)

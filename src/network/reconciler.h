@@ -1,10 +1,10 @@
 #pragma once
-// Keeps OVN's northbound database equal to what plan.h makes of the cloud's database, and the ports' status equal to
-// what OVN says. Level-triggered: a wake-up says "look again", never what to write; at start, after each
-// reconnection and when hosts come or go, everything is looked at.
+// Keeps OVN's northbound database equal to what plan.h makes of the cloud's database, and the ports' status
+// equal to what OVN says. Level-triggered: a wake-up says "look again", never what to write; at start, after
+// each reconnection and when hosts come or go, everything is looked at.
 //
-// Two threads: one writes to OVN (and waits, with growing pauses, while OVN is away), the other writes port status to
-// the cloud's database, so that neither holds up the other.
+// Two threads: one writes to OVN (and waits, with growing pauses, while OVN is away), the other writes port
+// status to the cloud's database, so that neither holds up the other.
 
 #include <condition_variable>
 #include <functional>
@@ -59,6 +59,7 @@ class Reconciler {
 
   void run_status();
   void write_status(const std::map<std::string, bool>& news);
+  void look_at_status(const Snapshot& snapshot);
 
   NetworkService& service_;
   const Settings settings_;
@@ -69,7 +70,8 @@ class Reconciler {
   std::condition_variable wake_plans_, wake_status_;
   bool stopping_ = false, started_ = false, look_at_chassis_ = false;
   Work pending_;
-  std::map<std::string, bool> news_;  ///< port to up, not yet written
+  std::set<std::string> up_;    ///< ports that are up, as OVN says
+  std::set<std::string> news_;  ///< ports whose stored status may differ from that
 
   // Of the planning thread.
   std::vector<std::string> chassis_;

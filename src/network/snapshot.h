@@ -1,7 +1,7 @@
 #pragma once
-// What the database says of networks, as plain structs: all that plan.h needs, and nothing else. Read in a few SQL
-// statements, whole or in part. A part is closed: each thing in it comes with everything its northbound rows depend
-// on, so a plan of a part equals that part of a plan of the whole.
+// What the database says of networks, as plain structs: all that plan.h needs, and nothing else. Read in a
+// few SQL statements, whole or in part. A part is closed: each thing in it comes with everything its
+// northbound rows depend on, so a plan of a part equals that part of a plan of the whole.
 
 #include <map>
 #include <optional>
@@ -47,7 +47,7 @@ struct Snapshot {
     bool up = true, secure = true;
     std::vector<Pair> pairs;
     std::vector<Option> dhcp_options;
-    std::vector<Address> addresses;   ///< in order
+    std::vector<Address> addresses;  ///< in order
     std::vector<std::string> groups;
   };
   struct FloatingIp {
@@ -57,7 +57,7 @@ struct Snapshot {
     std::string id, name, gateway_port;
     bool up = true, snat = true;
     std::vector<Route> routes;
-    std::vector<std::string> ports;   ///< interfaces and gateway
+    std::vector<std::string> ports;  ///< interfaces and gateway
     std::vector<FloatingIp> floating_ips;
   };
   struct Rule {

@@ -1,0 +1,392 @@
+// What compute asks of networks: ports of servers, made, bound, released and shown.
+
+#include <fmt/format.h>
+
+#include <set>
+
+#include "base/ids.h"
+#include "network/service.h"
+
+namespace virga::network {
+namespace {
+
+constexpr std::string_view kOwnerCompute = "compute:";
+constexpr size_t kInOneStatement = 1000;
+
+Fault refused(std::string message) {
+  return Fault(FaultKind::bad_request, std::move(message));
+}
+
+/// The groups' ids. Names are of the caller's project, as in nova.
+json::array group_ids(db::Tx& tx, const std::string& project, const std::vector<std::string>& groups) {
+  std::set<std::string> ids;
+  for (const auto& group : groups) {
+    const auto rows = tx.query(
+        "SELECT id FROM network_security_groups WHERE project_id = ? AND (id = ? OR name = ?) ORDER BY CASE "
+        "WHEN id = ? THEN 0 ELSE 1 END",
+        project, group, group, group);
+    if (rows.empty()) throw refused(fmt::format("Unable to find security_group with name or id '{}'", group));
+    if (rows.size() > 1 && rows.front().text(0) != group)
+      throw Fault(
+          FaultKind::conflict,
+          fmt::format("Multiple security groups found matching '{}'. Use an ID to be more specific.", group));
+    ids.insert(rows.front().text(0));
+  }
+  json::array out;
+  for (const auto& id : ids) out.push_back(json::value(id));
+  return out;
+}
+
+/// A network that the caller may attach servers to.
+Object attachable_network(NetworkService& s, db::Tx& tx, const api::Caller& caller, const std::string& id) {
+  Object net;
+  try {
+    net = find_visible(tx, s.networks(), caller, id);
+  } catch (const Fault& fault) {
+    if (fault.kind != FaultKind::not_found) throw;
+    throw refused(fmt::format("Network {} could not be found.", id));
+  }
+  if (find_bool(net, "router:external") && !find_bool(net, "shared") && !is_admin(caller))
+    throw Fault(FaultKind::forbidden,
+                fmt::format("It is not allowed to create an interface on external network {}", id),
+                "Boot on a tenant network and give the server a floating IP.");
+  const json::array* subnets = find_array(net, "subnets");
+  if (!subnets || subnets->empty())
+    throw refused(fmt::format("Network {} requires a subnet in order to boot instances on.", id));
+  return net;
+}
+
+/// Quota faults as nova words them.
+void take_port_quota(NetworkService& s, db::Tx& tx, const std::string& project) {
+  try {
+    s.use_quota(tx, project, "port", 1);
+  } catch (const Fault& fault) {
+    if (fault.type != "OverQuota") throw;
+    throw Fault(FaultKind::forbidden, "Maximum number of ports exceeded",
+                "Delete unused ports, or ask for a larger quota.");
+  }
+}
+
+Object new_port(const NetworkService& s, const api::Caller& caller, const ServerId& server,
+                const std::string& zone, const std::string& network, size_t index) {
+  Object port;
+  for (const auto& a : port_resource().attributes)
+    if (a.fallback) port[a.name] = *a.fallback;
+  port["id"] = new_uuid();
+  port["project_id"] = caller.project_id;
+  port["network_id"] = network;
+  port["device_id"] = server.str();
+  port["device_owner"] = std::string(kOwnerCompute) + zone;
+  port["made_by_compute"] = true;
+  // The order in which interfaces were asked for is the order of their ports' times.
+  port["created_at"] = port["updated_at"] = to_iso_us(s.clock().now() + std::chrono::microseconds(index));
+  port["revision_number"] = 1;
+  return port;
+}
+
+void make_port(NetworkService& s, db::Tx& tx, const api::Caller& caller, const ServerId& server,
+               const std::string& zone, const NicRequest& request, const json::array& groups,
+               bool groups_asked, size_t index) {
+  const Object net = attachable_network(s, tx, caller, request.network_id);
+  const bool secure = find_bool(net, "port_security_enabled", true);
+  if (!secure && groups_asked)
+    throw refused(
+        "Network requires port_security_enabled and subnet associated in order to apply security groups.");
+  Object port = new_port(s, caller, server, zone, request.network_id, index);
+  port["security_groups"] = secure ? groups : json::array();
+  if (!request.fixed_ip.empty()) port["fixed_ips"] = json::array{Object{{"ip_address", request.fixed_ip}}};
+  take_port_quota(s, tx, caller.project_id);
+  try {
+    s.insert_port(tx, std::move(port), &caller);
+  } catch (const Fault& fault) {
+    if (fault.type == "IpAddressAlreadyAllocated")
+      throw refused(fmt::format("Fixed IP address {} is already in use.", request.fixed_ip));
+    if (fault.type == "InvalidIpForNetwork")
+      throw refused(fmt::format("Fixed IP {} is not a valid ip address for network {}.", request.fixed_ip,
+                                request.network_id));
+    throw;
+  }
+}
+
+void take_port(NetworkService& s, db::Tx& tx, const api::Caller& caller, const ServerId& server,
+               const std::string& zone, const std::string& id) {
+  Object port;
+  try {
+    port = find_visible(tx, s.ports(), caller, id);
+  } catch (const Fault& fault) {
+    if (fault.kind != FaultKind::not_found) throw;
+    throw refused(fmt::format("Port id {} could not be found.", id));
+  }
+  if (!is_admin(caller) && text_of(port, "project_id") != caller.project_id)
+    throw refused(fmt::format("Port {} not usable for instance {}.", id, server.str()));
+  const json::array* addresses = find_array(port, "fixed_ips");
+  if (!addresses || addresses->empty())
+    throw refused(fmt::format("Port {} requires a FixedIP in order to be used.", id));
+  // The condition decides, not the row read above: two servers may want the port at once.
+  const auto taken = tx.exec(
+      "UPDATE network_ports SET device_id = ?, device_owner = ?, updated_at = ?, revision_number = "
+      "revision_number + 1 WHERE id = ? AND device_id = ''",
+      server, std::string(kOwnerCompute) + zone, s.clock().now(), id);
+  if (taken != 1)
+    throw Fault(FaultKind::conflict, fmt::format("Port {} is still in use.", id),
+                "Detach it from its server first, or boot on another port.");
+  s.touch(tx, Dirty::Kind::port, id);
+}
+
+struct BoundPort {
+  std::string id, host, status;
+  bool made = false;
+};
+
+std::vector<BoundPort> ports_of(db::Tx& tx, const ServerId& server) {
+  std::vector<BoundPort> out;
+  for (const auto& r : tx.query("SELECT id, host_id, status, made_by_compute FROM network_ports WHERE "
+                                "device_id = ? AND device_owner LIKE 'compute:%' ORDER BY created_at, id",
+                                server))
+    out.push_back({r.text(0), r.text(1), r.text(2), r.boolean(3)});
+  return out;
+}
+
+// ---- ports as compute shows them
+// ----------------------------------------------------------------------------------------
+
+template <class F>
+void each_row(db::Tx& tx, const std::string& before, const std::vector<std::string>& ids,
+              const std::string& after, F f) {
+  for (size_t from = 0; from < ids.size(); from += kInOneStatement) {
+    const size_t n = std::min(kInOneStatement, ids.size() - from);
+    const std::vector<db::Value> some(ids.begin() + static_cast<long>(from),
+                                      ids.begin() + static_cast<long>(from + n));
+    for (const auto& row : tx.query(fmt::format("{} IN ({}) {}", before, db::placeholders(n), after), some))
+      f(row);
+  }
+}
+
+/// Ports of many servers in six statements, however many there are.
+class PortReader {
+ public:
+  PortReader(db::Tx& tx, const Options& options) : tx_(tx), options_(options) {}
+
+  std::vector<std::vector<PortInfo>> read(const std::vector<ServerId>& servers) {
+    out_.resize(servers.size());
+    std::vector<std::string> ids;
+    for (size_t i = 0; i < servers.size(); ++i) {
+      ids.push_back(servers[i].str());
+      server_at_[servers[i].str()] = i;
+    }
+    read_ports(ids);
+    if (port_ids_.empty()) return std::move(out_);
+    for (size_t i = 0; i < out_.size();
+         ++i)  // addresses of elements are good from here on: nothing is added any more
+      for (auto& port : out_[i]) port_at_[port.id.str()] = &port;
+    read_subnets();
+    read_addresses();
+    read_floating_ips();
+    read_groups();
+    read_metadata_ports();
+    return std::move(out_);
+  }
+
+ private:
+  void read_ports(const std::vector<std::string>& servers) {
+    each_row(tx_,
+             "SELECT p.device_id, p.id, p.network_id, n.name, p.mac_address, n.mtu, p.status, "
+             "p.made_by_compute FROM network_ports p "
+             "JOIN network_networks n ON n.id = p.network_id WHERE p.device_owner LIKE 'compute:%' AND "
+             "p.device_id",
+             servers, "ORDER BY p.created_at, p.id", [&](const db::Row& r) {
+               PortInfo port;
+               port.id = PortId(r.text(1));
+               port.network_id = NetworkId(r.text(2));
+               port.network_name = r.text(3);
+               port.mac = r.text(4);
+               port.mtu = static_cast<int>(r.integer(5));
+               port.status = r.text(6);
+               port.made_by_compute = r.boolean(7);
+               port_ids_.push_back(r.text(1));
+               networks_.insert(r.text(2));
+               out_[server_at_.at(r.text(0))].push_back(std::move(port));
+             });
+  }
+
+  void read_subnets() {
+    each_row(tx_,
+             "SELECT id, ip_version, cidr, gateway_ip, dns_nameservers, host_routes, enable_dhcp FROM "
+             "network_subnets WHERE network_id",
+             network_ids(), "", [&](const db::Row& r) {
+               FixedIp ip{.subnet_id = r.text(0),
+                          .address = {},
+                          .version = static_cast<int>(r.integer(1)),
+                          .cidr = r.text(2),
+                          .gateway = r.text(3),
+                          .dns_servers = {},
+                          .host_routes = {}};
+               const json::value servers = json::parse(r.text(4)), routes = json::parse(r.text(5));
+               for (const auto& server : servers.as_array()) ip.dns_servers.push_back(str(server));
+               if (ip.dns_servers.empty())
+                 for (const auto& server : options_.dns_servers)
+                   if (const auto address = parse_ip(server); address && address->family == ip.version)
+                     ip.dns_servers.push_back(server);
+               for (const auto& route : routes.as_array())
+                 ip.host_routes.push_back({find_string(route.as_object(), "destination"),
+                                           find_string(route.as_object(), "nexthop")});
+               if (r.boolean(6) && ip.version == 4) dhcp_.insert(ip.subnet_id);
+               subnets_[ip.subnet_id] = std::move(ip);
+             });
+  }
+
+  void read_addresses() {
+    each_row(tx_, "SELECT port_id, subnet_id, address FROM network_addresses WHERE port_id", port_ids_,
+             "ORDER BY port_id, position, address", [&](const db::Row& r) {
+               PortInfo& port = *port_at_.at(r.text(0));
+               FixedIp ip = subnets_.at(r.text(1));
+               ip.address = r.text(2);
+               port.dhcp |= dhcp_.contains(ip.subnet_id);
+               port.fixed_ips.push_back(std::move(ip));
+             });
+  }
+
+  void read_floating_ips() {
+    each_row(tx_,
+             "SELECT port_id, floating_ip_address, fixed_ip_address FROM network_floating_ips WHERE port_id",
+             port_ids_, "ORDER BY created_at, id", [&](const db::Row& r) {
+               port_at_.at(r.text(0))->floating_ips.push_back({r.text(1), r.text(2)});
+             });
+  }
+
+  void read_groups() {
+    each_row(tx_,
+             "SELECT m.port_id, g.name FROM network_port_groups m JOIN network_security_groups g ON g.id = "
+             "m.security_group_id WHERE m.port_id",
+             port_ids_, "ORDER BY m.port_id, g.name",
+             [&](const db::Row& r) { port_at_.at(r.text(0))->security_group_names.push_back(r.text(1)); });
+  }
+
+  void read_metadata_ports() {
+    struct Metadata {
+      std::string id, mac;
+      std::map<std::string, std::string> addresses;  ///< by subnet
+    };
+    std::map<std::string, Metadata> by_network;
+    each_row(tx_,
+             fmt::format("SELECT p.network_id, p.id, p.mac_address, a.subnet_id, a.address FROM "
+                         "network_ports p LEFT JOIN network_addresses a ON a.port_id = p.id "
+                         "WHERE p.device_owner = '{}' AND p.network_id",
+                         kOwnerMetadata),
+             network_ids(), "", [&](const db::Row& r) {
+               Metadata& m = by_network[r.text(0)];
+               m.id = r.text(1);
+               m.mac = r.text(2);
+               if (!r.is_null(3)) m.addresses[r.text(3)] = r.text(4);
+             });
+    for (auto& [id, port] : port_at_) {
+      const auto it = by_network.find(port->network_id.str());
+      if (it == by_network.end()) continue;
+      port->metadata_port = PortId(it->second.id);
+      port->metadata_mac = it->second.mac;
+      for (const auto& ip : port->fixed_ips) {
+        const auto address = it->second.addresses.find(ip.subnet_id);
+        const auto cidr = parse_cidr(ip.cidr);
+        if (address == it->second.addresses.end() || !cidr) continue;
+        port->metadata_cidr = fmt::format("{}/{}", address->second, cidr->prefix);
+        break;
+      }
+    }
+  }
+
+  std::vector<std::string> network_ids() const { return {networks_.begin(), networks_.end()}; }
+
+  db::Tx& tx_;
+  const Options& options_;
+  std::vector<std::vector<PortInfo>> out_;
+  std::map<std::string, size_t> server_at_;
+  std::vector<std::string> port_ids_;
+  std::set<std::string> networks_, dhcp_;
+  std::map<std::string, PortInfo*> port_at_;
+  std::map<std::string, FixedIp> subnets_;
+};
+
+}  // namespace
+
+std::vector<NetworkId> NetworkService::available(db::Tx& tx, const api::Caller& caller) {
+  std::vector<NetworkId> out;
+  for (const auto& r : tx.query("SELECT n.id FROM network_networks n WHERE (n.project_id = ? OR n.shared = "
+                                "1) AND n.external = 0 AND n.admin_state_up = 1 "
+                                "AND EXISTS (SELECT 1 FROM network_subnets s WHERE s.network_id = n.id) "
+                                "ORDER BY n.created_at, n.id",
+                                caller.project_id))
+    out.push_back(NetworkId(r.text(0)));
+  return out;
+}
+
+std::vector<PortInfo> NetworkService::create_server_ports(db::Tx& tx, const api::Caller& caller,
+                                                          const ServerId& server, const std::string& zone,
+                                                          const std::vector<NicRequest>& requests,
+                                                          const std::vector<std::string>& security_groups) {
+  if (requests.empty()) return server_ports(tx, server);
+  ensure_default_group(tx, caller.project_id);
+  const bool asked = !security_groups.empty() && security_groups != std::vector<std::string>{"default"};
+  const json::array groups = group_ids(
+      tx, caller.project_id, security_groups.empty() ? std::vector<std::string>{"default"} : security_groups);
+  for (size_t i = 0; i < requests.size(); ++i) {
+    if (!requests[i].port_id.empty())
+      take_port(*this, tx, caller, server, zone, requests[i].port_id);
+    else
+      make_port(*this, tx, caller, server, zone, requests[i], groups, asked, i);
+  }
+  return server_ports(tx, server);
+}
+
+void NetworkService::bind_server_ports(db::Tx& tx, const ServerId& server, const std::string& hostname) {
+  // Without OVN nobody else would say that the port is up.
+  const char* status = options_.northbound.empty() && !hostname.empty() ? "ACTIVE" : "DOWN";
+  for (const auto& port : ports_of(tx, server)) {
+    if (port.host == hostname) continue;
+    tx.exec(
+        "UPDATE network_ports SET host_id = ?, status = ?, updated_at = ?, revision_number = revision_number "
+        "+ 1 WHERE id = ?",
+        hostname, status, clock_.now(), port.id);
+    touch(tx, Dirty::Kind::port, port.id);
+  }
+}
+
+void NetworkService::release_server_ports(db::Tx& tx, const ServerId& server) {
+  for (const auto& port : ports_of(tx, server)) {
+    if (port.made) {
+      const Object record = find_any(tx, *ports_, port.id);
+      delete_port(tx, record);
+      tx.exec("DELETE FROM network_tags WHERE resource_id = ?", port.id);
+      use_quota(tx, text_of(record, "project_id"), "port", -1);
+      continue;
+    }
+    tx.exec(
+        "UPDATE network_ports SET device_id = '', device_owner = '', host_id = '', status = 'DOWN', "
+        "updated_at = ?, revision_number = revision_number + 1 WHERE id = ?",
+        clock_.now(), port.id);
+    touch(tx, Dirty::Kind::port, port.id);
+  }
+}
+
+std::vector<PortInfo> NetworkService::server_ports(db::Tx& tx, const ServerId& server) {
+  return std::move(PortReader(tx, options_).read({server}).front());
+}
+
+std::vector<std::vector<PortInfo>> NetworkService::server_ports(db::Tx& tx,
+                                                                const std::vector<ServerId>& servers) {
+  return PortReader(tx, options_).read(servers);
+}
+
+std::optional<ServerId> NetworkService::server_by_address(db::Tx& tx, const NetworkId& network,
+                                                          const std::string& address) {
+  const auto ip = parse_ip(address);
+  if (!ip) return std::nullopt;
+  const auto row = tx.first(
+      "SELECT p.device_id FROM network_subnets s JOIN network_addresses a ON a.subnet_id = s.id JOIN "
+      "network_ports p ON p.id = a.port_id "
+      "WHERE s.network_id = ? AND a.address = ? AND p.device_owner LIKE 'compute:%'",
+      network, ip->str());
+  if (!row || row->text(0).empty()) return std::nullopt;
+  return ServerId(row->text(0));
+}
+
+}  // namespace virga::network

@@ -1,0 +1,385 @@
+// Ports of servers, snapshots and the reconciler, through the real API, tables and (for the reconciler) a
+// real OVSDB.
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+#include <atomic>
+#include <thread>
+
+#include "base/process.h"
+#include "network/plan.h"
+#include "network/service.h"
+#include "network/snapshot.h"
+#include "tests/support/api_client.h"
+
+namespace virga::network {
+namespace {
+
+using test::Reply;
+
+api::Caller caller_of(const std::string& project, std::vector<std::string> roles) {
+  api::Caller c;
+  c.user_id = "user-" + project;
+  c.project_id = project;
+  c.role_names = std::move(roles);
+  c.expires = Time::max();
+  return c;
+}
+
+class FacadeTest : public ::testing::Test {
+ protected:
+  void start(Options options = {}) {
+    options.physical_networks = {"public"};
+    networks_ = make_networks(std::move(options), cloud_.database(), cloud_.policy(), cloud_.clock());
+    cloud_.sign_in("admin", caller_of("admin-project", {"admin", "member"}));
+    cloud_.sign_in("demo", demo_);
+    cloud_.mount(networks_->service());
+  }
+
+  std::string make(const std::string& collection, const std::string& name, json::object attributes,
+                   const std::string& token = "demo") {
+    const Reply r =
+        cloud_.post("/network/v2.0/" + collection, json::object{{name, std::move(attributes)}}, token);
+    EXPECT_EQ(r.status, 201) << r.body;
+    return r.at(name + ".id");
+  }
+
+  void make_private() {
+    net_ = make("networks", "network", {{"name", "private"}});
+    subnet_ = make("subnets", "subnet",
+                   {{"network_id", net_},
+                    {"ip_version", 4},
+                    {"cidr", "10.0.0.0/24"},
+                    {"dns_nameservers", json::array{"10.0.0.53"}}});
+  }
+
+  std::string make_public_with_router() {
+    const std::string ext = make("networks", "network",
+                                 {{"name", "public"},
+                                  {"router:external", true},
+                                  {"provider:network_type", "flat"},
+                                  {"provider:physical_network", "public"}},
+                                 "admin");
+    make("subnets", "subnet",
+         {{"network_id", ext}, {"ip_version", 4}, {"cidr", "172.24.4.0/24"}, {"enable_dhcp", false}},
+         "admin");
+    const std::string router =
+        make("routers", "router", {{"name", "router1"}, {"external_gateway_info", {{"network_id", ext}}}});
+    EXPECT_EQ(cloud_
+                  .put("/network/v2.0/routers/" + router + "/add_router_interface",
+                       json::object{{"subnet_id", subnet_}}, "demo")
+                  .status,
+              200);
+    ext_ = ext;
+    return router;
+  }
+
+  std::vector<PortInfo> boot(const std::string& server, std::vector<NicRequest> nics,
+                             std::vector<std::string> groups = {"default"}) {
+    return cloud_.database().write([&](db::Tx& tx) {
+      auto ports = networks_->create_server_ports(tx, demo_, ServerId(server), "nova", nics, groups);
+      networks_->bind_server_ports(tx, ServerId(server), "host1");
+      return ports;
+    });
+  }
+  Fault boot_fault(std::vector<NicRequest> nics, std::vector<std::string> groups = {"default"}) {
+    try {
+      boot("refused", std::move(nics), std::move(groups));
+    } catch (const Fault& fault) {
+      return fault;
+    }
+    ADD_FAILURE() << "it was let through";
+    return {FaultKind::internal, ""};
+  }
+  std::vector<PortInfo> ports(const std::string& server) {
+    return cloud_.database().read([&](db::Tx& tx) { return networks_->server_ports(tx, ServerId(server)); });
+  }
+  void release(const std::string& server) {
+    cloud_.database().write([&](db::Tx& tx) { networks_->release_server_ports(tx, ServerId(server)); });
+  }
+  int64_t port_quota_used() {
+    return cloud_.database().read([](db::Tx& tx) {
+      const auto row = tx.first(
+          "SELECT used FROM network_quota_usages WHERE project_id = 'demo-project' AND resource = 'port'");
+      return row ? row->integer(0) : 0;
+    });
+  }
+
+  test::TestCloud cloud_;
+  api::Caller demo_ = caller_of("demo-project", {"member"});
+  std::unique_ptr<Networks> networks_;
+  std::string net_, subnet_, ext_;
+};
+
+TEST_F(FacadeTest, BootShowsWhatAServerNeeds) {
+  start();
+  make_private();
+  boot("s1", {{.network_id = net_, .port_id = {}, .fixed_ip = "10.0.0.77"}});
+  const auto all = ports("s1");
+  ASSERT_EQ(all.size(), 1u);
+  const PortInfo& p = all[0];
+  EXPECT_EQ(p.network_name, "private");
+  EXPECT_EQ(p.status, "ACTIVE");  // no OVN: up when bound
+  EXPECT_EQ(p.security_group_names, std::vector<std::string>{"default"});
+  ASSERT_EQ(p.fixed_ips.size(), 1u);
+  EXPECT_EQ(p.fixed_ips[0].address, "10.0.0.77");
+  EXPECT_EQ(p.fixed_ips[0].cidr, "10.0.0.0/24");
+  EXPECT_EQ(p.fixed_ips[0].gateway, "10.0.0.1");
+  EXPECT_EQ(p.fixed_ips[0].dns_servers, std::vector<std::string>{"10.0.0.53"});
+  EXPECT_TRUE(p.dhcp);
+  EXPECT_TRUE(p.made_by_compute);
+  EXPECT_FALSE(p.metadata_port.empty());
+  EXPECT_EQ(p.metadata_cidr, "10.0.0.2/24");
+  EXPECT_EQ(p.mtu, 1442);
+  const auto server = cloud_.database().read(
+      [&](db::Tx& tx) { return networks_->server_by_address(tx, NetworkId(net_), "10.0.0.77"); });
+  EXPECT_EQ(server, ServerId("s1"));
+  EXPECT_FALSE(cloud_.database().read(
+      [&](db::Tx& tx) { return networks_->server_by_address(tx, NetworkId(net_), "10.0.0.2"); }));
+}
+
+TEST_F(FacadeTest, ReleaseGivesEverythingBack) {
+  start();
+  make_private();
+  const std::string own = make("ports", "port", {{"network_id", net_}});
+  EXPECT_EQ(port_quota_used(), 1);
+  boot("s1", {{.network_id = net_, .port_id = {}, .fixed_ip = {}},
+              {.network_id = {}, .port_id = own, .fixed_ip = {}},
+              {.network_id = net_, .port_id = {}, .fixed_ip = {}}});
+  EXPECT_EQ(port_quota_used(), 3);
+  EXPECT_EQ(ports("s1").size(), 3u);
+  EXPECT_EQ(boot_fault({{.network_id = {}, .port_id = own, .fixed_ip = {}}}).kind, FaultKind::conflict);
+  release("s1");
+  release("s1");  // again does nothing
+  EXPECT_EQ(ports("s1").size(), 0u);
+  EXPECT_EQ(port_quota_used(), 1);
+  const Reply kept = cloud_.get("/network/v2.0/ports/" + own, "admin");
+  EXPECT_EQ(kept.at("port.device_id"), "");
+  EXPECT_EQ(kept.at("port.status"), "DOWN");
+  EXPECT_EQ(kept.at("port.binding:host_id"), "");
+}
+
+TEST_F(FacadeTest, ManyServersAtOnceKeepOrder) {
+  start();
+  make_private();
+  std::vector<ServerId> ids;
+  for (int i = 0; i < 20; ++i) {
+    ids.push_back(ServerId(fmt::format("s{}", i)));
+    if (i % 3 == 0)
+      boot(ids.back().str(),
+           {{.network_id = net_, .port_id = {}, .fixed_ip = fmt::format("10.0.0.{}", 200 - i)},
+            {.network_id = net_, .port_id = {}, .fixed_ip = fmt::format("10.0.0.{}", 100 + i)}});
+  }
+  const auto all = cloud_.database().read([&](db::Tx& tx) { return networks_->server_ports(tx, ids); });
+  ASSERT_EQ(all.size(), ids.size());
+  for (int i = 0; i < 20; ++i) {
+    ASSERT_EQ(all[static_cast<size_t>(i)].size(), i % 3 == 0 ? 2u : 0u);
+    if (i % 3 == 0)
+      EXPECT_EQ(all[static_cast<size_t>(i)][0].fixed_ips[0].address, fmt::format("10.0.0.{}", 200 - i));
+  }
+}
+
+TEST_F(FacadeTest, RefusesInNovasWords) {
+  start({.quotas = {{"port", 1}}});
+  make_private();
+  EXPECT_EQ(boot_fault({{.network_id = "nope", .port_id = {}, .fixed_ip = {}}}).message,
+            "Network nope could not be found.");
+  EXPECT_EQ(boot_fault({{.network_id = {}, .port_id = "nope", .fixed_ip = {}}}).message,
+            "Port id nope could not be found.");
+  EXPECT_EQ(boot_fault({{.network_id = net_, .port_id = {}, .fixed_ip = {}}}, {"nope"}).message,
+            "Unable to find security_group with name or id 'nope'");
+  EXPECT_EQ(boot_fault({{.network_id = net_, .port_id = {}, .fixed_ip = "10.0.0.2"}}).kind,
+            FaultKind::bad_request);
+  EXPECT_EQ(boot_fault({{.network_id = net_, .port_id = {}, .fixed_ip = "192.0.2.1"}}).kind,
+            FaultKind::bad_request);
+  const std::string bare = make("networks", "network", {{"name", "bare"}});
+  EXPECT_EQ(boot_fault({{.network_id = bare, .port_id = {}, .fixed_ip = {}}}).kind, FaultKind::bad_request);
+  const Fault full = boot_fault({{.network_id = net_, .port_id = {}, .fixed_ip = {}},
+                                 {.network_id = net_, .port_id = {}, .fixed_ip = {}}});
+  EXPECT_EQ(full.kind, FaultKind::forbidden);
+  EXPECT_EQ(full.message, "Maximum number of ports exceeded");
+  EXPECT_EQ(port_quota_used(), 0);
+  const auto nets = cloud_.database().read([&](db::Tx& tx) { return networks_->available(tx, demo_); });
+  EXPECT_EQ(nets, std::vector<NetworkId>{NetworkId(net_)});
+}
+
+/// Ids of everything in a plan, with enough of the content to compare.
+std::set<std::string> digest(const ovn::Northbound& n) {
+  std::set<std::string> out;
+  for (const auto& s : n.switches) out.insert("switch " + s.id);
+  for (const auto& p : n.ports) {
+    out.insert(fmt::format("port {} {} {} {} {}", p.id, p.type, fmt::join(p.addresses, ","), p.dhcpv4_options,
+                           fmt::join(p.port_groups, ",")));
+  }
+  for (const auto& d : n.dhcp_options)
+    for (const auto& [k, v] : d.options) out.insert(fmt::format("dhcp {} {}={}", d.id, k, v));
+  for (const auto& r : n.routers) {
+    for (const auto& p : r.ports)
+      out.insert(fmt::format("lrp {} {} {}", r.id, p.id, fmt::join(p.networks, ",")));
+    for (const auto& nat : r.nats)
+      out.insert(fmt::format("nat {} {} {} {}", r.id, nat.type, nat.external_ip, nat.logical_ip));
+    for (const auto& route : r.static_routes)
+      out.insert(fmt::format("route {} {} {}", r.id, route.ip_prefix, route.nexthop));
+  }
+  for (const auto& g : n.port_groups)
+    for (const auto& acl : g.acls) out.insert(fmt::format("acl {} {} {}", g.id, acl.id, acl.match));
+  return out;
+}
+
+TEST_F(FacadeTest, PlanOfAPartIsPartOfThePlan) {
+  start();
+  make_private();
+  const std::string router = make_public_with_router();
+  const auto made = boot("s1", {{.network_id = net_, .port_id = {}, .fixed_ip = {}}});
+  make("floatingips", "floatingip", {{"floating_network_id", ext_}, {"port_id", made[0].id.str()}});
+  EXPECT_EQ(ports("s1")[0].floating_ips.size(), 1u);
+  const PlanOptions options{.dns_servers = {}, .dns_domain = {}, .chassis = {"ch1"}};
+  const auto whole = digest(plan(cloud_.database().read(read_everything), options));
+  EXPECT_EQ(std::count_if(whole.begin(), whole.end(), [](const auto& t) { return t.starts_with("nat "); }),
+            2);
+  const std::string group = cloud_.get("/network/v2.0/security-groups", "demo").at("security_groups.0.id");
+  const Dirty each[] = {{Dirty::Kind::network, net_},
+                        {Dirty::Kind::network, ext_},
+                        {Dirty::Kind::router, router},
+                        {Dirty::Kind::port, made[0].id.str()},
+                        {Dirty::Kind::security_group, group}};
+  for (const Dirty& one : each) {
+    DirtySet dirty;
+    dirty.add(one);
+    const auto part =
+        digest(plan(cloud_.database().read([&](db::Tx& tx) { return read_part(tx, dirty); }), options));
+    EXPECT_GE(part.size(), 3u) << one.id;
+    for (const auto& line : part) EXPECT_TRUE(whole.contains(line)) << line;
+  }
+}
+
+// ---- with a real northbound database
+// --------------------------------------------------------------------------------------
+
+class OvsdbServer {
+ public:
+  explicit OvsdbServer(const std::string& schema) {
+    run_or_throw(
+        {.argv = {"ovsdb-tool", "create", dir_.path() + "/db", "/usr/share/ovn/" + schema + ".ovsschema"}});
+    start();
+  }
+  ~OvsdbServer() { stop(); }
+  void start() {
+    pid_ = spawn({.argv = {"ovsdb-server", dir_.path() + "/db", "--remote=punix:" + dir_.path() + "/sock",
+                           "--unixctl=" + dir_.path() + "/ctl", "--no-chdir"}},
+                 dir_.path() + "/log");
+  }
+  void stop() {
+    if (pid_ <= 0) return;
+    ::kill(pid_, SIGKILL);
+    ::waitpid(pid_, nullptr, 0);
+    pid_ = -1;
+  }
+  std::string remote() const { return "unix:" + dir_.path() + "/sock"; }
+  /// OVN's own tool, as a second opinion on what was written.
+  std::string tool(const std::string& program, std::vector<std::string> arguments) const {
+    std::vector<std::string> argv{program, "--db=" + remote(), "--timeout=10", "--bare"};
+    argv.insert(argv.end(), arguments.begin(), arguments.end());
+    return run({.argv = argv}).out;
+  }
+
+ private:
+  test::ScratchDir dir_;
+  pid_t pid_ = -1;
+};
+
+/// What a test sees of the northbound database, and northd's part: saying that ports are up.
+class Northd {
+ public:
+  explicit Northd(const OvsdbServer& server) : server_(server) {}
+  std::string list(const std::string& table, const std::string& column) const {
+    return server_.tool("ovn-nbctl", {"--columns=" + column, "list", table});
+  }
+  bool has_port(const std::string& name) const {
+    return list("Logical_Switch_Port", "name").find(name) != std::string::npos;
+  }
+  size_t count(const std::string& table) const {
+    const std::string text = list(table, "_uuid");
+    return static_cast<size_t>(std::count(text.begin(), text.end(), '-')) / 4;
+  }
+  void set_up(const std::string& name, bool up) {
+    server_.tool("ovn-nbctl", {"set", "Logical_Switch_Port", name, up ? "up=true" : "up=false"});
+  }
+
+ private:
+  const OvsdbServer& server_;
+};
+
+class ReconcilerTest : public FacadeTest {
+ protected:
+  ~ReconcilerTest() override {
+    if (networks_) networks_->stop();
+  }
+  template <class F>
+  bool eventually(F condition) {
+    for (int i = 0; i < 500; ++i, std::this_thread::sleep_for(std::chrono::milliseconds(20)))
+      if (condition()) return true;
+    return false;
+  }
+  OvsdbServer server_{"ovn-nb"};
+};
+
+TEST_F(ReconcilerTest, FollowsTheDatabaseAndHearsOfPorts) {
+  start({.northbound = server_.remote(), .southbound = {}});
+  std::atomic<int> told{0};
+  networks_->on_port_status([&](const ServerId& id) { told += id.str() == "s1"; });
+  make_private();  // before the start: found by looking at everything
+  networks_->start();
+  Northd northd(server_);
+  ASSERT_TRUE(eventually([&] { return northd.count("Logical_Switch") == 1; }));
+  const std::string port = boot("s1", {{.network_id = net_, .port_id = {}, .fixed_ip = {}}})[0].id.str();
+  EXPECT_EQ(ports("s1")[0].status, "DOWN");
+  ASSERT_TRUE(eventually([&] { return northd.has_port(port); }));
+  northd.set_up(port, true);
+  EXPECT_TRUE(eventually([&] { return ports("s1")[0].status == "ACTIVE" && told == 1; }));
+  northd.set_up(port, false);
+  EXPECT_TRUE(eventually([&] { return ports("s1")[0].status == "DOWN" && told == 2; }));
+  release("s1");
+  EXPECT_TRUE(eventually([&] { return !northd.has_port(port); }));
+  EXPECT_EQ(cloud_.del("/network/v2.0/subnets/" + subnet_, "demo").status, 204);
+  EXPECT_TRUE(eventually([&] { return northd.count("DHCP_Options") == 0; }));
+  EXPECT_EQ(cloud_.del("/network/v2.0/networks/" + net_, "demo").status, 204);
+  EXPECT_TRUE(eventually([&] { return northd.count("Logical_Switch") == 0; }));
+  EXPECT_TRUE(eventually([&] { return northd.count("Logical_Switch_Port") == 0; }));
+}
+
+TEST_F(ReconcilerTest, CatchesUpAfterOvnWasAway) {
+  start({.northbound = server_.remote(), .southbound = {}});
+  networks_->start();
+  make_private();
+  server_.stop();
+  boot("s1", {{.network_id = net_, .port_id = {}, .fixed_ip = {}}});
+  boot("s2", {{.network_id = net_, .port_id = {}, .fixed_ip = {}}});
+  release("s2");
+  server_.start();
+  Northd northd(server_);
+  EXPECT_TRUE(eventually([&] { return northd.has_port(ports("s1")[0].id.str()); }));
+  EXPECT_TRUE(eventually(
+      [&] { return northd.count("Logical_Switch_Port") == 2; }));  // the server's and the metadata port
+}
+
+TEST_F(ReconcilerTest, GatewaysFollowTheHosts) {
+  const OvsdbServer southbound("ovn-sb");
+  start({.northbound = server_.remote(), .southbound = southbound.remote()});
+  networks_->start();
+  make_private();
+  make_public_with_router();
+  Northd northd(server_);
+  EXPECT_TRUE(eventually([&] { return northd.count("Logical_Router_Port") == 2; }));
+  southbound.tool("ovn-sbctl", {"chassis-add", "ch1", "geneve", "127.0.0.1"});
+  EXPECT_TRUE(eventually([&] { return northd.list("Gateway_Chassis", "chassis_name") == "ch1\n"; }));
+  southbound.tool("ovn-sbctl", {"chassis-add", "ch2", "geneve", "127.0.0.2"});
+  EXPECT_TRUE(eventually([&] { return northd.count("Gateway_Chassis") == 2; }));
+  southbound.tool("ovn-sbctl", {"chassis-del", "ch1"});
+  EXPECT_TRUE(eventually([&] { return northd.list("Gateway_Chassis", "chassis_name") == "ch2\n"; }));
+  networks_->stop();
+}
+
+}  // namespace
+}  // namespace virga::network
