@@ -94,7 +94,12 @@ class Provisioner {
 
   DemoServer server() {
     keypair();
+    wait_for_host();
     json::value found = demo_.find("/compute/v2.1/servers/detail", "servers", "demo");
+    if (!found.is_null() && str(found.at("status")) == "ERROR") {  // of an earlier try
+      demo_.remove("/compute/v2.1/servers/" + id_of(found));
+      found = nullptr;
+    }
     std::string id;
     if (found.is_null()) {
       const std::string image = id_of(require(demo_, "/image/v2/images?name=" + config_.demo.image_name, "images", config_.demo.image_name));
@@ -113,8 +118,18 @@ class Provisioner {
   }
 
  private:
+  /// The agent reports its host once it has reached libvirt.
+  void wait_for_host() {
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::minutes(1);
+    while (admin_.get("/compute/v2.1/os-hypervisors").at("hypervisors").as_array().empty()) {
+      if (std::chrono::steady_clock::now() > deadline) throw Fault(FaultKind::timeout, "No compute host came up within a minute.", "The agent's log says why; `virga service status` shows what does not run.");
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    }
+  }
+
   bool has_keypair(const std::string& name) {
-    for (const auto& entry : demo_.get("/compute/v2.1/os-keypairs").at("keypairs").as_array())
+    const json::value answer = demo_.get("/compute/v2.1/os-keypairs");
+    for (const auto& entry : answer.at("keypairs").as_array())
       if (str(entry.at("keypair").at("name")) == name) return true;
     return false;
   }
