@@ -195,7 +195,9 @@ void prepare_libvirt(const Config& config, const Engines& engines) {
   write_file(home + "/etc/libvirtd.conf",
              fmt::format("host_uuid = \"{}\"\nauth_unix_ro = \"none\"\nauth_unix_rw = \"none\"\n"
                          "unix_sock_ro_perms = \"0700\"\nunix_sock_rw_perms = \"0700\"\n", read_file(home + "/host-uuid")));
-  write_file(home + "/etc/qemu.conf", "stdio_handler = \"logd\"\n");
+  // libvirt's own mount namespace for each QEMU cannot carry over a hidden /dev/kvm.
+  const bool hides_kvm = !engines.kvm && fs::exists("/dev/kvm");
+  write_file(home + "/etc/qemu.conf", fmt::format("stdio_handler = \"logd\"\n{}", hides_kvm ? "namespaces = []\n" : ""));
   write_file(home + "/etc/virtlogd.conf", "max_size = 4194304\nmax_backups = 1\n");
   write_file(home + "/no-kvm", "", 0);
 }
