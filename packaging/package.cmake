@@ -1,7 +1,8 @@
 # `cpack -G DEB` in a release build makes virga_VERSION_ARCH.deb: the one binary, its systemd unit, and as dependencies
 # the engines. No virga.toml is shipped: built-in defaults apply until `virga config init` writes one, so that an
 # upgrade never asks about a changed file.
-include(GNUInstallDirs)
+# `ninja virga` before is enough: a package needs no tests or benches.
+set(CMAKE_SKIP_INSTALL_ALL_DEPENDENCY ON)
 install(FILES ${CMAKE_CURRENT_LIST_DIR}/virga.service DESTINATION lib/systemd/system)
 install(FILES ${CMAKE_SOURCE_DIR}/LICENSE DESTINATION share/doc/virga RENAME copyright)
 foreach(page README.md docs/operations.md)
@@ -24,9 +25,8 @@ set(CPACK_PACKAGE_NAME virga)
 set(CPACK_PACKAGE_VENDOR "Virga")
 set(CPACK_PACKAGE_CONTACT "The Virga developers <virga@localhost>")
 set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "private cloud with OpenStack's APIs in one binary")
-set(CPACK_DEBIAN_PACKAGE_DESCRIPTION "private cloud with OpenStack's APIs in one binary
- Virga serves the Identity, Image, Placement, Network and Compute APIs of OpenStack
- from one program, on libvirt and QEMU/KVM, OVN and an SQL database.")
+set(CPACK_DEBIAN_PACKAGE_DESCRIPTION "Virga serves the Identity, Image, Placement, Network and Compute APIs of OpenStack
+from one program, on libvirt and QEMU/KVM, OVN and an SQL database.")
 set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
 set(CPACK_STRIP_FILES ON)
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
