@@ -1,6 +1,7 @@
 // The yardstick: Beast's own asynchronous example, answering `{}` to everything. beast_baseline PORT [THREADS].
 
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/strand.hpp>
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
 #include <cstdlib>
