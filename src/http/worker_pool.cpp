@@ -1,5 +1,7 @@
 #include "http/worker_pool.h"
 
+#include <utility>
+
 #include "base/log.h"
 
 namespace virga::http {
@@ -86,15 +88,14 @@ void WorkerPool::loop(Worker& self) {
 
 void WorkerPool::stop() {
   std::deque<std::shared_ptr<Task>> dropped;
-  std::vector<std::unique_ptr<Worker>> workers;
   {
     std::lock_guard lock(mutex_);
-    stopped_ = true;
+    if (std::exchange(stopped_, true)) return;
     dropped.swap(queue_);
-    workers.swap(workers_);
-    for (auto& worker : workers) worker->wake.notify_one();
+    for (auto& worker : workers_) worker->wake.notify_one();
   }
-  for (auto& worker : workers) pthread_join(worker->thread, nullptr);
+  // They stay until the pool goes: someone in wake_one may be about to notify one of them.
+  for (auto& worker : workers_) pthread_join(worker->thread, nullptr);
 }
 
 }  // namespace virga::http
