@@ -47,6 +47,8 @@ int run_agent_role(const Config& config) {
   host::AgentOptions options = agent_options(config, paths, engines);
   if (config.compute.hypervisor == "fake") {
     host::FakeHost fake = host::make_fake_host(paths.agent_state + "/fake-domains.json");
+    // Crash tests want real disks under fake domains: what could be left over must exist.
+    if (std::getenv("VIRGA_FAKE_FILES")) fake.storage = host::make_local_storage(paths.instances, paths.image_cache);
     return host::run_agent(options, *fake.hypervisor, *fake.storage);
   }
   options.ovsdb = "unix:" + engines.ovs_socket;

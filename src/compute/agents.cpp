@@ -1,5 +1,6 @@
 #include "compute/agents.h"
 
+#include "base/kill_point.h"
 #include "base/log.h"
 #include "compute/assignment.h"
 #include "compute/guest_metadata.h"
@@ -50,8 +51,8 @@ void record_steps(db::Tx& tx, const ServerRow& row, const link::ObservedServer& 
 void apply(Core& core, db::Tx& tx, ServerRow& row, const link::ObservedServer& seen) {
   record_steps(tx, row, seen);
   if (row.deleted) {
-    // Deleted here while its host was away: absent ends the tombstone, anything else keeps it.
-    const bool gone = seen.power == link::Power::absent;
+    // Deleted here while its host was away: only its removal there, with its files, ends the tombstone.
+    const bool gone = seen.power == link::Power::absent && seen.generation >= row.generation;
     update_server(tx, row.id, {{"tombstone", !gone}, {"seen_power", static_cast<int64_t>(seen.power)}});
     return;
   }
@@ -89,6 +90,7 @@ void Agents::observe(const HostId& host, bool full, const std::vector<link::Obse
   }
   if (news.empty() && actions.empty()) return;
   std::vector<ServerId> again;
+  kill_point("serve.before_observe");
   core_.database.write([&](db::Tx& tx) {
     again.clear();
     for (const auto& report : actions) {
@@ -116,6 +118,7 @@ void Agents::observe(const HostId& host, bool full, const std::vector<link::Obse
       if (row->generation != generation || lingers) again.push_back(seen->id);
     }
   });
+  kill_point("serve.after_observe");
   for (const auto& id : again) core_.wake(id);
 }
 

@@ -1,5 +1,6 @@
 #include "compute/core.h"
 
+#include "base/kill_point.h"
 #include "base/log.h"
 #include "compute/assignment.h"
 
@@ -72,6 +73,7 @@ void Core::wake(const ServerId& server) {
       host = HostId(row->host_id);
       change.servers = desired_servers(*this, tx, {*row});
     });
+    kill_point("serve.before_push");
     if (!change.servers.empty()) agents->push(host, change);
   } catch (const std::exception& error) {
     // Not lost: the desired state is in the database, and the agent gets all of it whenever it connects.

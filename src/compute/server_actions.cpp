@@ -1,6 +1,7 @@
 // One server: update, delete, and its actions. An action changes what is desired (or begins an operation) in
 // one transaction; the agent does the rest.
 
+#include "base/kill_point.h"
 #include "compute/consoles.h"
 #include "compute/server_view.h"
 #include "compute/servers.h"
@@ -87,6 +88,7 @@ http::Response change(Core& core, api::Call& call, F decide) {
     row.updated_at = to_db(core.clock.now());
     settle(core, tx, row);
   });
+  kill_point("serve.after_commit");
   core.wake(ServerId(call.param("id")));
   return api::reply(202);
 }
@@ -206,6 +208,7 @@ http::Response erase(Core& core, api::Call& call, int status) {
     }
     settle(core, tx, row);
   });
+  kill_point("serve.after_commit");
   if (!gone) core.wake(ServerId(call.param("id")));
   return api::reply(status);
 }

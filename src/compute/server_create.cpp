@@ -4,6 +4,7 @@
 #include "base/crypto.h"
 #include "base/log.h"
 #include "compute/assignment.h"
+#include "base/kill_point.h"
 #include "compute/flavors.h"
 #include "compute/quotas.h"
 #include "compute/scheduler.h"
@@ -11,13 +12,6 @@
 #include "compute/server_view.h"
 #include "compute/servers.h"
 #include "compute/settle.h"
-#if __has_include("base/kill_point.h")
-#include "base/kill_point.h"
-#else
-namespace virga {
-inline void kill_point(const char*) {}
-}  // namespace virga
-#endif
 
 namespace virga::compute {
 namespace {
@@ -270,6 +264,7 @@ bool boot_one(Core& core, db::Tx& tx, const api::Call& call, const NewServer& wa
     core.networks.create_server_ports(tx, call.caller(), row.server_id(), row.zone,
                                       nic_requests(core, tx, call, wanted), groups);
     core.networks.bind_server_ports(tx, row.server_id(), row.node);
+    kill_point("serve.after_port");
   }
   insert_server(tx, row);
   if (!wanted.metadata.empty()) put_server_metadata(tx, row.id, wanted.metadata);

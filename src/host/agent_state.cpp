@@ -1,5 +1,6 @@
 // The agent's core: what it takes from an assignment, and what it makes of it per server.
 
+#include "base/kill_point.h"
 #include "base/log.h"
 #include "host/agent_core.h"
 
@@ -26,6 +27,7 @@ void Agent::Core::take_inbox(std::vector<link::Assignment> inbox) {
     stalled_.insert(stalled_.end(), inbox.begin(), inbox.end());
     return;
   }
+  if (!fences.empty()) kill_point("agent.after_journal");
 
   std::set<ServerId> work;
   bool full = false;

@@ -3,6 +3,7 @@
 #include <charconv>
 
 #include "base/ids.h"
+#include "base/kill_point.h"
 #include "image/service.h"
 
 namespace virga::image {
@@ -206,6 +207,7 @@ http::Response ImageService::remove(api::Call& call) {
     delete_image(tx, image.id);
     return image.upload_id;
   });
+  kill_point("serve.after_image_deleted");
   store_.remove(stored);
   return api::reply(204);
 }

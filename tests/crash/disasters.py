@@ -1,0 +1,2 @@
+def add_disasters(crash):
+    pass
