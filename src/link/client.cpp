@@ -95,7 +95,7 @@ class Connection final : public AgentConnection {
     grpc::ChannelArguments arguments;
     arguments.SetMaxReceiveMessageSize(kMaxMessage);
     arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 50);
-    arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 50);
+    arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 2000);  // how long one attempt may take
     arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
     arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
     channel_ = grpc::CreateCustomChannel(target, grpc::InsecureChannelCredentials(), arguments);
@@ -179,10 +179,25 @@ class Connection final : public AgentConnection {
     while (true) {
       const bool was_welcomed = session();
       if (was_welcomed) backoff = kMinBackoff;
-      std::unique_lock lock(mutex_);
       const auto wait = backoff / 2 + std::chrono::milliseconds(random() % (backoff.count() / 2 + 1));
-      if (changed_.wait_for(lock, wait, [this] { return stopping_; })) return;
+      if (pause(wait)) return;
       backoff = std::min<std::chrono::milliseconds>(backoff * 2, kMaxBackoff);
+    }
+  }
+
+  /// True if the connection is to end. Over early once a controller that was away is back: gRPC gets on with
+  /// connecting only while somebody polls, so waiting without that made an agent miss its controller's return.
+  bool pause(std::chrono::milliseconds wait) {
+    const bool refused = channel_->GetState(false) == GRPC_CHANNEL_READY;  // or it would ask without a pause
+    const auto end = std::chrono::system_clock::now() + wait;
+    while (true) {
+      {
+        std::unique_lock lock(mutex_);
+        if (refused) return changed_.wait_for(lock, wait, [this] { return stopping_; });
+        if (stopping_) return true;
+      }
+      const auto now = std::chrono::system_clock::now();
+      if (now >= end || channel_->WaitForConnected(std::min(end, now + 100ms))) return false;
     }
   }
 
