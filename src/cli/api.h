@@ -30,6 +30,7 @@ void add_service_commands(CLI::App& app, Shared& shared);    ///< service status
 void add_database_commands(CLI::App& app, Shared& shared);   ///< db tables|shell
 void add_explain_command(CLI::App& app, Shared& shared);
 void add_guest_commands(CLI::App& app, Shared& shared);      ///< ssh, console, forward, virsh
+void add_routes_command(CLI::App& app, Shared& shared);      ///< routes (hidden): docs/api-coverage.md is made from it
 void add_image_commands(CLI::App& app, Shared& shared);      ///< image build
 
 }  // namespace virga::cli

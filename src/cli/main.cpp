@@ -32,6 +32,7 @@ int main(int argc, char** argv) {
   add_database_commands(app, shared);
   add_explain_command(app, shared);
   add_guest_commands(app, shared);
+  add_routes_command(app, shared);
   add_image_commands(app, shared);
   try {
     app.parse(argc, argv);

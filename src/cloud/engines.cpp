@@ -150,7 +150,9 @@ Engines find_engines(const Config& config, const std::function<bool()>& kvm_usab
   e.libvirt_run = run + "/libvirt";
   e.libvirt_home = config.cloud.state_dir + "/libvirt";
   e.chassis = compute_host_name(config);
-  if (!config.trial()) {
+  e.none = config.compute.hypervisor == "fake";
+  if (e.none) e.own_ovs = e.own_ovn = e.own_libvirt = false;
+  else if (!config.trial()) {
     if (socket_answers("/run/openvswitch/db.sock")) e.own_ovs = false, e.ovs_run = "/run/openvswitch";
     if (socket_answers("/run/ovn/ovnnb_db.sock")) e.own_ovn = false, e.ovn_run = "/run/ovn";
     if (socket_answers("/run/libvirt/libvirt-sock")) e.own_libvirt = false, e.libvirt_run = "/run/libvirt";
@@ -162,11 +164,12 @@ Engines find_engines(const Config& config, const std::function<bool()>& kvm_usab
   const std::string& datapath = config.network.datapath;
   e.userspace_datapath = datapath == "netdev" || (datapath == "auto" && !fs::exists("/sys/module/openvswitch"));
   const std::string& type = config.compute.virt_type;
-  e.kvm = type == "kvm" || (type == "auto" && kvm_usable && kvm_usable());
+  e.kvm = !e.none && (type == "kvm" || (type == "auto" && kvm_usable && kvm_usable()));
   return e;
 }
 
 void prepare_databases(const Config& config, const Engines& engines) {
+  if (engines.none) return;
   const std::string& state = config.cloud.state_dir;
   make_dir(state + "/ovs", 0755);
   make_dir(state + "/ovn", 0755);
@@ -182,7 +185,7 @@ void prepare_databases(const Config& config, const Engines& engines) {
 }
 
 void prepare_libvirt(const Config& config, const Engines& engines) {
-  if (!engines.own_libvirt || config.compute.hypervisor != "libvirt") return;
+  if (!engines.own_libvirt) return;
   const std::string& home = engines.libvirt_home;
   make_dir(home, 0711);
   for (const char* folder : kQemuUserFolders) make_dir(home + "/" + folder, 0755);
@@ -206,7 +209,7 @@ std::vector<ServiceSpec> engine_services(const Config& config, const Engines& en
   std::vector<ServiceSpec> all;
   if (engines.own_ovs) add_ovs(all, config, engines);
   if (engines.own_ovn) add_ovn(all, config, engines);
-  if (engines.own_libvirt && config.compute.hypervisor == "libvirt") add_libvirt(all, config, engines);
+  if (engines.own_libvirt) add_libvirt(all, config, engines);
   return all;
 }
 

@@ -19,6 +19,7 @@ struct Engines {
   std::string ovs_run, ovn_run, libvirt_home, libvirt_run;
   std::string ovs_socket, nb_socket, sb_socket, libvirt_socket;
   std::string chassis;               ///< OVN's name of this host
+  bool none = false;                 ///< the fake hypervisor needs no engine at all
   bool own_ovs = true, own_ovn = true, own_libvirt = true;
   bool userspace_datapath = false;
   bool kvm = false;                  ///< guests run under KVM

@@ -5,9 +5,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <filesystem>
+
 #include "api/api.h"
 #include "base/log.h"
 #include "base/process.h"
+#include "base/scope_exit.h"
 #include "cloud/service_control.h"
 #include "compute/api.h"
 #include "db/api.h"
@@ -151,6 +154,23 @@ Passwords passwords(const Config& config) {
     return read_file(file);
   };
   return {one(config.identity.admin_password, "admin_password"), one(config.identity.demo_password, "demo_password")};
+}
+
+json::array list_routes(Config config) {
+  char directory[] = "/tmp/virga-routes.XXXXXX";
+  if (!mkdtemp(directory)) throw Fault(FaultKind::internal, "No directory can be made in /tmp.");
+  ScopeExit clean([&] { std::filesystem::remove_all(directory); });
+  config.cloud.state_dir = config.cloud.run_dir = directory;
+  config.database.url.clear();
+  for (const auto& dir : {Paths(config).token_keys, Paths(config).images}) make_dir(dir, 0700);
+  const ControlPlane plane(config);
+  const auto bound = [](api::Version v) { return v == api::Version{} ? std::string() : fmt::format("{}.{}", v.major, v.minor); };
+  json::array all;
+  for (const api::Service* s : plane.services)
+    for (const api::Route& r : s->routes)
+      all.push_back(json::object{{"service", s->name},     {"method", r.method.text},  {"path", s->prefix + r.path.text}, {"min", bound(r.min)},
+                                 {"max", bound(r.max)},    {"policy", r.policy.text}, {"rule", r.rule.text}});
+  return all;
 }
 
 int run_serve(const Config& config, std::vector<int> listeners) {

@@ -5,12 +5,17 @@
 #include <vector>
 
 #include "base/config.h"
+#include "base/json.h"
 
 namespace virga::cloud {
 
 /// Runs until SIGTERM or SIGINT; returns the exit code. `listeners` are the API's listening sockets (see
 /// open_api_listeners); when empty it listens on the configured address itself.
 int run_serve(const Config& config, std::vector<int> listeners);
+
+/// Every route of every service, as the dispatcher has it, in order: service, method, path, min and max microversion
+/// ("" = no bound), policy, rule. Built over an empty database in a directory of its own that is removed again.
+json::array list_routes(Config config);
 
 /// Where things stand under the configured directories; one place, so that both roles agree.
 struct Paths {
