@@ -37,9 +37,10 @@ void require_root() {
 }
 
 std::string home_of_caller() {
-  const char* sudo_user = std::getenv("SUDO_USER");
-  const passwd* entry = sudo_user ? getpwnam(sudo_user) : getpwuid(geteuid());
-  return entry ? entry->pw_dir : "/root";
+  if (const char* sudo_user = std::getenv("SUDO_USER"))
+    if (const passwd* entry = getpwnam(sudo_user)) return entry->pw_dir;
+  const char* home = std::getenv("HOME");
+  return home && *home ? home : "/root";
 }
 
 void print_step(const std::string& step, milliseconds took) {

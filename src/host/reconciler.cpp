@@ -289,7 +289,7 @@ DomainSpec Reconciler::spec_of(const link::DesiredServer& desired) {
   if (desired.image) spec.disks.push_back(DiskSpec{.path = paths.disk});
   if (desired.config_drive)
     spec.disks.push_back(DiskSpec{
-        .path = paths.config_drive, .format = "raw", .bus = "sata", .device = "cdrom", .read_only = true});
+        .path = paths.config_drive, .format = "raw", .bus = "ide", .device = "cdrom", .read_only = true});
   for (const auto& nic : desired.nics)
     spec.nics.push_back({nic.port, nic.mac, nic.mtu, options_.bridge, "tap" + nic.port.str().substr(0, 11)});
   spec.console_log = paths.console_log;

@@ -185,10 +185,9 @@ http::Response ImageService::show(api::Call& call) {
 
 http::Response ImageService::update(api::Call& call) {
   const std::string_view type = call.request.headers.get("Content-Type");
-  if (type.substr(0, type.find(';')) != "application/openstack-images-v2.1-json-patch") {
-    Fault fault(FaultKind::unsupported_media, "A change of an image is a JSON patch.", "Send it as application/openstack-images-v2.1-json-patch.");
-    throw fault;
-  }
+  const std::string_view plain = type.substr(0, type.find(';'));
+  if (plain != "application/openstack-images-v2.1-json-patch" && plain != "application/openstack-images-v2.0-json-patch")
+    throw Fault(FaultKind::unsupported_media, "A change of an image is a JSON patch.", "Send it as application/openstack-images-v2.1-json-patch.");
   const json::value patch = parse_json(call.request.body);
   if (!patch.is_array()) throw Fault(FaultKind::bad_request, "Request body must be a JSON array of operation objects.");
   return api::reply(200, database_.write([&](db::Tx& tx) {

@@ -111,6 +111,8 @@ void apply_patch(ImageRow& image, const json::array& operations, const api::Call
     if (!entry.is_object()) throw Fault(FaultKind::bad_request, "Each operation of the patch must be an object.");
     const json::object& op = entry.get_object();
     std::string verb = find_string(op, "op"), path = find_string(op, "path");
+    for (const char* old : {"add", "replace", "remove"})  // media type v2.0: {"replace": "/name", "value": …}
+      if (!op.contains("op") && op.contains(old)) verb = old, path = find_string(op, old);
     if (path.size() < 2 || path[0] != '/') throw Fault(FaultKind::bad_request, fmt::format("Pointer `{}` does not start with \"/\".", path));
     if (path.find('/', 1) != std::string::npos) throw Fault(FaultKind::bad_request, fmt::format("Pointer `{}` reaches too deep for an image.", path));
     std::string name;

@@ -115,6 +115,7 @@ void update_addresses(NetworkService& s, db::Tx& tx, const Object& current, cons
     const std::string address = text_of(have.as_object(), "ip_address");
     if (std::find(keep.begin(), keep.end(), address) != keep.end()) continue;
     tx.exec("DELETE FROM network_addresses WHERE port_id = ? AND address = ?", id, address);
+    for (const auto& r : tx.query("SELECT router_id FROM network_floating_ips WHERE port_id = ? AND fixed_ip_address = ? AND router_id IS NOT NULL", id, address)) s.touch(tx, Dirty::Kind::router, r.text(0));
     tx.exec("UPDATE network_floating_ips SET port_id = NULL, fixed_ip_address = NULL, router_id = NULL, status = 'DOWN' WHERE port_id = ? AND fixed_ip_address = ?", id, address);
   }
   if (!fresh.empty()) s.take_addresses(tx, current, &fresh);

@@ -210,7 +210,7 @@ void NetworkService::define_subnets() {
       .not_found = "SubnetNotFound",
       .title = "Subnet",
       .admin_only = {"service_types"},
-      .also_visible = "network_id IN (SELECT n.id FROM network_networks n WHERE n.shared = 1 OR n.external = 1 OR n.project_id = ?)"});
+      .also_visible = "network_id IN (SELECT n.id FROM network_networks n WHERE n.shared = 1 OR n.project_id = ?)"});
   subnets_->filter = [](const std::string& name, const std::vector<std::string>& values, api::Where& where) {
     if (name == "shared") where.add("network_id IN (SELECT n.id FROM network_networks n WHERE n.shared = ?)", api::parse_bool(values.front()).value_or(false));
     return name == "shared";

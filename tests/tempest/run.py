@@ -119,7 +119,7 @@ def write_conf(cloud, setup, work):
     put("network-feature-enabled", ipv6="true", floating_ips="true", port_security="true", api_extensions=",".join(cloud.extensions()))
     put("validation", run_validation="true", connect_method="floating", auth_method="keypair", image_ssh_user=cloud.guest_user,
         image_ssh_password=cloud.guest_password, network_for_ssh="private", ip_version_for_ssh=4, ping_timeout=120, connect_timeout=60,
-        ssh_timeout=300, ssh_shell_prologue="PATH=$PATH:/sbin:/usr/sbin;")
+        ssh_timeout=300, ssh_shell_prologue="PATH=$$PATH:/sbin:/usr/sbin;")
     put("service_available", cinder="false", glance="true", horizon="false", neutron="true", nova="true", swift="false")
     put("enforce_scope", cinder="false")
     path = os.path.join(work, "etc", "tempest.conf")
@@ -202,6 +202,7 @@ def main():
     cloud = Cloud(json.load(open(args.cloud)))
     work = args.work or tempfile.mkdtemp(prefix="virga-tempest-")
     shutil.rmtree(work, ignore_errors=True)
+    shutil.rmtree(os.path.join(os.path.expanduser("~"), ".tempest"), ignore_errors=True)  # its list of work folders
     subprocess.run(["tempest", "init", work], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "PATH": "/usr/bin:/bin"})
     write_conf(cloud, args.setup, work)
     listed = subprocess.run(["stestr", "list"], cwd=work, capture_output=True, text=True, env={**os.environ, "PATH": "/usr/bin:/bin"}).stdout.split("\n")

@@ -180,6 +180,7 @@ CREATE TABLE network_floating_ips (
 );
 CREATE UNIQUE INDEX network_floating_ips_address ON network_floating_ips (floating_network_id, floating_ip_address);
 CREATE UNIQUE INDEX network_floating_ips_fixed ON network_floating_ips (port_id, fixed_ip_address);
+CREATE INDEX network_floating_ips_router ON network_floating_ips (router_id);
 CREATE INDEX network_floating_ips_project ON network_floating_ips (project_id);
 CREATE TABLE network_tags (
   resource_id VARCHAR(36) NOT NULL,
