@@ -103,6 +103,8 @@ void NetworkService::take_addresses(db::Tx& tx, const Object& port, const json::
   const auto eui64 = [&](const Object& subnet) { return slaac_address(*parse_cidr(text_of(subnet, "cidr")), text_of(port, "mac_address")).str(); };
   int64_t position = 0;
   if (wanted) {
+    const auto last = tx.first("SELECT MAX(position) FROM network_addresses WHERE port_id = ?", port_id);
+    if (last && !last->is_null(0)) position = last->integer(0) + 1;
     for (const auto& entry : *wanted) {
       auto [subnet, address] = resolve(subnets, port, entry);
       const bool automatic = by_eui64(subnet) && owner.rfind("network:router", 0) != 0;

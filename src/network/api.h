@@ -58,6 +58,27 @@ struct PortInfo {
   std::string metadata_mac, metadata_cidr;
 };
 
+/// Security groups for those who show them in other words (nova's proxies). Groups and rules are objects with neutron's
+/// attributes; what neutron refuses, these refuse with the same faults. Others' groups do not exist for a caller.
+class SecurityGroups {
+ public:
+  virtual ~SecurityGroups() = default;
+  /// The caller's project's (its "default" is made at first sight), or everyone's for an administrator.
+  virtual std::vector<json::object> list(db::Tx& tx, const api::Caller& caller, bool all_projects) = 0;
+  virtual json::object find(db::Tx& tx, const api::Caller& caller, const std::string& id) = 0;
+  virtual json::object create(db::Tx& tx, api::Call& call, const json::object& group) = 0;
+  virtual json::object update(db::Tx& tx, api::Call& call, const std::string& id, const json::object& changes) = 0;
+  virtual void remove(db::Tx& tx, api::Call& call, const std::string& id) = 0;
+  virtual json::object find_rule(db::Tx& tx, const api::Caller& caller, const std::string& id) = 0;
+  virtual json::object create_rule(db::Tx& tx, api::Call& call, const json::object& rule) = 0;
+  virtual void remove_rule(db::Tx& tx, api::Call& call, const std::string& id) = 0;
+  /// Groups of any of the server's ports.
+  virtual std::vector<json::object> of_server(db::Tx& tx, const ServerId& server) = 0;
+  /// Adds the group (the caller's project's, by name or id) to each of the server's ports.
+  virtual void add_to_server(db::Tx& tx, const api::Caller& caller, const ServerId& server, const std::string& group) = 0;
+  virtual void remove_from_server(db::Tx& tx, const api::Caller& caller, const ServerId& server, const std::string& group) = 0;
+};
+
 class Networks {
  public:
   virtual ~Networks() = default;
@@ -76,6 +97,11 @@ class Networks {
   virtual void bind_server_ports(db::Tx& tx, const ServerId& server, const std::string& hostname) = 0;
   /// Removes the ports compute made and unbinds those it was given.
   virtual void release_server_ports(db::Tx& tx, const ServerId& server) = 0;
+  /// One more address on the server's port of that network. Throws Fault(bad_request) if it has none there.
+  virtual void add_fixed_ip(db::Tx& tx, const ServerId& server, const std::string& network) = 0;
+  /// Throws Fault(bad_request) if none of the server's ports has the address.
+  virtual void remove_fixed_ip(db::Tx& tx, const ServerId& server, const std::string& address) = 0;
+  virtual SecurityGroups& security_groups() = 0;
   virtual std::vector<PortInfo> server_ports(db::Tx& tx, const ServerId& server) = 0;
   /// The same for many servers at once, for lists; the result is parallel to `servers`.
   virtual std::vector<std::vector<PortInfo>> server_ports(db::Tx& tx, const std::vector<ServerId>& servers) = 0;

@@ -201,23 +201,12 @@ http::Response create(const Environment& env, const Collection& c, Call& call) {
 
 http::Response update(const Environment& env, const Collection& c, Call& call) {
   const Object body = call.body_of(c.resource.name);
-  const Object changes = api::validate_update(c.resource, body);
-  Object row = env.database.write([&](db::Tx& tx) {
-    const Object current = find_owned(tx, c, call, call.param("id"), "update");
-    require_settable(c, call.caller(), body, "update");
-    c.update(tx, call, current, changes);
-    return find_any(tx, c, call.param("id"));
-  });
-  return api::reply(200, Object{{c.resource.name, show_to(c, call.caller(), std::move(row), {})}});
+  Object row = env.database.write([&](db::Tx& tx) { return update_in(tx, c, call, call.param("id"), body); });
+  return api::reply(200, Object{{c.resource.name, std::move(row)}});
 }
 
 http::Response remove(const Environment& env, const Collection& c, Call& call) {
-  env.database.write([&](db::Tx& tx) {
-    const Object current = find_owned(tx, c, call, call.param("id"), "delete");
-    c.remove(tx, call, current);
-    tx.exec("DELETE FROM network_tags WHERE resource_id = ?", call.param("id"));
-    if (!c.quota.empty()) env.use_quota(tx, text_of(current, "project_id"), c.quota, -1);
-  });
+  env.database.write([&](db::Tx& tx) { remove_in(tx, env, c, call, call.param("id")); });
   return api::reply(204);
 }
 
@@ -234,6 +223,25 @@ void add_collection(api::Service& service, const Environment& env, const Collect
   add("GET", one, "get", show);
   if (c.update) add("PUT", one, "update", update);
   add("DELETE", one, "delete", remove);
+}
+
+Object create_in(db::Tx& tx, const Environment& env, const Collection& c, Call& call, const Object& body) {
+  return show_to(c, call.caller(), create_one(env, c, call, tx, prepare(env, c, call, body)), {});
+}
+
+Object update_in(db::Tx& tx, const Collection& c, Call& call, const std::string& id, const Object& body) {
+  const Object changes = api::validate_update(c.resource, body);
+  const Object current = find_owned(tx, c, call, id, "update");
+  require_settable(c, call.caller(), body, "update");
+  c.update(tx, call, current, changes);
+  return show_to(c, call.caller(), find_any(tx, c, id), {});
+}
+
+void remove_in(db::Tx& tx, const Environment& env, const Collection& c, Call& call, const std::string& id) {
+  const Object current = find_owned(tx, c, call, id, "delete");
+  c.remove(tx, call, current);
+  tx.exec("DELETE FROM network_tags WHERE resource_id = ?", id);
+  if (!c.quota.empty()) env.use_quota(tx, text_of(current, "project_id"), c.quota, -1);
 }
 
 bool is_admin(const Caller& caller) { return caller.has_role("admin"); }

@@ -54,6 +54,11 @@ struct Environment {
 /// Adds the collection's five routes to the service. Both references must live as long as the service.
 void add_collection(api::Service& service, const Environment& environment, const Collection& collection);
 
+/// What those routes do, within a transaction of the caller's; the result is decorated and as this caller may see it.
+Object create_in(db::Tx& tx, const Environment& environment, const Collection& collection, api::Call& call, const Object& body);
+Object update_in(db::Tx& tx, const Collection& collection, api::Call& call, const std::string& id, const Object& body);
+void remove_in(db::Tx& tx, const Environment& environment, const Collection& collection, api::Call& call, const std::string& id);
+
 bool is_admin(const api::Caller& caller);
 /// The row, decorated, if the caller may see it. Throws Fault(not_found).
 Object find_visible(db::Tx& tx, const Collection& collection, const api::Caller& caller, const std::string& id);

@@ -17,26 +17,6 @@ Fault refused(std::string message) {
   return Fault(FaultKind::bad_request, std::move(message));
 }
 
-/// The groups' ids. Names are of the caller's project, as in nova.
-json::array group_ids(db::Tx& tx, const std::string& project, const std::vector<std::string>& groups) {
-  std::set<std::string> ids;
-  for (const auto& group : groups) {
-    const auto rows = tx.query(
-        "SELECT id FROM network_security_groups WHERE project_id = ? AND (id = ? OR name = ?) ORDER BY CASE "
-        "WHEN id = ? THEN 0 ELSE 1 END",
-        project, group, group, group);
-    if (rows.empty()) throw refused(fmt::format("Unable to find security_group with name or id '{}'", group));
-    if (rows.size() > 1 && rows.front().text(0) != group)
-      throw Fault(
-          FaultKind::conflict,
-          fmt::format("Multiple security groups found matching '{}'. Use an ID to be more specific.", group));
-    ids.insert(rows.front().text(0));
-  }
-  json::array out;
-  for (const auto& id : ids) out.push_back(json::value(id));
-  return out;
-}
-
 /// A network that the caller may attach servers to.
 Object attachable_network(NetworkService& s, db::Tx& tx, const api::Caller& caller, const std::string& id) {
   Object net;
@@ -308,6 +288,25 @@ class PortReader {
 
 }  // namespace
 
+json::array group_ids(db::Tx& tx, const std::string& project, const std::vector<std::string>& groups) {
+  std::set<std::string> ids;
+  for (const auto& group : groups) {
+    const auto rows = tx.query(
+        "SELECT id FROM network_security_groups WHERE project_id = ? AND (id = ? OR name = ?) ORDER BY CASE "
+        "WHEN id = ? THEN 0 ELSE 1 END",
+        project, group, group, group);
+    if (rows.empty()) throw refused(fmt::format("Unable to find security_group with name or id '{}'", group));
+    if (rows.size() > 1 && rows.front().text(0) != group)
+      throw Fault(
+          FaultKind::conflict,
+          fmt::format("Multiple security groups found matching '{}'. Use an ID to be more specific.", group));
+    ids.insert(rows.front().text(0));
+  }
+  json::array out;
+  for (const auto& id : ids) out.push_back(json::value(id));
+  return out;
+}
+
 std::vector<NetworkId> NetworkService::available(db::Tx& tx, const api::Caller& caller) {
   std::vector<NetworkId> out;
   for (const auto& r : tx.query("SELECT n.id FROM network_networks n WHERE (n.project_id = ? OR n.shared = "
@@ -365,6 +364,40 @@ void NetworkService::release_server_ports(db::Tx& tx, const ServerId& server) {
         clock_.now(), port.id);
     touch(tx, Dirty::Kind::port, port.id);
   }
+}
+
+void NetworkService::add_fixed_ip(db::Tx& tx, const ServerId& server, const std::string& network) {
+  for (const auto& held : ports_of(tx, server)) {
+    const Object port = find_any(tx, *ports_, held.id);
+    if (text_of(port, "network_id") != network) continue;
+    // The subnets that the port is on already, in order, until one has room.
+    for (const auto& have : port.at("fixed_ips").as_array()) {
+      json::array wanted = port.at("fixed_ips").as_array();
+      wanted.push_back(Object{{"subnet_id", text_of(have.as_object(), "subnet_id")}});
+      try {
+        update_addresses(tx, port, wanted);
+      } catch (const Fault& fault) {
+        if (fault.type != "IpAddressGenerationFailure") throw;
+        continue;
+      }
+      return touch(tx, Dirty::Kind::port, held.id);
+    }
+  }
+  throw refused(fmt::format("No more IP addresses available on network {}, or instance {} has no port there.", network, server.str()));
+}
+
+void NetworkService::remove_fixed_ip(db::Tx& tx, const ServerId& server, const std::string& address) {
+  const auto ip = parse_ip(address);
+  for (const auto& held : ports_of(tx, server)) {
+    const Object port = find_any(tx, *ports_, held.id);
+    json::array kept;
+    for (const auto& have : port.at("fixed_ips").as_array())
+      if (!ip || text_of(have.as_object(), "ip_address") != ip->str()) kept.push_back(have);
+    if (kept.size() == port.at("fixed_ips").as_array().size()) continue;
+    update_addresses(tx, port, kept);
+    return touch(tx, Dirty::Kind::port, held.id);
+  }
+  throw refused(fmt::format("Fixed IP {} not found for instance {}.", address, server.str()));
 }
 
 std::vector<PortInfo> NetworkService::server_ports(db::Tx& tx, const ServerId& server) {

@@ -15,6 +15,7 @@ void check_owner(const api::Caller& caller, const Object& port) {
 
 void write_groups(NetworkService& s, db::Tx& tx, const Object& port, const json::array& groups) {
   const std::string port_id = text_of(port, "id");
+  for (const auto& r : tx.query("SELECT security_group_id FROM network_port_groups WHERE port_id = ?", port_id)) s.touch(tx, Dirty::Kind::security_group, r.text(0));
   tx.exec("DELETE FROM network_port_groups WHERE port_id = ?", port_id);
   for (const auto& g : groups) {
     const std::string id = g.is_string() ? str(g) : "";
@@ -92,35 +93,6 @@ Object create_port(NetworkService& s, db::Tx& tx, api::Call& call, Object port) 
   return s.insert_port(tx, std::move(port), &call.caller());
 }
 
-void update_addresses(NetworkService& s, db::Tx& tx, const Object& current, const json::array& wanted) {
-  // Addresses that stay keep their row: floating IPs refer to them.
-  const std::string id = text_of(current, "id");
-  std::vector<std::string> keep;
-  json::array fresh;
-  for (const auto& entry : wanted) {
-    bool same = false;
-    for (const auto& have : current.at("fixed_ips").as_array()) {
-      const Object& h = have.as_object();
-      const bool hit = entry.is_object() && (has_value(entry.get_object(), "ip_address") ? find_string(entry.get_object(), "ip_address") == text_of(h, "ip_address")
-                                                                                        : find_string(entry.get_object(), "subnet_id") == text_of(h, "subnet_id"));
-      if (hit && std::find(keep.begin(), keep.end(), text_of(h, "ip_address")) == keep.end()) {
-        keep.push_back(text_of(h, "ip_address"));
-        same = true;
-        break;
-      }
-    }
-    if (!same) fresh.push_back(entry);
-  }
-  for (const auto& have : current.at("fixed_ips").as_array()) {
-    const std::string address = text_of(have.as_object(), "ip_address");
-    if (std::find(keep.begin(), keep.end(), address) != keep.end()) continue;
-    tx.exec("DELETE FROM network_addresses WHERE port_id = ? AND address = ?", id, address);
-    for (const auto& r : tx.query("SELECT router_id FROM network_floating_ips WHERE port_id = ? AND fixed_ip_address = ? AND router_id IS NOT NULL", id, address)) s.touch(tx, Dirty::Kind::router, r.text(0));
-    tx.exec("UPDATE network_floating_ips SET port_id = NULL, fixed_ip_address = NULL, router_id = NULL, status = 'DOWN' WHERE port_id = ? AND fixed_ip_address = ?", id, address);
-  }
-  if (!fresh.empty()) s.take_addresses(tx, current, &fresh);
-}
-
 void update_port(NetworkService& s, db::Tx& tx, api::Call& call, const Object& current, Object changes) {
   const std::string id = text_of(current, "id");
   if (changes.contains("device_owner")) check_owner(call.caller(), changes);
@@ -130,7 +102,7 @@ void update_port(NetworkService& s, db::Tx& tx, api::Call& call, const Object& c
   complete_pairs(changes, text_of(merged, "mac_address"));
   if (changes.contains("mac_address") && text_of(changes, "mac_address") != text_of(current, "mac_address") && !text_of(current, "binding:host_id").empty())
     throw conflict(fmt::format("Unable to complete operation on port {}, port is already bound, port type: ovs, old_mac {}, new_mac {}.", id, text_of(current, "mac_address"), text_of(changes, "mac_address")), "PortBound");
-  if (const json::array* ips = find_array(changes, "fixed_ips")) update_addresses(s, tx, current, *ips);
+  if (const json::array* ips = find_array(changes, "fixed_ips")) s.update_addresses(tx, current, *ips);
   const bool secure = find_bool(merged, "port_security_enabled", true);
   if (changes.contains("security_groups") || (changes.contains("port_security_enabled") && !secure)) {
     const json::array* groups = find_array(merged, "security_groups");
@@ -175,6 +147,41 @@ bool filter_ports(const std::string& name, const std::vector<std::string>& value
 }
 
 }  // namespace
+
+void NetworkService::update_addresses(db::Tx& tx, const Object& current, const json::array& wanted) {
+  // Addresses that stay keep their row: floating IPs refer to them.
+  const std::string id = text_of(current, "id");
+  std::vector<std::string> keep;
+  json::array fresh;
+  for (const auto& entry : wanted) {
+    bool same = false;
+    for (const auto& have : current.at("fixed_ips").as_array()) {
+      const Object& h = have.as_object();
+      const bool hit = entry.is_object() && (has_value(entry.get_object(), "ip_address") ? find_string(entry.get_object(), "ip_address") == text_of(h, "ip_address")
+                                                                                        : find_string(entry.get_object(), "subnet_id") == text_of(h, "subnet_id"));
+      if (hit && std::find(keep.begin(), keep.end(), text_of(h, "ip_address")) == keep.end()) {
+        keep.push_back(text_of(h, "ip_address"));
+        same = true;
+        break;
+      }
+    }
+    if (!same) fresh.push_back(entry);
+  }
+  for (const auto& have : current.at("fixed_ips").as_array()) {
+    const std::string address = text_of(have.as_object(), "ip_address");
+    if (std::find(keep.begin(), keep.end(), address) != keep.end()) continue;
+    tx.exec("DELETE FROM network_addresses WHERE port_id = ? AND address = ?", id, address);
+    for (const auto& r : tx.query("SELECT router_id FROM network_floating_ips WHERE port_id = ? AND fixed_ip_address = ? AND router_id IS NOT NULL", id, address)) touch(tx, Dirty::Kind::router, r.text(0));
+    tx.exec("UPDATE network_floating_ips SET port_id = NULL, fixed_ip_address = NULL, router_id = NULL, status = 'DOWN' WHERE port_id = ? AND fixed_ip_address = ?", id, address);
+  }
+  if (!fresh.empty()) take_addresses(tx, current, &fresh);
+}
+
+void NetworkService::write_port_groups(db::Tx& tx, const Object& port, const json::array& groups) {
+  write_groups(*this, tx, port, groups);
+  tx.exec("UPDATE network_ports SET updated_at = ?, revision_number = revision_number + 1 WHERE id = ?", clock_.now(), text_of(port, "id"));
+  touch(tx, Dirty::Kind::port, text_of(port, "id"));
+}
 
 Object NetworkService::insert_port(db::Tx& tx, Object port, const api::Caller* caller) {
   const std::string id = text_of(port, "id"), network_id = text_of(port, "network_id"), project = text_of(port, "project_id");

@@ -58,17 +58,24 @@ void check_remote(db::Tx& tx, Object& rule) {
     if (!cidr) throw bad_request(fmt::format("Invalid input for remote_ip_prefix. Reason: '{}' is not a valid IP address or range.", prefix));
     if ((cidr->network.family == 4) != (text_of(rule, "ethertype") == "IPv4"))
       throw bad_request(fmt::format("Conflicting value ethertype {} for CIDR {}", text_of(rule, "ethertype"), prefix), "SecurityGroupRuleParameterConflict");
-    rule["remote_ip_prefix"] = cidr->str();
+    // Kept with its host bits, as neutron does; what the data plane matches is normalized_cidr.
+    rule["remote_ip_prefix"] = fmt::format("{}/{}", parse_ip(prefix.substr(0, prefix.find('/')))->str(), cidr->prefix);
   }
   if (!group.empty() && !tx.first("SELECT 1 FROM network_security_groups WHERE id = ?", group))
     throw Fault(FaultKind::not_found, fmt::format("Security group {} does not exist", group), "", "SecurityGroupNotFound");
 }
 
+json::value normalized_cidr(const Object& rule) {
+  const auto cidr = parse_cidr(text_of(rule, "remote_ip_prefix"));
+  return cidr ? json::value(cidr->str()) : json::value(nullptr);
+}
+
 /// What makes two rules the same: neutron refuses the second.
 std::string fingerprint(const Object& rule) {
   std::string out;
-  for (const char* key : {"direction", "ethertype", "protocol", "port_range_min", "port_range_max", "remote_ip_prefix", "remote_group_id"}) {
-    const json::value* v = rule.if_contains(key);
+  for (const char* key : {"direction", "ethertype", "protocol", "port_range_min", "port_range_max", "normalized_cidr", "remote_group_id"}) {
+    const json::value cidr = normalized_cidr(rule);
+    const json::value* v = std::string_view(key) == "normalized_cidr" ? &cidr : rule.if_contains(key);
     out += v && !v->is_null() ? (v->is_string() ? str(*v) : json::serialize(*v)) : "-";
     out += '|';
   }
@@ -166,7 +173,7 @@ void decorate_groups(NetworkService& s, db::Tx& tx, Objects& rows) {
     rule.erase("fingerprint");
     rule["tenant_id"] = rule["project_id"];
     rule["remote_address_group_id"] = nullptr;
-    rule["normalized_cidr"] = rule["remote_ip_prefix"];
+    rule["normalized_cidr"] = normalized_cidr(rule);
     by_id.at(text_of(rule, "security_group_id"))->at("security_group_rules").as_array().push_back(std::move(rule));
   }
 }
@@ -220,7 +227,7 @@ void NetworkService::define_security_group_rules() {
   rules_->decorate = [](db::Tx&, Objects& rows) {
     for (auto& row : rows) {
       row["remote_address_group_id"] = nullptr;
-      row["normalized_cidr"] = row["remote_ip_prefix"];
+      row["normalized_cidr"] = normalized_cidr(row);
     }
   };
   add_collection(service_, environment_, *rules_);

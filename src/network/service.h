@@ -33,6 +33,9 @@ class NetworkService final : public Networks {
                                             const std::vector<NicRequest>& requests, const std::vector<std::string>& security_groups) override;
   void bind_server_ports(db::Tx& tx, const ServerId& server, const std::string& hostname) override;
   void release_server_ports(db::Tx& tx, const ServerId& server) override;
+  void add_fixed_ip(db::Tx& tx, const ServerId& server, const std::string& network) override;
+  void remove_fixed_ip(db::Tx& tx, const ServerId& server, const std::string& address) override;
+  SecurityGroups& security_groups() override { return *group_facade_; }
   std::vector<PortInfo> server_ports(db::Tx& tx, const ServerId& server) override;
   std::vector<std::vector<PortInfo>> server_ports(db::Tx& tx, const std::vector<ServerId>& servers) override;
   std::optional<ServerId> server_by_address(db::Tx& tx, const NetworkId& network, const std::string& address) override;
@@ -51,6 +54,9 @@ class NetworkService final : public Networks {
   /// Writes a port with its addresses and groups. `record` is a validated port with id, project and times; returns it stored.
   Object insert_port(db::Tx& tx, Object record, const api::Caller* caller);
   void delete_port(db::Tx& tx, const Object& port);
+  /// Makes the port's addresses what `wanted` asks; those that stay keep their floating IPs.
+  void update_addresses(db::Tx& tx, const Object& port, const json::array& wanted);
+  void write_port_groups(db::Tx& tx, const Object& port, const json::array& groups);
   /// A port of ours (router interface, gateway, floating IP, metadata) on a network.
   Object make_own_port(db::Tx& tx, const std::string& network_id, const std::string& project_id, const std::string& owner, const std::string& device,
                        json::array fixed_ips, const std::string& name = {});
@@ -76,6 +82,7 @@ class NetworkService final : public Networks {
   const Collection& groups() const { return *groups_; }
   const Collection& rules() const { return *rules_; }
 
+  const Environment& environment() const { return environment_; }
   const Options& options() const { return options_; }
   db::Database& database() { return database_; }
   const Clock& clock() const { return clock_; }
@@ -100,9 +107,14 @@ class NetworkService final : public Networks {
   Environment environment_;
   api::Service service_;
   std::unique_ptr<Collection> networks_, subnets_, subnet_pools_, ports_, routers_, floating_ips_, groups_, rules_;
+  std::unique_ptr<SecurityGroups> group_facade_;
   std::function<void(const ServerId&)> port_status_;
   std::unique_ptr<Reconciler> reconciler_;
 };
+
+std::unique_ptr<SecurityGroups> make_group_facade(NetworkService& service);
+/// The ids of a project's groups, given by name or id. Throws Fault in nova's words.
+json::array group_ids(db::Tx& tx, const std::string& project, const std::vector<std::string>& groups);
 
 inline constexpr std::string_view kOwnerGateway = "network:router_gateway";
 inline constexpr std::string_view kOwnerInterface = "network:router_interface";

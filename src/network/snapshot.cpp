@@ -153,8 +153,10 @@ class Reader {
              "FROM network_security_group_rules WHERE 1 = 1",
              "security_group_id", ids, "ORDER BY id", [&](const db::Row& r) {
                const auto it = out.groups.find(r.text(0));
+               const auto cidr = parse_cidr(r.text(5));
                if (it != out.groups.end())
-                 it->second.rules.push_back({r.text(1), r.text(2), r.text(3), r.text(4), r.text(5), r.text(6),
+                 it->second.rules.push_back({r.text(1), r.text(2), r.text(3), r.text(4),
+                                             cidr ? cidr->str() : r.text(5), r.text(6),
                                              r.maybe_integer(7), r.maybe_integer(8)});
              });
   }
