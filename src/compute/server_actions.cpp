@@ -1,6 +1,8 @@
 // One server: update, delete, and its actions. An action changes what is desired (or begins an operation) in
 // one transaction; the agent does the rest.
 
+#include <arpa/inet.h>
+
 #include "base/kill_point.h"
 #include "compute/consoles.h"
 #include "compute/server_view.h"
@@ -45,6 +47,18 @@ std::string parse_name(const json::object& body, std::string_view key) {
                             "characters and no leading or trailing blanks.",
                             key, name));
   return name;
+}
+
+std::string parse_access_ip(const json::object& body, std::string_view key, int family) {
+  const std::string text = find_string(body, key);
+  if (text.empty()) return {};
+  unsigned char bytes[sizeof(in6_addr)];
+  const int domain = family == 4 ? AF_INET : AF_INET6;
+  if (inet_pton(domain, text.c_str(), bytes) != 1)
+    throw Fault(FaultKind::bad_request,
+                fmt::format("Invalid input for field/attribute {}. Value: {}. It is not a 'ipv{}'.", key, text, family));
+  char canonical[INET6_ADDRSTRLEN];
+  return inet_ntop(domain, bytes, canonical, sizeof canonical);
 }
 
 std::string host_name_from(const std::string& name, const std::string& id) {
@@ -290,6 +304,65 @@ http::Response remote_console(Core& core, api::Call& call) {
                                                         {"url", make_console(core, call, row, type)}}}});
 }
 
+/// The one text argument of an action.
+std::string text_argument(std::string_view action, const json::value& arguments, std::string_view key) {
+  std::string text = arguments.is_object() ? find_string(arguments.get_object(), key) : "";
+  if (text.empty())
+    throw Fault(FaultKind::bad_request,
+                fmt::format("Invalid input for field/attribute {}. '{}' is required.", action, key));
+  return text;
+}
+
+/// Changes the server's ports, and lets its agent see them.
+template <class F>
+http::Response change_ports(Core& core, api::Call& call, F f) {
+  core.database.write([&](db::Tx& tx) {
+    ServerRow row = need_locked_server(tx, call, call.param("id"));
+    refuse_if_locked(call, row);
+    f(tx, row);
+    row.updated_at = to_db(core.clock.now());
+    settle(core, tx, row);
+  });
+  core.wake(ServerId(call.param("id")));
+  return api::reply(202);
+}
+
+http::Response add_security_group(Core& core, api::Call& call, const json::value& arguments) {
+  const std::string name = text_argument("addSecurityGroup", arguments, "name");
+  return change_ports(core, call, [&](db::Tx& tx, const ServerRow& row) {
+    core.networks.security_groups().add_to_server(tx, call.caller(), row.server_id(), name);
+  });
+}
+
+http::Response remove_security_group(Core& core, api::Call& call, const json::value& arguments) {
+  const std::string name = text_argument("removeSecurityGroup", arguments, "name");
+  return change_ports(core, call, [&](db::Tx& tx, const ServerRow& row) {
+    core.networks.security_groups().remove_from_server(tx, call.caller(), row.server_id(), name);
+  });
+}
+
+void only_before_2_44(const api::Call& call, std::string_view action) {
+  if (call.since(2, 44))
+    throw Fault(FaultKind::bad_request, fmt::format("There is no such action: {}", action),
+                "Give the port another address through the Networking API.");
+}
+
+http::Response add_fixed_ip(Core& core, api::Call& call, const json::value& arguments) {
+  only_before_2_44(call, "addFixedIp");
+  const std::string network = text_argument("addFixedIp", arguments, "networkId");
+  return change_ports(core, call, [&](db::Tx& tx, const ServerRow& row) {
+    core.networks.add_fixed_ip(tx, row.server_id(), network);
+  });
+}
+
+http::Response remove_fixed_ip(Core& core, api::Call& call, const json::value& arguments) {
+  only_before_2_44(call, "removeFixedIp");
+  const std::string address = text_argument("removeFixedIp", arguments, "address");
+  return change_ports(core, call, [&](db::Tx& tx, const ServerRow& row) {
+    core.networks.remove_fixed_ip(tx, row.server_id(), address);
+  });
+}
+
 using Action = http::Response (*)(Core&, api::Call&, const json::value&);
 struct ActionRow {
   std::string_view name;
@@ -327,10 +400,10 @@ constexpr ActionRow kActions[] = {
     {"changePassword", nullptr},
     {"restore", nullptr},
     {"trigger_crash_dump", nullptr},
-    {"addSecurityGroup", nullptr},
-    {"removeSecurityGroup", nullptr},
-    {"addFixedIp", nullptr},
-    {"removeFixedIp", nullptr},
+    {"addSecurityGroup", add_security_group},
+    {"removeSecurityGroup", remove_security_group},
+    {"addFixedIp", add_fixed_ip},
+    {"removeFixedIp", remove_fixed_ip},
     {"addFloatingIp", nullptr},
     {"removeFloatingIp", nullptr},
     {"resetNetwork", nullptr},
@@ -375,12 +448,7 @@ http::Response update(Core& core, api::Call& call) {
   for (const auto& [key, column, family] :
        {std::tuple{"accessIPv4", "access_ip_v4", 4}, std::tuple{"accessIPv6", "access_ip_v6", 6}}) {
     if (!in.contains(key)) continue;
-    const std::string address = find_string(in, key);
-    if (!address.empty() && !api::is_ip(address, family))
-      throw Fault(FaultKind::bad_request,
-                  fmt::format("Invalid input for field/attribute {}. Value: {}. It is not a 'ipv{}'.", key,
-                              address, family));
-    changes.push_back({column, address});
+    changes.push_back({column, parse_access_ip(in, key, family)});
   }
   changes.push_back({"updated_at", core.clock.now()});
   std::string text;

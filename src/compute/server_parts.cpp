@@ -265,22 +265,6 @@ void add_network_routes(Routes& routes, Core& core) {
                              "Attaching and detaching interfaces of a running server is not implemented yet.",
                              "Give the networks when the server is created.");
                });
-  routes.add("GET", "/servers/{id}/os-security-groups", "os-security-groups:list", Level::reader,
-             [&core](api::Call& call) {
-               json::array all;
-               std::vector<std::string> seen;
-               for (const auto& port : ports_of(core, call))
-                 for (const auto& name : port.security_group_names) {
-                   if (std::find(seen.begin(), seen.end(), name) != seen.end()) continue;
-                   seen.push_back(name);
-                   all.push_back(json::object{{"id", name},
-                                              {"name", name},
-                                              {"description", ""},
-                                              {"tenant_id", call.caller().project_id},
-                                              {"rules", json::array()}});
-                 }
-               return api::reply(200, json::object{{"security_groups", std::move(all)}});
-             });
   routes.add("GET", "/servers/{id}/os-volume_attachments", "os-volumes-attachments:index", Level::reader,
              [&core](api::Call& call) {
                core.database.read([&](db::Tx& tx) { need_server(tx, call, call.param("id")); });

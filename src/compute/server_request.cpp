@@ -249,9 +249,7 @@ void parse_access(const json::object& server, NewServer& out) {
   };
   for (const auto& f : {Family{"accessIPv4", &NewServer::access_ip_v4, 4},
                         Family{"accessIPv6", &NewServer::access_ip_v6, 6}}) {
-    out.*f.member = find_string(server, f.key);
-    if (!(out.*f.member).empty() && !api::is_ip(out.*f.member, f.version))
-      throw invalid(f.key, json::value(out.*f.member), fmt::format("It is not a 'ipv{}'.", f.version));
+    out.*f.member = parse_access_ip(server, f.key, f.version);
   }
   out.disk_config = find_string(server, "OS-DCF:diskConfig", "MANUAL");
 }

@@ -22,6 +22,8 @@ ServerRow need_locked_server(db::Tx& tx, const api::Call& call, const std::strin
 void refuse_if_locked(const api::Call& call, const ServerRow& row);
 operations::Origin origin_of(const api::Call& call);
 
+/// An address as nova shows it ("::babe:dc0c:1602"); "" for "" or null. Throws Fault(bad_request).
+std::string parse_access_ip(const json::object& body, std::string_view key, int family);
 /// Text members with nova's bounds (255 characters). Throws Fault(bad_request).
 Metadata parse_metadata(const json::object& body);
 void check_tag(const json::value& tag);
