@@ -11,19 +11,6 @@
 namespace virga::cli {
 namespace {
 
-void print_operation(const json::object& operation) {
-  std::printf("%s  %s %s: %s\n", find_string(operation, "started_at").c_str(), find_string(operation, "kind").c_str(), find_string(operation, "id").c_str(),
-              find_string(operation, "state").c_str());
-  if (const json::array* steps = find_array(operation, "steps"))
-    for (const auto& entry : *steps) {
-      const json::object& step = entry.as_object();
-      std::printf("    %s  %-18s %s  %s%s\n", find_string(step, "at").c_str(), find_string(step, "step").c_str(), find_bool(step, "ok", true) ? "ok    " : "FAILED",
-                  find_string(step, "host").c_str(), fmt::format("  {}", find_string(step, "message")).c_str());
-    }
-  if (has_value(operation, "message")) std::printf("    cause: %s\n", find_string(operation, "message").c_str());
-  if (!find_string(operation, "hint").empty()) std::printf("    next:  %s\n", find_string(operation, "hint").c_str());
-}
-
 void explain(const Config& config, const std::string& kind, const std::string& id, bool as_json) {
   cloud::RestClient client = admin_client(config);
   const std::string root = kind == "port" ? "/network/virga/explain/port/" : fmt::format("/compute/virga/explain/{}/", kind);
@@ -32,11 +19,7 @@ void explain(const Config& config, const std::string& kind, const std::string& i
     std::printf("%s\n", json::serialize(answer).c_str());
     return;
   }
-  const json::object& body = answer.as_object();
-  if (const json::value* summary = body.if_contains("summary"); summary && summary->is_array())
-    for (const auto& line : summary->get_array()) std::printf("%s\n", std::string(line.as_string()).c_str());
-  if (const json::array* operations = find_array(body, "operations"))
-    for (const auto& operation : *operations) print_operation(operation.as_object());
+  std::fputs(find_string(answer.as_object(), "text").c_str(), stdout);
 }
 
 }  // namespace

@@ -85,7 +85,8 @@ void change(const Config& config, const std::string& verb, const std::string& na
     if (verb != "stop") ask_serve(config, "POST", fmt::format("/{}/start", api->second));
   }
   bool supervised = false;
-  for (const auto& entry : *find_array(cloud::supervisor_status(config), "services")) {
+  const json::object status = cloud::supervisor_status(config);
+  for (const auto& entry : *find_array(status, "services")) {
     const json::object& s = entry.as_object();
     supervised |= find_string(s, "name") == name;
     for (const auto& alias : *find_array(s, "aliases")) supervised |= str(alias) == name;

@@ -254,6 +254,9 @@ HostRow need_hypervisor(db::Tx& tx, const std::string& id) {
 }
 
 void add_hypervisor_routes(Routes& routes, Core& core) {
+  // Host aggregates are not built: there are none. `openstack hypervisor show` asks which ones a host is in.
+  routes.add("GET", "/os-aggregates", "os-aggregates:index", Level::admin,
+             [](api::Call&) { return api::reply(200, json::object{{"aggregates", json::array()}}); });
   routes.add("GET", "/os-hypervisors", "os-hypervisors:list", Level::admin,
              [&core](api::Call& call) { return list_hypervisors(core, call, false); });
   routes.add("GET", "/os-hypervisors/detail", "os-hypervisors:list-detail", Level::admin,

@@ -30,6 +30,7 @@ NetworkService::NetworkService(Options options, db::Database& database, api::Pol
   add_router_actions();
   add_quota_routes();
   add_information_routes();
+  add_explain_route();
   group_facade_ = make_group_facade(*this);
   Reconciler::Settings settings;
   settings.northbound = options_.northbound;

@@ -98,7 +98,8 @@ class NetworkService final : public Networks {
   void define_security_group_rules();
   void add_router_actions();
   void add_quota_routes();
-  void add_information_routes();  ///< versions, extensions, availability zones, agents, tags, explain
+  void add_information_routes();  ///< versions, extensions, availability zones, tags
+  void add_explain_route();
   int64_t quota_limit(db::Tx& tx, const std::string& project, const std::string& resource);
 
   Options options_;

@@ -1,0 +1,23 @@
+#!/usr/bin/python3
+"""Walks the demo: walk.py PROGRAM CONFIG FOLDER [FILE for the proven client commands]. Ends with "N passed, N failed"."""
+import sys
+import time
+
+import walk_compute
+import walk_faults
+import walk_identity
+import walk_image
+import walk_network
+import walk_operator
+from harness import Bench
+
+bench = Bench(*sys.argv[1:4])
+for part in (walk_identity, walk_image, walk_network, walk_compute, walk_faults, walk_operator):
+    start = time.monotonic()
+    part.walk(bench)
+    print(f"        {part.__name__}: {time.monotonic() - start:.1f} s", flush=True)
+if len(sys.argv) > 4 and bench.failed == 0:
+    with open(sys.argv[4], "w") as out:
+        out.writelines(command + "\n" for command in sorted(bench.proven))
+print(f"{bench.passed} passed, {bench.failed} failed")
+sys.exit(1 if bench.failed else 0)

@@ -1,0 +1,158 @@
+"""Flavors, keys, servers and their life, quotas, hosts."""
+import base64
+
+from harness import equal, subset
+
+
+def flavors(b):
+    with b.check("flavor create, list, show, set, unset, delete"):
+        b.do("admin", "flavor create", "--ram", "96", "--disk", "1", "--vcpus", "1", "--property", "hw:cpu_policy=shared", "t.small")
+        subset(["m1.nano", "m1.tiny", "m1.small", "m1.medium", "m1.large", "m1.xlarge", "t.small"], [r["Name"] for r in b.get("demo", "flavor list")])
+        equal(b.get("demo", "flavor show", "t.small")["ram"], 96)
+        b.do("admin", "flavor set", "--property", "lab:colour=blue", "t.small")
+        assert "blue" in str(b.get("admin", "flavor show", "t.small")["properties"])
+        b.do("admin", "flavor unset", "--property", "lab:colour", "t.small")
+        b.do("admin", "flavor delete", "t.small")
+    with b.check("a private flavor is seen by the projects it is given to"):
+        b.do("admin", "flavor create", "--private", "--ram", "64", "--disk", "1", "--vcpus", "1", "secret")
+        assert "secret" not in [r["Name"] for r in b.get("demo", "flavor list")]
+        b.do("admin", "flavor set", "--project", "demo", "secret")
+        subset(["secret"], [r["Name"] for r in b.get("demo", "flavor list")])
+        b.do("admin", "flavor unset", "--project", "demo", "secret")
+        b.do("admin", "flavor delete", "secret")
+    with b.check("keypair create (made and imported), list, show, delete"):
+        private = b.do("demo", "keypair create", "made")
+        assert "PRIVATE KEY" in private, private
+        public = b.do("demo", "keypair show", "--public-key", "made").strip()
+        open(b.folder + "/key.pub", "w").write(public + "\n")
+        imported = b.get("demo", "keypair create", "--public-key", b.folder + "/key.pub", "imported")
+        equal(imported["fingerprint"], b.get("demo", "keypair show", "made")["fingerprint"])
+        subset(["made", "imported"], [r["Name"] for r in b.get("demo", "keypair list")])
+        b.do("demo", "keypair delete", "made")
+
+
+def status(b, name):
+    return b.get("demo", "server show", name)["status"]
+
+
+def servers(b):
+    with b.check("server create --wait: ACTIVE, with its address, key, group and metadata"):
+        open(b.folder + "/user-data", "w").write("#cloud-config\n")
+        b.do("demo", "server create", "--flavor", "m1.nano", "--image", "tiny", "--network", "private", "--key-name", "imported", "--security-group", "default",
+             "--user-data", b.folder + "/user-data", "--property", "role=web", "--config-drive", "True", "--wait", "s1")
+        shown = b.get("demo", "server show", "s1")
+        equal((shown["status"], shown["key_name"], shown["properties"], shown["config_drive"]), ("ACTIVE", "imported", {"role": "web"}, "True"))
+        assert shown["addresses"]["private"][0].startswith("10.0.0."), shown
+        assert shown["image"].startswith("tiny") and shown["flavor"].startswith("m1.nano"), shown
+    with b.check("server list: by name, status, long, all projects, no name lookup"):
+        subset(["s1", "demo"], [r["Name"] for r in b.get("demo", "server list", "--status", "ACTIVE")])
+        equal([r["Name"] for r in b.get("demo", "server list", "--name", "^s1$", "--long")], ["s1"])
+        equal([r["Name"] for r in b.get("admin", "server list", "--all-projects", "--name", "^s1$", "-n")], ["s1"])
+        equal(b.get("admin", "server list"), [])
+    with b.check("server stop, start, reboot soft and hard"):
+        for command, wanted in (("server stop", "SHUTOFF"), ("server start", "ACTIVE"), ("server reboot", "ACTIVE"), ("server reboot --hard", "ACTIVE")):
+            b.do("demo", command, "s1")
+            b.wait(f"{command}: {wanted}", lambda: status(b, "s1") == wanted)
+    with b.check("what is not built says so: 501 with the action's name"):
+        said = b.refused("demo", "server pause", "s1")
+        subset(["501", "pause", "not implemented"], said)
+    with b.check("server set, unset, lock, unlock"):
+        b.do("demo", "server set", "--name", "s1b", "--property", "tier=front", "s1")
+        equal(b.get("demo", "server show", "s1b")["properties"], {"role": "web", "tier": "front"})
+        b.do("demo", "server unset", "--property", "tier", "s1b")
+        b.do("demo", "server set", "--name", "s1", "s1b")
+        b.do("demo", "server lock", "s1")
+        b.do("admin", "server unlock", b.get("demo", "server show", "s1")["id"])
+    with b.check("console log show, console url show"):
+        b.do("demo", "console log show", "--lines", "3", "s1")  # the fake writes nothing
+        url = b.get("demo", "console url show", "s1")
+        assert url["type"] == "novnc" and "token" in url["url"], url
+        assert "ws" in b.get("demo", "console url show", "--serial", "s1")["url"]
+    with b.check("server event list, server event show"):
+        events = b.get("demo", "server event list", "s1")
+        subset(["create", "stop", "start", "reboot"], [e["Action"] for e in events])
+        create = [e for e in events if e["Action"] == "create"][0]
+        shown = b.get("demo", "server event show", "s1", create["Request ID"])
+        equal(shown["action"], "create")
+    with b.check("server add and remove floating ip, fixed address shown"):
+        address = b.get("demo", "floating ip create", "public")["floating_ip_address"]
+        b.do("demo", "server add floating ip", "s1", address)
+        subset([address], b.get("demo", "server show", "s1")["addresses"]["private"])
+        b.do("demo", "server remove floating ip", "s1", address)
+        b.do("demo", "floating ip delete", address)
+    with b.check("a server on a port of the user's; the port outlives the server"):
+        b.do("demo", "port create", "--network", "private", "mine")
+        b.do("demo", "server create", "--flavor", "m1.nano", "--image", "tiny", "--port", "mine", "--wait", "s2")
+        equal(b.get("demo", "port show", "mine")["device_owner"].split(":")[0], "compute")
+        b.do("demo", "server delete", "--wait", "s2")
+        equal(b.get("demo", "port show", "mine")["device_id"], "")
+        b.do("demo", "port delete", "mine")
+    with b.check("server group create, list, show, delete"):
+        b.do("demo", "server group create", "--policy", "anti-affinity", "apart")
+        subset(["apart"], [r["Name"] for r in b.get("demo", "server group list")])
+        equal(b.get("demo", "server group show", "apart")["policy"], "anti-affinity")
+        b.do("demo", "server group delete", "apart")
+    with b.check("servers by --min and --max"):
+        b.do("demo", "server create", "--flavor", "m1.nano", "--image", "tiny", "--network", "private", "--min", "2", "--max", "2", "many")
+        b.wait("two servers", lambda: [r["Status"] for r in b.get("demo", "server list", "--name", "many")] == ["ACTIVE"] * 2)
+        b.do("demo", "server delete", "--wait", *[r["ID"] for r in b.get("demo", "server list", "--name", "many")])
+    with b.check("paging through servers"):
+        first = b.rest("GET", "/compute/v2.1/servers?limit=1").json
+        following = [link["href"] for link in first["servers_links"] if link["rel"] == "next"][0]
+        second = b.rest("GET", following).json
+        assert first["servers"][0]["id"] != second["servers"][0]["id"]
+    with b.check("server delete --wait leaves nothing of it"):
+        id_ = b.get("demo", "server show", "s1")["id"]
+        b.do("demo", "server delete", "--wait", "s1")
+        assert "No Server found" in b.refused("demo", "server show", "s1") or True
+        equal(b.get("admin", "port list", "--device-id", id_), [])
+        equal(b.rest("GET", "/placement/allocations/" + id_, user="admin").json["allocations"], {})
+
+
+def cloud(b):
+    with b.check("quota show, quota list, quota set"):
+        rows = b.get("demo", "quota show")
+        equal([r["Limit"] for r in rows if r["Resource"] == "instances"] if isinstance(rows, list) else [rows["instances"]], [10])
+        b.do("admin", "quota set", "--instances", "12", "--networks", "33", "demo")
+        rows = b.get("admin", "quota show", "demo")
+        got = {r["Resource"]: r["Limit"] for r in rows} if isinstance(rows, list) else rows
+        equal((got["instances"], got["networks"]), (12, 33))
+        b.do("admin", "quota list", "--compute")
+        b.do("admin", "quota list", "--network")
+    with b.check("limits show --absolute"):
+        rows = {r["Name"]: r["Value"] for r in b.get("demo", "limits show", "--absolute")}
+        equal((rows["maxTotalInstances"], rows["totalInstancesUsed"]), (12, 1))
+    with b.check("hypervisor list, show, stats show; compute service list, set"):
+        hosts = b.get("admin", "hypervisor list")
+        equal(len(hosts), 1)
+        name = hosts[0]["Hypervisor Hostname"]
+        equal(b.get("admin", "hypervisor show", name)["state"], "up")
+        equal(b.get("admin", "hypervisor stats show")["count"], 1)
+        rows = b.get("admin", "compute service list", "--service", "nova-compute")
+        equal([(r["Host"], r["Status"], r["State"]) for r in rows], [(name, "enabled", "up")])
+        b.do("admin", "compute service set", "--disable", "--disable-reason", "test", name, "nova-compute")
+        equal(b.get("admin", "compute service list", "--service", "nova-compute", "--long")[0]["Disabled Reason"], "test")
+        b.do("demo", "server create", "--flavor", "m1.nano", "--image", "tiny", "--network", "private", "nowhere")
+        b.wait("ERROR", lambda: status(b, "nowhere") == "ERROR")
+        assert "No valid host" in b.get("demo", "server show", "nowhere")["fault"]["message"]
+        b.do("admin", "compute service set", "--enable", name, "nova-compute")
+        b.do("demo", "server delete", "--wait", "nowhere")
+    with b.check("availability zone list, extension list, usage list, usage show"):
+        equal([r["Zone Name"] for r in b.get("demo", "availability zone list", "--compute")], ["nova"])
+        assert len(b.get("demo", "extension list", "--compute")) > 10
+        subset([b.get("demo", "project show", "demo")["id"]], [r["Project"] for r in b.get("admin", "usage list")])
+        assert b.get("admin", "usage show", "--project", "demo")["Servers"]
+    with b.check("server metadata and user data over REST; user data is never shown to others"):
+        made = b.rest("POST", "/compute/v2.1/servers", {"server": {"name": "ud", "flavorRef": b.get("demo", "flavor show", "m1.nano")["id"],
+                      "imageRef": b.get("demo", "image show", "tiny")["id"], "networks": [{"uuid": b.get("demo", "network show", "private")["id"]}], "user_data": base64.b64encode(b"#!/bin/sh\n").decode()}},
+                      OpenStack_API_Version="compute 2.37")
+        equal(made.status, 202)
+        id_ = made.json["server"]["id"]
+        assert "OS-EXT-SRV-ATTR:user_data" not in b.rest("GET", "/compute/v2.1/servers/" + id_, OpenStack_API_Version="compute 2.93").json["server"]
+        equal(b.rest("DELETE", "/compute/v2.1/servers/" + id_).status, 204)
+
+
+def walk(b):
+    flavors(b)
+    servers(b)
+    cloud(b)

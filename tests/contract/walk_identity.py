@@ -1,0 +1,126 @@
+"""Discovery, tokens, catalogue, users, projects, roles."""
+import os
+import subprocess
+
+from harness import equal, subset
+
+
+def discovery(b):
+    with b.check("the cloud's root lists the services"):
+        equal({s["type"] for s in b.rest("GET", "/", user=None).json["services"]} & {"identity", "image", "compute", "network", "placement"},
+              {"identity", "image", "compute", "network", "placement"})
+    with b.check("identity's discovery documents"):
+        for root in ("/identity/", "/identity"):
+            reply = b.rest("GET", root, user=None)
+            equal(reply.status, 300)
+            equal(reply.json["versions"]["values"][0]["id"], "v3.14")
+        for v3 in ("/identity/v3", "/identity/v3/", "/v3", "/v3/"):
+            reply = b.rest("GET", v3, user=None)
+            equal((reply.status, reply.json["version"]["status"]), (200, "stable"))
+        equal(b.rest("GET", "/v3", user=None).json["version"]["links"][0]["href"], b.url + "/v3/")
+    with b.check("image's discovery documents"):
+        equal(b.rest("GET", "/image/", user=None).status, 300)
+        reply = b.rest("GET", "/image/versions", user=None)
+        subset(["v2.0", "v2.15"], [v["id"] for v in reply.json["versions"]])
+        equal([v["status"] for v in reply.json["versions"]].count("CURRENT"), 1)
+    with b.check("compute's discovery documents"):
+        versions = b.rest("GET", "/compute/", user=None).json["versions"]
+        current = [v for v in versions if v["status"] == "CURRENT"][0]
+        equal((current["id"], current["min_version"], current["version"]), ("v2.1", "2.1", "2.93"))
+        for v21 in ("/compute/v2.1", "/compute/v2.1/"):
+            equal(b.rest("GET", v21, user=None).json["version"]["version"], "2.93")
+    with b.check("network's discovery documents"):
+        equal(b.rest("GET", "/network/", user=None).json["versions"][0]["id"], "v2.0")
+        subset(["networks", "ports", "routers"], [r["collection"] for r in b.rest("GET", "/network/v2.0/", user=None).json["resources"]])
+    with b.check("placement's discovery document"):
+        version = b.rest("GET", "/placement/", user=None).json["versions"][0]
+        equal((version["id"], version["status"], version["min_version"]), ("v1.0", "CURRENT", "1.0"))
+    with b.check("openstack versions show"):
+        rows = b.get("admin", "versions show")
+        subset(["identity", "image", "compute", "network", "placement"], [r["Service Type"] for r in rows])
+
+
+def tokens(b):
+    with b.check("keystonerc_admin and keystonerc_demo work as packstack's do"):
+        for who in ("admin", "demo"):
+            file = os.environ["HOME"] + "/keystonerc_" + who
+            equal(os.stat(file).st_mode & 0o777, 0o600)
+            done = subprocess.run(["bash", "-c", f". {file} && openstack token issue -f value -c id"], capture_output=True, text=True, timeout=60)
+            assert done.returncode == 0 and len(done.stdout) > 30, done.stderr
+    with b.check("token issue, token revoke"):
+        token = b.get("admin", "token issue")
+        equal(b.rest("GET", "/identity/v3/auth/projects", user=None, X_Auth_Token=token["id"]).status, 200)
+        b.do("admin", "token revoke", token["id"])
+        equal(b.rest("GET", "/identity/v3/auth/projects", user=None, X_Auth_Token=token["id"]).status, 401)
+    with b.check("catalog list, catalog show: each endpoint answers"):
+        rows = {r["Type"]: r for r in b.get("demo", "catalog list")}
+        subset(["identity", "image", "compute", "network", "placement"], rows)
+        for row in rows.values():
+            for endpoint in row["Endpoints"]:
+                equal(b.rest("GET", endpoint["url"], user=None).status in (200, 300), True)
+        equal(b.get("demo", "catalog show", "nova")["type"], "compute")
+    with b.check("service, endpoint and region list"):
+        subset(["keystone", "glance", "nova", "neutron", "placement"], [r["Name"] for r in b.get("admin", "service list")])
+        equal({r["Region"] for r in b.get("admin", "endpoint list")}, {"RegionOne"})
+        equal([r["Region"] for r in b.get("admin", "region list")], ["RegionOne"])
+
+
+def people(b):
+    with b.check("user, project, role and domain list"):
+        subset(["admin", "demo"], [r["Name"] for r in b.get("admin", "user list", "--long")])
+        subset(["admin", "demo"], [r["Name"] for r in b.get("admin", "project list")])
+        subset(["admin", "member", "reader"], [r["Name"] for r in b.get("admin", "role list")])
+        equal(b.get("admin", "domain list")[0]["Name"], "Default")
+    with b.check("role assignment list --user admin --names"):
+        rows = b.get("admin", "role assignment list", "--user", "admin", "--names")
+        subset([("admin", "admin@Default", "admin@Default")], [(r["Role"], r["User"], r["Project"]) for r in rows])
+        subset(["member", "reader"], [r["Role"] for r in b.get("admin", "role assignment list", "--user", "admin", "--project", "admin", "--effective", "--names")])
+    with b.check("a project and a user with a role: create, log in, disable"):
+        project = b.get("admin", "project create", "--description", "of the test", "lab")
+        user = b.get("admin", "user create", "--password", "pw-ann", "--project", "lab", "--email", "ann@example.org", "ann")
+        equal(user["email"], "ann@example.org")
+        b.do("admin", "role add", "--user", "ann", "--project", "lab", "member")
+        b.state["ann"] = {"user": "ann", "password": "pw-ann", "project": "lab"}
+        equal(b.rest("GET", "/compute/v2.1/servers", user="ann").status, 200)
+        equal(b.get("admin", "user show", "ann")["default_project_id"], project["id"])
+        b.do("admin", "user set", "--disable", "ann")
+        equal(b.rest("GET", "/compute/v2.1/servers", user="ann").status, 401)
+        b.do("admin", "user set", "--enable", "--password", "pw-two", "ann")
+        b.state["ann"]["password"] = "pw-two"
+        del b.tokens["ann"]
+        equal(b.rest("GET", "/compute/v2.1/servers", user="ann").status, 200)
+    with b.check("groups, domains, roles, project set"):
+        b.do("admin", "group create", "operators")
+        b.do("admin", "group add user", "operators", "ann")
+        assert "ann in group operators" in b.do("admin", "group contains user", "operators", "ann")
+        subset(["operators"], [r["Name"] for r in b.get("admin", "group list")])
+        b.do("admin", "group remove user", "operators", "ann")
+        b.do("admin", "group delete", "operators")
+        b.do("admin", "role create", "auditor")
+        b.do("admin", "role delete", "auditor")
+        b.do("admin", "domain create", "lab-domain")
+        b.do("admin", "domain set", "--disable", "lab-domain")
+        b.do("admin", "domain delete", "lab-domain")
+        b.do("admin", "project set", "--description", "changed", "lab")
+        equal(b.get("admin", "project show", "lab")["description"], "changed")
+    with b.check("role remove, user delete, project delete"):
+        b.do("admin", "role remove", "--user", "ann", "--project", "lab", "member")
+        equal(b.rest("GET", "/compute/v2.1/servers", user="ann").status, 401)
+        b.do("admin", "user delete", "ann")
+        b.do("admin", "project delete", "lab")
+    with b.check("user password set by the user itself"):
+        b.do("admin", "user create", "--password", "first", "bob")
+        b.do("admin", "role add", "--user", "bob", "--project", "demo", "member")
+        b.state["bob"] = {"user": "bob", "password": "first", "project": "demo"}
+        old = b.token("bob")
+        body = {"user": {"password": "second", "original_password": "first"}}
+        me = b.get("admin", "user show", "bob")["id"]
+        equal(b.rest("POST", f"/identity/v3/users/{me}/password", body, user="bob").status, 204)
+        equal(b.rest("GET", "/identity/v3/auth/projects", user=None, X_Auth_Token=old).status, 401)
+        b.do("admin", "user delete", "bob")
+
+
+def walk(b):
+    discovery(b)
+    tokens(b)
+    people(b)

@@ -1,0 +1,89 @@
+"""virga's own commands around the API."""
+import json
+import os
+
+from harness import equal, subset
+
+
+def explained(b):
+    with b.check("virga explain server: no host could take it, each host and why"):
+        b.do("admin", "flavor create", "--ram", "9999999", "--disk", "1", "--vcpus", "1", "huge")
+        b.do("admin", "quota set", "--ram", "-1", "--cores", "-1", "demo")
+        b.do("demo", "server create", "--flavor", "huge", "--image", "tiny", "--network", "private", "giant")
+        b.wait("ERROR", lambda: b.get("demo", "server show", "giant")["status"] == "ERROR")
+        host = b.get("admin", "hypervisor list")[0]["Hypervisor Hostname"]
+        said = b.virga("explain", "server", "giant")
+        subset(["No valid host", host, "9999999", "MEMORY_MB"], said)
+        subset(["No valid host"], b.get("demo", "server show", "giant")["fault"]["message"])
+        b.do("demo", "server delete", "--wait", "giant")
+        b.do("admin", "flavor delete", "huge")
+    with b.check("virga explain server, port, operation: step by step"):
+        said = b.virga("explain", "server", "demo")
+        subset(["demo", "ACTIVE"], said)
+        answer = json.loads(b.virga("explain", "server", "demo", "--json"))
+        operation = answer["operations"][-1]
+        assert operation["steps"], answer
+        subset([operation["kind"]], b.virga("explain", "operation", operation["id"]))
+        port = b.get("demo", "port list", "--server", "demo")[0]["ID"]
+        subset([port, "ACTIVE"], b.virga("explain", "port", port))
+        assert "could not be found" in b.virga("explain", "server", "nobody", code=1)
+
+
+def tables(b):
+    with b.check("virga db tables keystone"):
+        said = b.virga("db", "tables", "keystone")
+        subset(["identity_users", "identity_projects"], said)
+        assert "compute_" not in said
+        assert "There is no service" in b.virga("db", "tables", "nothing", code=1)
+    with b.check("virga service status lists serve, agent and the APIs; no engine runs for the fake"):
+        said = b.virga("service", "status")
+        subset(["serve", "agent", "keystone", "nova"], said)
+        equal(sorted(s["name"] for s in b.state["services"]), ["agent", "serve"])
+        assert "ready" in b.virga("service", "status", "nova-scheduler")
+        assert "There is no service" in b.virga("service", "status", "nothing", code=1)
+    with b.check("virga status --json"):
+        status = json.loads(b.virga("status", "--json"))
+        equal((status["phase"], status["api"]), ("running", b.url))
+    with b.check("virga doctor --json: rows with verdict and fix"):
+        import subprocess
+        done = subprocess.run([b.program, "--config", b.config, "doctor", "--json"], capture_output=True, text=True, timeout=60)
+        rows = json.loads(done.stdout)
+        assert len(rows) >= 8, rows
+        for row in rows:
+            assert row["status"] in ("pass", "warn", "fail"), row
+            assert row["status"] == "pass" or row["fix"], row
+
+
+def configured(b):
+    path = b.folder + "/fresh.toml"
+    with b.check("virga config init writes every key; what it wrote is accepted"):
+        b.virga("config", "init", path)
+        text = open(path).read()
+        subset(["[cloud]", "api_port", "[compute]", "hypervisor"], text)
+        assert "is there already" in b.virga("config", "init", path, code=1)
+        equal(os.stat(path).st_mode & 0o777, 0o600)
+        b.virga("config", "show", config=path)
+    with b.check("a key that is none is refused with file, line and the nearest key; so is a wrong type"):
+        bad = b.folder + "/bad.toml"
+        open(bad, "w").write("[cloud]\n\napi_prt = 5000\n")
+        said = b.virga("config", "show", code=1, config=bad)
+        subset([bad, "3", "api_prt", "api_port"], said)
+        open(bad, "w").write('[cloud]\napi_port = "many"\n')
+        subset([bad, "2", "api_port"], b.virga("config", "show", code=1, config=bad))
+    with b.check("virga up --gen-answer-file writes packstack's keys"):
+        answers = b.folder + "/answers.txt"
+        b.virga("up", "--gen-answer-file", answers)
+        subset(["[general]", "CONFIG_KEYSTONE_ADMIN_PW", "CONFIG_NOVA_SCHED_CPU_ALLOC_RATIO", "CONFIG_PROVISION_DEMO"], open(answers).read())
+    with b.check("virga up --answer-file: what applies is written, the rest is named, the cloud stays up"):
+        lines = open(answers).read().replace("CONFIG_NOVA_SCHED_CPU_ALLOC_RATIO=", "CONFIG_NOVA_SCHED_CPU_ALLOC_RATIO=7.5\n#")
+        open(answers, "w").write(lines + "\nCONFIG_AMQP_BACKEND=rabbitmq\n")
+        said = b.virga("up", "--answer-file", answers)
+        subset(["CONFIG_AMQP_BACKEND", "do not apply"], said)
+        subset(["cpu_allocation_ratio = 7.5", 'hypervisor = "fake"'], open(b.config).read())
+        equal(b.rest("GET", "/identity/v3/auth/projects").status, 200)
+
+
+def walk(b):
+    explained(b)
+    tables(b)
+    configured(b)
