@@ -76,12 +76,29 @@ struct ForeignKeyViolation : Fault {
   explicit ForeignKeyViolation(std::string what) : Fault(FaultKind::conflict, std::move(what)) {}
 };
 
-/// One row of a result; columns by position, in the order of the SELECT list.
+/// One row of a result; columns by position, in the order of the SELECT list. Cheap to copy: all rows of a result share
+/// one block of memory, which lives as long as any of them.
 class Row {
  public:
-  explicit Row(std::vector<Value> values) : values_(std::move(values)) {}
-  size_t size() const { return values_.size(); }
-  bool is_null(size_t i) const { return values_.at(i).is_null(); }
+  /// What a result is gathered in, by the engines' connections.
+  struct Cell {
+    enum class Type : uint8_t { null, integer, real, text } type = Type::null;
+    uint32_t size = 0;  ///< of a text
+    union {
+      int64_t integer = 0;
+      double real;
+      size_t offset;  ///< of a text in Block::text
+    };
+  };
+  struct Block {
+    std::vector<Cell> cells;
+    std::string text;
+  };
+
+  Row(std::shared_ptr<const Block> block, size_t first, size_t size)
+      : block_(std::move(block)), first_(static_cast<uint32_t>(first)), size_(static_cast<uint32_t>(size)) {}
+  size_t size() const { return size_; }
+  bool is_null(size_t i) const { return cell(i).type == Cell::Type::null; }
   /// Text; "" for null; numbers are rendered.
   std::string text(size_t i) const;
   /// Integer; 0 for null; text is parsed.
@@ -92,15 +109,17 @@ class Row {
   std::optional<int64_t> maybe_integer(size_t i) const;
   /// Text without a copy, valid as long as the row; "" for null; Fault(internal) if the column is a number.
   std::string_view view(size_t i) const;
-  /// Moves the text out of the row.
-  std::string take(size_t i);
   template <class I>
   I id(size_t i) const {
     return I(text(i));
   }
 
  private:
-  std::vector<Value> values_;
+  const Cell& cell(size_t i) const;
+  std::string_view text_of(const Cell& c) const { return {block_->text.data() + c.offset, c.size}; }
+
+  std::shared_ptr<const Block> block_;
+  uint32_t first_, size_;
 };
 using Rows = std::vector<Row>;
 

@@ -40,28 +40,39 @@ Fault unavailable(std::string message, std::string hint) {
   return fault;
 }
 
+const Row::Cell& Row::cell(size_t i) const {
+  if (i >= size_) throw Fault(FaultKind::internal, fmt::format("A database row has no column {}.", i));
+  return block_->cells[first_ + i];
+}
+
 std::string Row::text(size_t i) const {
-  const Value::Variant& v = values_.at(i).get();
-  if (const auto* s = std::get_if<std::string>(&v)) return *s;
-  if (const auto* n = std::get_if<int64_t>(&v)) return std::to_string(*n);
-  if (const auto* d = std::get_if<double>(&v)) return fmt::format("{}", *d);
+  const Cell& c = cell(i);
+  switch (c.type) {
+    case Cell::Type::text: return std::string(text_of(c));
+    case Cell::Type::integer: return std::to_string(c.integer);
+    case Cell::Type::real: return fmt::format("{}", c.real);
+    case Cell::Type::null: break;
+  }
   return {};
 }
 
 int64_t Row::integer(size_t i) const {
-  const Value::Variant& v = values_.at(i).get();
-  if (const auto* n = std::get_if<int64_t>(&v)) return *n;
-  if (const auto* d = std::get_if<double>(&v)) return static_cast<int64_t>(*d);
+  const Cell& c = cell(i);
+  if (c.type == Cell::Type::integer) return c.integer;
+  if (c.type == Cell::Type::real) return static_cast<int64_t>(c.real);
   int64_t parsed = 0;
-  if (const auto* s = std::get_if<std::string>(&v)) std::from_chars(s->data(), s->data() + s->size(), parsed);
+  if (c.type == Cell::Type::text) {
+    const auto s = text_of(c);
+    std::from_chars(s.data(), s.data() + s.size(), parsed);
+  }
   return parsed;
 }
 
 double Row::real(size_t i) const {
-  const Value::Variant& v = values_.at(i).get();
-  if (const auto* d = std::get_if<double>(&v)) return *d;
-  if (const auto* n = std::get_if<int64_t>(&v)) return static_cast<double>(*n);
-  if (const auto* s = std::get_if<std::string>(&v)) return std::strtod(s->c_str(), nullptr);
+  const Cell& c = cell(i);
+  if (c.type == Cell::Type::real) return c.real;
+  if (c.type == Cell::Type::integer) return static_cast<double>(c.integer);
+  if (c.type == Cell::Type::text) return std::strtod(text(i).c_str(), nullptr);
   return 0;
 }
 
@@ -75,15 +86,10 @@ std::optional<int64_t> Row::maybe_integer(size_t i) const {
 }
 
 std::string_view Row::view(size_t i) const {
-  const Value::Variant& v = values_.at(i).get();
-  if (const auto* s = std::get_if<std::string>(&v)) return *s;
-  if (values_[i].is_null()) return {};
+  const Cell& c = cell(i);
+  if (c.type == Cell::Type::text) return text_of(c);
+  if (c.type == Cell::Type::null) return {};
   throw Fault(FaultKind::internal, fmt::format("Column {} of a database row is not text.", i));
-}
-
-std::string Row::take(size_t i) {
-  if (auto* s = std::get_if<std::string>(&values_.at(i).get())) return std::move(*s);
-  return text(i);
 }
 
 std::string_view for_update(const Tx& tx) { return tx.dialect() == Dialect::mariadb ? " FOR UPDATE" : ""; }

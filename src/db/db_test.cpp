@@ -50,7 +50,7 @@ TEST_P(DbTest, ValuesRoundTrip) {
     EXPECT_EQ(row.real(3), 0.1);
     EXPECT_EQ(row.text(4), "2026-11-23 12:34:56.000007");
     EXPECT_EQ(parse_time(row.view(4)), at);
-    EXPECT_EQ(row.take(5), body);
+    EXPECT_EQ(row.text(5), body);
     EXPECT_TRUE(row.boolean(6));
     Row other = *tx.first("SELECT name, big, at FROM item WHERE id = 2");
     EXPECT_EQ(other.maybe_text(0), std::nullopt);

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "base/scope_exit.h"
+#include "db/rows_builder.h"
 
 namespace virga::db {
 namespace {
@@ -87,7 +88,7 @@ struct Cell {
   my_bool null = 0, error = 0;
 
   void bind(const MYSQL_FIELD& field, MYSQL_BIND& b);
-  Value value(MYSQL_STMT* statement, unsigned at);
+  void add_to(RowsBuilder& rows, MYSQL_STMT* statement, unsigned at);
 };
 
 void Cell::bind(const MYSQL_FIELD& field, MYSQL_BIND& b) {
@@ -117,23 +118,23 @@ void Cell::bind(const MYSQL_FIELD& field, MYSQL_BIND& b) {
   b.error = &error;
 }
 
-Value Cell::value(MYSQL_STMT* statement, unsigned at) {
-  if (null) return nullptr;
+void Cell::add_to(RowsBuilder& rows, MYSQL_STMT* statement, unsigned at) {
+  if (null) return rows.add_null();
   switch (kind) {
-    case Kind::integer: return integer;
-    case Kind::real: return real;
+    case Kind::integer: return rows.add(integer);
+    case Kind::real: return rows.add(real);
     case Kind::time:
-      return fmt::format("{:04}-{:02}-{:02} {:02}:{:02}:{:02}.{:06}", time.year, time.month, time.day, time.hour,
-                         time.minute, time.second, time.second_part);
+      return rows.add(fmt::format("{:04}-{:02}-{:02} {:02}:{:02}:{:02}.{:06}", time.year, time.month, time.day,
+                                  time.hour, time.minute, time.second, time.second_part));
     case Kind::decimal: {  // SUM() of integers is a DECIMAL here and an integer in SQLite
       int64_t whole = 0;
       const auto [end, failed] = std::from_chars(text.data(), text.data() + length, whole);
-      if (failed == std::errc() && end == text.data() + length) return whole;
-      return std::strtod(std::string(text.data(), length).c_str(), nullptr);
+      if (failed == std::errc() && end == text.data() + length) return rows.add(whole);
+      return rows.add(std::strtod(std::string(text.data(), length).c_str(), nullptr));
     }
     case Kind::text: break;
   }
-  if (length <= text.size()) return std::string(text.data(), length);
+  if (length <= text.size()) return rows.add(std::string_view(text.data(), length));
   std::string whole(length, '\0');
   MYSQL_BIND b{};
   my_bool cut = 0;
@@ -144,7 +145,7 @@ Value Cell::value(MYSQL_STMT* statement, unsigned at) {
   b.is_null = &null;
   b.error = &cut;
   mysql_stmt_fetch_column(statement, &b, at, 0);
-  return whole;
+  rows.add(std::string_view(whole));
 }
 
 }  // namespace
@@ -209,18 +210,14 @@ Rows MariadbConnection::query(std::string_view sql, const std::vector<Value>& pa
   std::memset(binds.data(), 0, columns * sizeof(MYSQL_BIND));
   for (unsigned i = 0; i < columns; ++i) cells[i].bind(*mysql_fetch_field_direct(fields.get(), i), binds[i]);
   if (mysql_stmt_bind_result(s, binds.data())) raise(s);
-  Rows rows;
-  rows.reserve(mysql_stmt_num_rows(s));
+  RowsBuilder rows(columns);
   for (;;) {
     const int rc = mysql_stmt_fetch(s);
     if (rc == MYSQL_NO_DATA) break;
     if (rc == 1) raise(s);
-    std::vector<Value> values;
-    values.reserve(columns);
-    for (unsigned i = 0; i < columns; ++i) values.push_back(cells[i].value(s, i));
-    rows.emplace_back(std::move(values));
+    for (unsigned i = 0; i < columns; ++i) cells[i].add_to(rows, s, i);
   }
-  return rows;
+  return rows.finish();
 }
 
 int64_t MariadbConnection::exec(std::string_view sql, const std::vector<Value>& parameters) {

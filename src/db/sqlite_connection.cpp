@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "base/scope_exit.h"
+#include "db/rows_builder.h"
 
 namespace virga::db {
 namespace {
@@ -40,14 +41,14 @@ void bind(sqlite3_stmt* s, int at, const Value& value) {
     sqlite3_bind_null(s, at);
 }
 
-Value column(sqlite3_stmt* s, int i) {
+void add_column(RowsBuilder& rows, sqlite3_stmt* s, int i) {
   switch (sqlite3_column_type(s, i)) {
-    case SQLITE_INTEGER: return sqlite3_column_int64(s, i);
-    case SQLITE_FLOAT: return sqlite3_column_double(s, i);
-    case SQLITE_NULL: return nullptr;
+    case SQLITE_INTEGER: return rows.add(static_cast<int64_t>(sqlite3_column_int64(s, i)));
+    case SQLITE_FLOAT: return rows.add(sqlite3_column_double(s, i));
+    case SQLITE_NULL: return rows.add_null();
     default: {
       const auto* text = static_cast<const char*>(sqlite3_column_blob(s, i));
-      return std::string(text ? text : "", static_cast<size_t>(sqlite3_column_bytes(s, i)));
+      return rows.add(std::string_view(text ? text : "", static_cast<size_t>(sqlite3_column_bytes(s, i))));
     }
   }
 }
@@ -118,17 +119,14 @@ sqlite3_stmt* SqliteConnection::prepare(std::string_view sql, const std::vector<
 Rows SqliteConnection::query(std::string_view sql, const std::vector<Value>& parameters) {
   sqlite3_stmt* s = prepare(sql, parameters);
   ScopeExit reset([s] { sqlite3_reset(s), sqlite3_clear_bindings(s); });
-  Rows rows;
-  int rc;
-  while ((rc = sqlite3_step(s)) == SQLITE_ROW) {
-    const int n = sqlite3_column_count(s);
-    std::vector<Value> values;
-    values.reserve(n);
-    for (int i = 0; i < n; ++i) values.push_back(column(s, i));
-    rows.emplace_back(std::move(values));
-  }
+  // The first step may prepare the statement anew, so its columns are counted after it.
+  int rc = sqlite3_step(s);
+  const int n = sqlite3_column_count(s);
+  RowsBuilder rows(static_cast<size_t>(n));
+  for (; rc == SQLITE_ROW; rc = sqlite3_step(s))
+    for (int i = 0; i < n; ++i) add_column(rows, s, i);
   if (rc != SQLITE_DONE) raise(rc);
-  return rows;
+  return rows.finish();
 }
 
 int64_t SqliteConnection::exec(std::string_view sql, const std::vector<Value>& parameters) {
