@@ -5,6 +5,7 @@
 
 #include <cstdlib>
 
+#include "base/allocator.h"
 #include "base/log.h"
 #include "cloud/engines.h"
 #include "cloud/serve.h"
@@ -41,6 +42,7 @@ bool supervisor_found_kvm() {
 }  // namespace
 
 int run_agent_role(const Config& config) {
+  tune_allocator();
   const Paths paths(config);
   const Engines engines = find_engines(config, [] { return supervisor_found_kvm(); });
   make_dirs(paths);

@@ -8,6 +8,7 @@
 #include <filesystem>
 
 #include "api/api.h"
+#include "base/allocator.h"
 #include "base/log.h"
 #include "base/process.h"
 #include "base/scope_exit.h"
@@ -108,9 +109,12 @@ int wait_for_end() {
   sigemptyset(&set);
   sigaddset(&set, SIGTERM);
   sigaddset(&set, SIGINT);
-  int received = 0;
-  sigwait(&set, &received);
-  return received;
+  constexpr timespec kTidyEvery{60, 0};
+  while (true) {
+    const int received = sigtimedwait(&set, nullptr, &kTidyEvery);
+    if (received > 0) return received;
+    release_free_memory();  // what a burst took
+  }
 }
 
 void block_end_signals() {
@@ -175,6 +179,7 @@ json::array list_routes(Config config) {
 
 int run_serve(const Config& config, std::vector<int> listeners) {
   block_end_signals();
+  tune_allocator();
   const Paths paths(config);
   make_dir(config.cloud.state_dir, 0711);
   for (const auto& dir : {paths.token_keys, paths.images}) make_dir(dir, 0700);
