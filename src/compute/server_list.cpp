@@ -283,13 +283,15 @@ http::Response list(Core& core, api::Call& call, View view) {
     query.sorts = {{resource().find("created_at"), true}, {resource().find("uuid"), true}};
   auto filters = read_filters(call);
   const bool by_address = !filters.ip.empty() || !filters.ip6.empty();
+  const auto columns =
+      is_admin(call) && call.since(2, 3) ? ServerColumns::shown_to_admin : ServerColumns::shown;
   std::string text;
   core.database.read([&](db::Tx& tx) {
-    auto rows = api::select_page(tx, server_columns(), "servers", query, filters.where);
+    auto rows = api::select_page(tx, server_columns(columns), "servers", query, filters.where);
     const bool more = api::take_page(rows, query);
     std::vector<ServerRow> servers;
     servers.reserve(rows.size());
-    for (const auto& row : rows) servers.push_back(server_from_row(row));
+    for (const auto& row : rows) servers.push_back(server_from_row(row, columns));
     const std::string next = more && !servers.empty() ? api::next_url(call, servers.back().id) : "";
     auto shown = load_shown(core, tx, call, std::move(servers), by_address ? View::detail : view);
     if (by_address)

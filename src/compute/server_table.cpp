@@ -1,5 +1,7 @@
 #include "compute/server_table.h"
 
+#include <array>
+
 namespace virga::compute {
 namespace {
 
@@ -10,11 +12,16 @@ using Integer = int64_t ServerRow::*;
 struct Column {
   std::string_view name;
   std::variant<Text, MaybeText, Integer> member;
+  ServerColumns in = ServerColumns::shown;  ///< the smallest set that has it
 };
 
 #define VIRGA_COLUMN(name)  \
   Column {                  \
 #name, &ServerRow::name \
+  }
+#define VIRGA_COLUMN_IN(name, set)                  \
+  Column {                                          \
+#name, &ServerRow::name, ServerColumns::set \
   }
 const Column kColumns[] = {VIRGA_COLUMN(id),
                            VIRGA_COLUMN(number),
@@ -24,7 +31,7 @@ const Column kColumns[] = {VIRGA_COLUMN(id),
                            VIRGA_COLUMN(user_id),
                            VIRGA_COLUMN(description),
                            VIRGA_COLUMN(image_id),
-                           VIRGA_COLUMN(boot),
+                           VIRGA_COLUMN_IN(boot, shown_to_admin),
                            VIRGA_COLUMN(flavor_id),
                            VIRGA_COLUMN(flavor_name),
                            VIRGA_COLUMN(vcpus),
@@ -34,10 +41,10 @@ const Column kColumns[] = {VIRGA_COLUMN(id),
                            VIRGA_COLUMN(swap_mb),
                            VIRGA_COLUMN(extra_specs),
                            VIRGA_COLUMN(key_name),
-                           VIRGA_COLUMN(key_type),
-                           VIRGA_COLUMN(public_key),
-                           VIRGA_COLUMN(user_data),
-                           VIRGA_COLUMN(guest_password),
+                           VIRGA_COLUMN_IN(key_type, all),
+                           VIRGA_COLUMN_IN(public_key, all),
+                           VIRGA_COLUMN_IN(user_data, shown_to_admin),
+                           VIRGA_COLUMN_IN(guest_password, all),
                            VIRGA_COLUMN(config_drive),
                            VIRGA_COLUMN(disk_config),
                            VIRGA_COLUMN(access_ip_v4),
@@ -53,16 +60,16 @@ const Column kColumns[] = {VIRGA_COLUMN(id),
                            VIRGA_COLUMN(vm_state),
                            VIRGA_COLUMN(task_state),
                            VIRGA_COLUMN(power_state),
-                           VIRGA_COLUMN(desired_state),
-                           VIRGA_COLUMN(generation),
-                           VIRGA_COLUMN(fence),
-                           VIRGA_COLUMN(state_override),
-                           VIRGA_COLUMN(seen_power),
-                           VIRGA_COLUMN(seen_generation),
-                           VIRGA_COLUMN(failed_generation),
-                           VIRGA_COLUMN(failed_permanently),
-                           VIRGA_COLUMN(cause),
-                           VIRGA_COLUMN(hint),
+                           VIRGA_COLUMN_IN(desired_state, all),
+                           VIRGA_COLUMN_IN(generation, all),
+                           VIRGA_COLUMN_IN(fence, all),
+                           VIRGA_COLUMN_IN(state_override, all),
+                           VIRGA_COLUMN_IN(seen_power, all),
+                           VIRGA_COLUMN_IN(seen_generation, all),
+                           VIRGA_COLUMN_IN(failed_generation, all),
+                           VIRGA_COLUMN_IN(failed_permanently, all),
+                           VIRGA_COLUMN_IN(cause, all),
+                           VIRGA_COLUMN_IN(hint, all),
                            VIRGA_COLUMN(fault_code),
                            VIRGA_COLUMN(fault_message),
                            VIRGA_COLUMN(fault_details),
@@ -72,9 +79,10 @@ const Column kColumns[] = {VIRGA_COLUMN(id),
                            VIRGA_COLUMN(launched_at),
                            VIRGA_COLUMN(terminated_at),
                            VIRGA_COLUMN(deleted),
-                           VIRGA_COLUMN(tombstone),
-                           VIRGA_COLUMN(revision)};
+                           VIRGA_COLUMN_IN(tombstone, all),
+                           VIRGA_COLUMN_IN(revision, all)};
 #undef VIRGA_COLUMN
+#undef VIRGA_COLUMN_IN
 
 std::string marks_for_ids(const std::vector<ServerId>& ids, std::vector<db::Value>& values) {
   for (const auto& id : ids) values.emplace_back(id);
@@ -94,19 +102,22 @@ std::string ServerRow::instance_name() const {
   return fmt::format("instance-{:08x}", number);
 }
 
-const std::string& server_columns() {
-  static const std::string all = [] {
-    std::string text;
-    for (const auto& column : kColumns) text += (text.empty() ? "" : ", ") + std::string(column.name);
-    return text;
+const std::string& server_columns(ServerColumns set) {
+  static const auto texts = [] {
+    std::array<std::string, 3> all;
+    for (const auto& column : kColumns)
+      for (size_t i = static_cast<size_t>(column.in); i < all.size(); ++i)
+        all[i] += (all[i].empty() ? "" : ", ") + std::string(column.name);
+    return all;
   }();
-  return all;
+  return texts.at(static_cast<size_t>(set));
 }
 
-ServerRow server_from_row(const db::Row& row) {
+ServerRow server_from_row(const db::Row& row, ServerColumns set) {
   ServerRow s;
   size_t i = 0;
   for (const auto& column : kColumns) {
+    if (column.in > set) continue;
     if (const auto* text = std::get_if<Text>(&column.member))
       s.** text = row.text(i);
     else if (const auto* maybe = std::get_if<MaybeText>(&column.member))

@@ -42,9 +42,11 @@ struct ServerRow {
   bool locked() const { return !locked_by.empty(); }
 };
 
+/// Lists read what they show and no more; the rest of a ServerRow then has its initial values.
+enum class ServerColumns { shown, shown_to_admin, all };
 /// "id, name, …" in the order that `server_from_row` reads.
-const std::string& server_columns();
-ServerRow server_from_row(const db::Row& row);
+const std::string& server_columns(ServerColumns set = ServerColumns::all);
+ServerRow server_from_row(const db::Row& row, ServerColumns set = ServerColumns::all);
 void insert_server(db::Tx& tx, const ServerRow& row);
 std::optional<ServerRow> find_server(db::Tx& tx, const ServerId& id);
 /// Locks and reads (see above); nullopt if there is none.

@@ -9,17 +9,18 @@ namespace virga::compute {
 
 void append_json_string(std::string& out, std::string_view text) {
   out += '"';
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (c == '"' || c == '\\') {
-      out += '\\';
-      out += c;
-    } else if (byte < 0x20) {
+  size_t plain = 0;  // where the run begins that needs no escape
+  for (size_t i = 0; i < text.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(text[i]);
+    if (byte >= 0x20 && byte != '"' && byte != '\\') continue;
+    out += text.substr(plain, i - plain);
+    plain = i + 1;
+    if (byte < 0x20)
       fmt::format_to(std::back_inserter(out), "\\u{:04x}", byte);
-    } else {
-      out += c;
-    }
+    else
+      (out += '\\') += text[i];
   }
+  out += text.substr(plain);
   out += '"';
 }
 
@@ -41,7 +42,13 @@ struct Writer {
   const api::Call& call;
   const std::string& base;
   View view;
-  std::map<std::string, std::string>& host_ids;  ///< project + host -> opaque id, for long lists
+  /// What servers of a long list have in common, worked out once.
+  struct Common {
+    std::map<std::string, std::string, std::less<>> host_ids;  ///< project + host -> opaque id
+    std::string boot;                                           ///< the text that `plan` was read from
+    BootPlan plan;
+  };
+  Common& common;
 
   void text(std::string_view v) const { append_json_string(out, v); }
   void number(int64_t v) const { fmt::format_to(std::back_inserter(out), "{}", v); }
@@ -56,12 +63,19 @@ struct Writer {
 };
 
 void write_links(const Writer& w, std::string_view kind, std::string_view id, bool self) {
+  const auto href = [&](std::string_view rel, std::string_view version) {
+    for (const auto part : {std::string_view("{\"rel\":\""), rel, std::string_view("\",\"href\":\""),
+                            std::string_view(w.base), version, std::string_view("/"), kind,
+                            std::string_view("/"), id, std::string_view("\"}")})
+      w.out += part;
+  };
   w.raw("[");
-  if (self)
-    fmt::format_to(std::back_inserter(w.out), "{{\"rel\":\"self\",\"href\":\"{}/v2.1/{}/{}\"}},", w.base,
-                   kind, id);
-  fmt::format_to(std::back_inserter(w.out), "{{\"rel\":\"bookmark\",\"href\":\"{}/{}/{}\"}}]", w.base, kind,
-                 id);
+  if (self) {
+    href("self", "/v2.1");
+    w.raw(",");
+  }
+  href("bookmark", "");
+  w.raw("]");
 }
 
 std::string iso(const std::string& db_text) {
@@ -170,7 +184,7 @@ void write_tags(const Writer& w, const Shown& s) {
 }
 
 void write_host_id(const Writer& w, const Shown& s) {
-  auto& id = w.host_ids[s.row.project_id + "/" + s.row.node];
+  auto& id = w.common.host_ids[s.row.project_id + "/" + s.row.node];
   if (id.empty() && !s.row.node.empty()) id = opaque_host_id(s.row.project_id, s.row.node);
   w.plain(id);
 }
@@ -191,8 +205,13 @@ void write_fault(const Writer& w, const Shown& s) {
 }
 
 void write_boot_image(const Writer& w, const Shown& s, std::optional<link::ImageRef> BootPlan::*which) {
-  const auto plan = boot_plan(s.row.boot);
-  w.plain((plan.*which) ? (plan.*which)->id.str() : "");
+  auto& common = w.common;
+  if (common.boot != s.row.boot) {
+    common.plan = boot_plan(s.row.boot);
+    common.boot = s.row.boot;
+  }
+  const auto& image = common.plan.*which;
+  w.plain(image ? std::string_view(image->id.str()) : std::string_view());
 }
 
 bool has_progress(const Shown& s) {
@@ -459,8 +478,8 @@ std::vector<Shown> load_shown(Core& core, db::Tx& tx, const api::Call& call, std
 
 std::string server_text(const api::Call& call, const Shown& shown, View view) {
   std::string out;
-  std::map<std::string, std::string> host_ids;
-  const Writer w{out, call, call.base_url, view, host_ids};
+  Writer::Common common;
+  const Writer w{out, call, call.base_url, view, common};
   if (view == View::brief)
     write_brief(w, shown);
   else
@@ -471,9 +490,9 @@ std::string server_text(const api::Call& call, const Shown& shown, View view) {
 std::string servers_text(const api::Call& call, const std::vector<Shown>& all, View view,
                          const std::string& next) {
   std::string out = "{\"servers\":[";
-  out.reserve(64 + all.size() * (view == View::brief ? 300 : 1600));
-  std::map<std::string, std::string> host_ids;
-  const Writer w{out, call, call.base_url, view, host_ids};
+  out.reserve(64 + all.size() * (view == View::brief ? 400 : 2200));
+  Writer::Common common;
+  const Writer w{out, call, call.base_url, view, common};
   const auto attributes =
       view == View::brief ? std::vector<const AttributeRow*>() : attributes_for(call, view);
   for (size_t i = 0; i < all.size(); ++i) {
@@ -489,7 +508,8 @@ std::string servers_text(const api::Call& call, const std::vector<Shown>& all, V
     append_json_string(out, next);
     out += "}]";
   }
-  return out + "}";
+  out += '}';
+  return out;
 }
 
 json::object addresses_view(const std::vector<network::PortInfo>& ports) {
