@@ -24,6 +24,7 @@ std::vector<ConfigKey> make_keys() {
       {"cloud", "state_dir", SLOT(cloud.state_dir), "Database, images, disks of servers, keys: what must survive.", F::path},
       {"cloud", "run_dir", SLOT(cloud.run_dir), "Sockets and pid files; gone after a boot.", F::path},
       {"cloud", "log_dir", SLOT(cloud.log_dir), "One log file for each service.", F::path},
+      {"cloud", "user", SLOT(cloud.user), "Account that the control plane runs as once its sockets are open; empty: virga if it exists, else a number of its own."},
       {"cloud", "package_cache", SLOT(cloud.package_cache), "Where the Debian packages of the tiny guest are kept; empty: in state_dir."},
       {"cloud", "region", SLOT(cloud.region), "Name of the region in the catalogue.", F::name},
       {"cloud", "public_url", SLOT(cloud.public_url),
@@ -294,7 +295,7 @@ const std::vector<ConfigKey>& config_keys() {
 }
 
 std::string Config::database_url() const {
-  return database.url.empty() ? "sqlite://" + cloud.state_dir + "/virga.db" : database.url;
+  return database.url.empty() ? "sqlite://" + cloud.state_dir + "/control/virga.db" : database.url;
 }
 
 bool parse_ipv4_cidr(std::string_view text, uint32_t& address, int& prefix) {

@@ -22,6 +22,7 @@ struct Config {
     std::string state_dir = "/var/lib/virga";
     std::string run_dir = "/run/virga";
     std::string log_dir = "/var/log/virga";
+    std::string user;           ///< of the control plane; empty: virga if it exists, else a number
     std::string package_cache;  ///< empty: in state_dir
     std::string region = "RegionOne";
     std::string public_url;

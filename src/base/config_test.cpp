@@ -20,7 +20,7 @@ TEST(Config, EmptyFileGivesTheDefaults) {
   const Config c = parse_config("", "x");
   EXPECT_EQ(c.cloud.api_port, 5000);
   EXPECT_EQ(c.compute.cpu_allocation_ratio, 16.0);
-  EXPECT_EQ(c.database_url(), "sqlite:///var/lib/virga/virga.db");
+  EXPECT_EQ(c.database_url(), "sqlite:///var/lib/virga/control/virga.db");
   EXPECT_EQ(c.data_namespace(), "virga");
 }
 

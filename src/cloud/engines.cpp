@@ -12,6 +12,7 @@
 #include "base/fault.h"
 #include "base/ids.h"
 #include "base/process.h"
+#include "cloud/privileges.h"
 
 namespace virga::cloud {
 namespace {
@@ -83,8 +84,11 @@ void wait_controller(const Engines& e) {
 
 void add_ovn(std::vector<ServiceSpec>& all, const Config& c, const Engines& e) {
   const std::string state = c.cloud.state_dir + "/ovn";
-  all.push_back(database_server(c, e, "ovn-nb", state + "/ovnnb_db.db", e.nb_socket, {"ovn", "neutron"}));
-  all.push_back(database_server(c, e, "ovn-sb", state + "/ovnsb_db.db", e.sb_socket, {"ovn", "neutron"}));
+  for (auto& [name, file, socket] : {std::tuple{"ovn-nb", "/ovnnb_db.db", e.nb_socket}, std::tuple{"ovn-sb", "/ovnsb_db.db", e.sb_socket}}) {
+    ServiceSpec s = database_server(c, e, name, state + file, socket, {"ovn", "neutron"});
+    s.on_ready = [socket = socket, account = control_account(c)] { chown(socket.c_str(), account.uid, account.gid); };  // `serve` writes here
+    all.push_back(std::move(s));
+  }
   ServiceSpec northd = service(c, e, "ovn-northd", {"ovn", "neutron"});
   northd.argv = {"ovn-northd", "--ovnnb-db=unix:" + e.nb_socket, "--ovnsb-db=unix:" + e.sb_socket,
                  "--pidfile=" + e.ovn_run + "/ovn-northd.pid", "--unixctl=" + e.ovn_run + "/ovn-northd.ctl", "--no-chdir"};

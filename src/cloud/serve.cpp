@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/process.h"
 #include "base/scope_exit.h"
+#include "cloud/privileges.h"
 #include "cloud/service_control.h"
 #include "compute/api.h"
 #include "db/api.h"
@@ -132,8 +133,9 @@ Paths::Paths(const Config& config) {
   const std::string& state = config.cloud.state_dir;
   const std::string& run = config.cloud.run_dir;
   database_url = config.database_url();
-  token_keys = state + "/token-keys";
-  images = state + "/images";
+  control = state + "/control";
+  token_keys = control + "/token-keys";
+  images = control + "/images";
   secrets = state + "/secrets";
   agent_state = state + "/agent";
   instances = state + "/instances";
@@ -166,7 +168,7 @@ json::array list_routes(Config config) {
   ScopeExit clean([&] { std::filesystem::remove_all(directory); });
   config.cloud.state_dir = config.cloud.run_dir = directory;
   config.database.url.clear();
-  for (const auto& dir : {Paths(config).token_keys, Paths(config).images}) make_dir(dir, 0700);
+  for (const auto& dir : {Paths(config).control, Paths(config).token_keys, Paths(config).images}) make_dir(dir, 0700);
   const ControlPlane plane(config);
   const auto bound = [](api::Version v) { return v == api::Version{} ? std::string() : fmt::format("{}.{}", v.major, v.minor); };
   json::array all;
@@ -182,14 +184,23 @@ int run_serve(const Config& config, std::vector<int> listeners) {
   tune_allocator();
   const Paths paths(config);
   make_dir(config.cloud.state_dir, 0711);
-  for (const auto& dir : {paths.token_keys, paths.images}) make_dir(dir, 0700);
+  for (const auto& dir : {paths.control, paths.token_keys, paths.images}) make_dir(dir, 0700);
   make_dir(config.cloud.run_dir, 0755);
-  make_dir(config.cloud.run_dir + "/link", 0700);
+  const std::string link_dir = config.cloud.run_dir + "/link";
+  make_dir(link_dir, 0700);
+  const std::string admin_password = passwords(config).admin;
+  const int control_socket = http::listen_unix(paths.serve_control, 0600);
+  if (!listeners.empty()) {
+    const Account account = control_account(config);
+    hand_over(paths.control, account);
+    hand_over(link_dir, account);
+    drop_privileges(account);
+  }
 
   ControlPlane plane(config);
-  plane.identity->bootstrap({passwords(config).admin, {}});
+  plane.identity->bootstrap({admin_password, {}});
   plane.images->collect_garbage();
-  ServiceControl control(plane.services, config.cloud.state_dir + "/stopped-services");
+  ServiceControl control(plane.services, paths.control + "/stopped-services");
 
   auto server = http::make_server({}, plane.dispatcher);
   if (listeners.empty()) listeners.push_back(http::listen_tcp(config.cloud.api_address, static_cast<uint16_t>(config.cloud.api_port)));
@@ -199,7 +210,7 @@ int run_serve(const Config& config, std::vector<int> listeners) {
   small.workers = 2;
   small.stream_workers = 1;
   auto control_server = http::make_server(small, control);
-  control_server->listen(http::listen_unix(paths.serve_control, 0600));
+  control_server->listen(control_socket);
 
   std::unique_ptr<link::AgentHub> hub = link::serve(paths.link_socket, *plane.compute);
   plane.compute->attach(*hub);

@@ -10,7 +10,8 @@
 namespace virga::cloud {
 
 /// Runs until SIGTERM or SIGINT; returns the exit code. `listeners` are the API's listening sockets (see
-/// open_api_listeners); when empty it listens on the configured address itself.
+/// open_api_listeners), and with them it gives up root; when empty it listens on the configured address itself and keeps
+/// the account it was started with.
 int run_serve(const Config& config, std::vector<int> listeners);
 
 /// Every route of every service, as the dispatcher has it, in order: service, method, path, min and max microversion
@@ -21,7 +22,9 @@ json::array list_routes(Config config);
 struct Paths {
   explicit Paths(const Config& config);
   std::string database_url;
-  std::string token_keys, images, secrets;   ///< under state_dir
+  std::string control;                       ///< all that `serve` owns: database, token keys, images
+  std::string token_keys, images;            ///< under control
+  std::string secrets;                       ///< root's: passwords, the demo's key
   std::string agent_state, instances, image_cache;
   std::string guest;                         ///< the tiny guest's files
   std::string link_socket;                   ///< agent link, unix

@@ -40,16 +40,20 @@ class Disasters:
         self.put_database(yesterday)
         agent_log, serve_log = t.agent.log_size(), t.serve.log_size()
         t.start_serve()
-        wait_for("the agent refuses", lambda: t.agent.says("REFUSED", agent_log))
+        wait_for("the agent tells", lambda: t.agent.says("REFUSED", agent_log))
         wait_for("the controller tells", lambda: t.serve.says("the database is older than the host", serve_log))
         assert t.server(new) is None
-        t.delete(old)  # asks the agent, which refuses it
+        late = crash.boot()
+        assert "agent is not connected" in t.wait_status(late, "ERROR")["fault"]["message"]
+        t.delete(old)
         # Nor does it help to start again and again until the epoch has caught up.
         for _ in range(4):
-            agent_log = t.agent.log_size()
-            t.restart("serve")
-            wait_for("the agent refuses again", lambda: t.agent.says("REFUSED", agent_log))
-        t.restart("agent")
+            serve_log = t.serve.log_size()
+            t.serve.kill()
+            t.start_serve()
+            wait_for("the host is refused again", lambda: t.serve.says("REFUSED", serve_log))
+        t.agent.kill()
+        t.start_agent(connected=False)
         assert (t.domains(), t.disks()) == before, (t.domains(), before)
         t.serve.kill()
         self.put_database(today)
@@ -72,8 +76,7 @@ class Disasters:
         t.start_serve()
         wait_for("the controller tells", lambda: t.serve.says("the database is older than the host", log))
         subprocess.run([t.program, "--config", t.config, "db", "accept-restored"], check=True, stdout=subprocess.DEVNULL)
-        log = t.serve.log_size()
-        t.restart("serve")
+        t.wait_host()
         wait_for("the quarantined server is told", lambda: t.serve.says(new, log) and t.serve.says("quarantine", log))
         assert t.domains().get(new) == "running" and new in t.disks()
         crash.delete_and_wait(crash.boot_active())
@@ -109,7 +112,7 @@ class Disasters:
         subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", file, f"{9 + len(damage.__name__)}M"], check=True)
         known = set(t.image_files())
         image = crash.upload_image("damaged", file)
-        damage(f"{t.state}/images/" + (set(t.image_files()) - known).pop())
+        damage(f"{t.state}/control/images/" + (set(t.image_files()) - known).pop())
         server = crash.boot(image=image)
         shown = t.wait_status(server, "ERROR", seconds=25)
         message = shown["fault"]["message"]

@@ -218,14 +218,14 @@ ram_mb = 1000000
         return sorted(os.listdir(f"{self.state}/instances"))
 
     def database(self):
-        return f"{self.state}/virga.db"
+        return f"{self.state}/control/virga.db"
 
     def query(self, sql, *values):
         with sqlite3.connect(f"file:{self.database()}?mode=ro", uri=True) as connection:
             return connection.execute(sql, values).fetchall()
 
     def image_files(self):
-        return sorted(os.listdir(f"{self.state}/images"))
+        return sorted(os.listdir(f"{self.state}/control/images"))
 
     def usage(self):
         """Everything that counts something, to be compared before and after."""
