@@ -157,7 +157,7 @@ void add_guest_commands(CLI::App& app, Shared& shared) {
   ssh_command->add_option("server", words->server, "name or id")->required();
   ssh_command->add_option("--user,-l", words->user, "user in the guest (default virga)");
   ssh_command->add_option("--identity,-i", words->key, "private key (default the demo server's)");
-  ssh_command->prefix_command();
+  ssh_command->prefix_command()->fallthrough(false);  // what follows is the guest's, not the program's
   ssh_command->callback([&shared, words, ssh_command] { ssh(shared, words->server, words->user, words->key, ssh_command->remaining()); });
 
   auto* forward_command = app.add_subcommand("forward", "reach a port of a server at a port of this host's loopback");
@@ -171,7 +171,7 @@ void add_guest_commands(CLI::App& app, Shared& shared) {
   console_command->callback([&shared, words] { console(shared.load(), words->server); });
 
   auto* virsh = app.add_subcommand("virsh", "virsh on this cloud's libvirt");
-  virsh->prefix_command();
+  virsh->prefix_command()->fallthrough(false);
   virsh->callback([&shared, virsh] {
     std::vector<std::string> argv{"virsh", "-c", cloud::Paths(shared.load()).libvirt_uri};
     const auto rest = virsh->remaining();
