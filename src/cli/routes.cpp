@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "base/config.h"
+#include "base/log.h"
 #include "cli/api.h"
 #include "cloud/serve.h"
 
@@ -10,6 +11,7 @@ namespace virga::cli {
 namespace {
 
 void print(const Config& config, bool as_json) {
+  log::open("routes", "", "warn");  // what is printed is for programs
   const json::array routes = cloud::list_routes(config);
   if (as_json) {
     std::printf("%s\n", json::serialize(routes).c_str());

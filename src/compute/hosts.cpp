@@ -213,7 +213,7 @@ json::object hypervisor_full(const Core& core, const api::Call& call, const Host
     view["cpu_info"] = call.since(2, 28) ? json::value(cpu) : json::value(json::serialize(cpu));
     for (const auto& [key, value] : capacity_view(h)) view[key] = value;
   } else {
-    view["uptime"] = nullptr;
+    view["uptime"] = "";  // not known; openstackclient fails on null
   }
   view["host_ip"] = h.address.empty() ? "127.0.0.1" : h.address;
   view["hypervisor_type"] = h.hypervisor;

@@ -41,6 +41,7 @@ class Bench:
         self.url = self.state["api"]
         self.passed = self.failed = 0
         self.proven = set()
+        self.options = []  # of the client, before the command
         self.tokens = {}
         os.environ["OS_CLIENT_CONFIG_FILE"] = os.environ["HOME"] + "/.config/openstack/clouds.yaml"
 
@@ -59,6 +60,14 @@ class Bench:
                 print(f"        {os.path.basename(frame.filename)}:{frame.lineno}: {frame.line}")
             print("        " + (f"{type(error).__name__}: {error}"[:1500]).replace("\n", "\n        "), flush=True)
 
+    @contextlib.contextmanager
+    def with_options(self, *options):
+        self.options = list(options)
+        try:
+            yield
+        finally:
+            self.options = []
+
     # -- the stock client
     def client(self, user, *words):
         """(code, output, errors) of `openstack WORDS…` as admin or demo."""
@@ -74,7 +83,7 @@ class Bench:
         old = sys.stdout, sys.stderr
         sys.stdout, sys.stderr = out, err
         try:
-            code = shell.main(["--os-cloud", cloud, *words])
+            code = shell.main(["--os-cloud", cloud, *self.options, *words])
         except SystemExit as ended:
             code = ended.code
         finally:

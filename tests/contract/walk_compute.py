@@ -80,6 +80,13 @@ def servers(b):
         subset([address], b.get("demo", "server show", "s1")["addresses"]["private"])
         b.do("demo", "server remove floating ip", "s1", address)
         b.do("demo", "floating ip delete", address)
+    with b.check("server add and remove security group"):
+        b.do("demo", "security group create", "extra")
+        b.do("demo", "server add security group", "s1", "extra")
+        subset(["extra"], [g["name"] for g in b.get("demo", "server show", "s1")["security_groups"]])
+        b.do("demo", "server remove security group", "s1", "extra")
+        assert "extra" not in [g["name"] for g in b.get("demo", "server show", "s1")["security_groups"]]
+        b.do("demo", "security group delete", "extra")
     with b.check("a server on a port of the user's; the port outlives the server"):
         b.do("demo", "port create", "--network", "private", "mine")
         b.do("demo", "server create", "--flavor", "m1.nano", "--image", "tiny", "--port", "mine", "--wait", "s2")
@@ -107,6 +114,62 @@ def servers(b):
         assert "No Server found" in b.refused("demo", "server show", "s1") or True
         equal(b.get("admin", "port list", "--device-id", id_), [])
         equal(b.rest("GET", "/placement/allocations/" + id_, user="admin").json["allocations"], {})
+
+
+def latest(b):
+    """The same at compute's highest microversion, as scripts that set OS_COMPUTE_API_VERSION do."""
+    with b.with_options("--os-compute-api-version", "2.90"):
+        with b.check("at 2.90: server create with tag, description and hostname; list, show, set, delete"):
+            b.do("demo", "server create", "--flavor", "m1.nano", "--image", "tiny", "--network", "private", "--tag", "a", "--description", "words", "--hostname", "other", "--wait", "n1")
+            shown = b.get("demo", "server show", "n1")
+            equal((shown["tags"], shown["description"], shown["status"]), (["a"], "words", "ACTIVE"))
+            b.do("demo", "server set", "--tag", "b", "--description", "more", "n1")
+            equal(sorted(b.get("demo", "server show", "n1")["tags"]), ["a", "b"])
+            equal([r["Name"] for r in b.get("demo", "server list", "--tags", "b")], ["n1"])
+            b.do("demo", "server lock", "--reason", "busy", "n1")
+            equal(b.get("demo", "server show", "n1")["locked_reason"], "busy")
+            b.do("demo", "server unlock", "n1")
+            b.get("demo", "server list", "--long")
+            b.get("admin", "server list", "--all-projects", "--long")
+            events = b.get("demo", "server event list", "--long", "n1")
+            subset(["create"], [e["Action"] for e in events])
+            b.do("demo", "console url show", "n1")
+            b.do("demo", "server delete", "--wait", "n1")
+        with b.check("at 2.90: keypair, server group, flavor, hypervisor, compute service, quota, usage, limits"):
+            b.do("demo", "keypair create", "--type", "ssh", "k2")
+            equal(b.get("demo", "keypair show", "k2")["type"], "ssh")
+            subset(["k2"], [r["Name"] for r in b.get("demo", "keypair list")])
+            b.do("demo", "keypair delete", "k2")
+            b.do("demo", "server group create", "--policy", "affinity", "together")
+            equal(b.get("demo", "server group show", "together")["policy"], "affinity")
+            b.do("demo", "server group delete", "together")
+            b.do("admin", "flavor create", "--ram", "64", "--vcpus", "1", "--disk", "1", "--description", "described", "d1")
+            equal(b.get("admin", "flavor show", "d1")["description"], "described")
+            b.do("admin", "flavor delete", "d1")
+            name = b.get("admin", "hypervisor list")[0]["Hypervisor Hostname"]
+            b.get("admin", "hypervisor show", name)
+            b.get("admin", "compute service list")
+            b.get("demo", "quota show")
+            b.get("admin", "usage list")
+            b.get("demo", "limits show", "--absolute")
+            b.get("demo", "availability zone list")
+
+
+def sdk(b):
+    with b.check("openstacksdk (as Ansible and Heat use it): image, network, server, floating IP, all removed again"):
+        import openstack
+        conn = openstack.connect(cloud="virga")
+        net = conn.create_network("sdk-net")
+        subnet = conn.create_subnet(net.id, cidr="192.0.2.0/24", subnet_name="sdk-sub")
+        router = conn.create_router("sdk-router", ext_gateway_net_id=conn.get_network("public").id)
+        conn.add_router_interface(router, subnet_id=subnet.id)
+        server = conn.create_server("sdk-vm", image="tiny", flavor="m1.nano", network="sdk-net", auto_ip=True, wait=True, timeout=60)
+        equal((server.status, server.public_v4.startswith("172.24.4.")), ("ACTIVE", True))
+        equal(conn.get_server("sdk-vm").id, server.id)
+        assert conn.delete_server("sdk-vm", wait=True, delete_ips=True)
+        equal([f.port_details["device_owner"] for f in conn.list_floating_ips()], ["compute:nova"])  # demo's
+        assert conn.remove_router_interface(router, subnet_id=subnet.id) is None
+        assert conn.delete_router(router.id) and conn.delete_subnet(subnet.id) and conn.delete_network(net.id)
 
 
 def cloud(b):
@@ -155,4 +218,6 @@ def cloud(b):
 def walk(b):
     flavors(b)
     servers(b)
+    latest(b)
+    sdk(b)
     cloud(b)

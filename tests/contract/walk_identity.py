@@ -52,6 +52,22 @@ def tokens(b):
         equal(b.rest("GET", "/identity/v3/auth/projects", user=None, X_Auth_Token=token["id"]).status, 200)
         b.do("admin", "token revoke", token["id"])
         equal(b.rest("GET", "/identity/v3/auth/projects", user=None, X_Auth_Token=token["id"]).status, 401)
+    with b.check("tokens of project, domain and system scope, and without scope"):
+        def log_in(scope):
+            who = b.state["admin"]
+            auth = {"identity": {"methods": ["password"], "password": {"user": {"name": who["user"], "password": who["password"], "domain": {"name": "Default"}}}}}
+            reply = b.rest("POST", "/identity/v3/auth/tokens", {"auth": {**auth, **({"scope": scope} if scope else {})}}, user=None)
+            equal(reply.status, 201)
+            return reply.headers["X-Subject-Token"], reply.json["token"]
+        equal(log_in({"system": {"all": True}})[1]["system"], {"all": True})
+        equal(log_in({"project": {"name": "admin", "domain": {"id": "default"}}})[1]["project"]["name"], "admin")
+        plain, unscoped = log_in(None)
+        subset(["methods", "user", "audit_ids"], unscoped)
+        rescoped = b.rest("POST", "/identity/v3/auth/tokens", {"auth": {"identity": {"methods": ["token"], "token": {"id": plain}},
+                          "scope": {"project": {"name": "admin", "domain": {"id": "default"}}}}}, user=None)
+        equal((rescoped.status, sorted(rescoped.json["token"]["methods"])), (201, ["password", "token"]))
+        shown = b.rest("GET", "/identity/v3/auth/tokens", user="admin", X_Subject_Token=plain)
+        equal((shown.status, shown.json["token"]["user"]["name"]), (200, "admin"))
     with b.check("catalog list, catalog show: each endpoint answers"):
         rows = {r["Type"]: r for r in b.get("demo", "catalog list")}
         subset(["identity", "image", "compute", "network", "placement"], rows)
@@ -103,6 +119,22 @@ def people(b):
         b.do("admin", "domain delete", "lab-domain")
         b.do("admin", "project set", "--description", "changed", "lab")
         equal(b.get("admin", "project show", "lab")["description"], "changed")
+    with b.check("service, endpoint and region of others: create, show, set, delete"):
+        b.do("admin", "service create", "--name", "lab", "lab-type")
+        b.do("admin", "region create", "Elsewhere")
+        made = b.get("admin", "endpoint create", "--region", "Elsewhere", "lab", "public", "http://192.0.2.1/")
+        equal(b.get("admin", "endpoint show", made["id"])["url"], "http://192.0.2.1/")
+        b.do("admin", "endpoint set", "--url", "http://192.0.2.2/", made["id"])
+        subset(["lab"], [r["Name"] for r in b.get("admin", "catalog list")])
+        b.do("admin", "endpoint delete", made["id"])
+        b.do("admin", "region delete", "Elsewhere")
+        b.do("admin", "service delete", "lab")
+    with b.check("implied roles"):
+        b.do("admin", "role create", "boss")
+        b.do("admin", "implied role create", "--implied-role", "reader", "boss")
+        subset([("boss", "reader")], [(r["Prior Role Name"], r["Implied Role Name"]) for r in b.get("admin", "implied role list")])
+        b.do("admin", "implied role delete", "--implied-role", "reader", "boss")
+        b.do("admin", "role delete", "boss")
     with b.check("role remove, user delete, project delete"):
         b.do("admin", "role remove", "--user", "ann", "--project", "lab", "member")
         equal(b.rest("GET", "/compute/v2.1/servers", user="ann").status, 401)

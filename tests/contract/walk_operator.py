@@ -7,13 +7,13 @@ from harness import equal, subset
 
 def explained(b):
     with b.check("virga explain server: no host could take it, each host and why"):
-        b.do("admin", "flavor create", "--ram", "9999999", "--disk", "1", "--vcpus", "1", "huge")
+        b.do("admin", "flavor create", "--ram", "2000000000", "--disk", "1", "--vcpus", "1", "huge")
         b.do("admin", "quota set", "--ram", "-1", "--cores", "-1", "demo")
         b.do("demo", "server create", "--flavor", "huge", "--image", "tiny", "--network", "private", "giant")
         b.wait("ERROR", lambda: b.get("demo", "server show", "giant")["status"] == "ERROR")
         host = b.get("admin", "hypervisor list")[0]["Hypervisor Hostname"]
         said = b.virga("explain", "server", "giant")
-        subset(["No valid host", host, "9999999", "MEMORY_MB"], said)
+        subset(["No valid host", host, "2000000000", "MEMORY_MB"], said)
         subset(["No valid host"], b.get("demo", "server show", "giant")["fault"]["message"])
         b.do("demo", "server delete", "--wait", "giant")
         b.do("admin", "flavor delete", "huge")
