@@ -235,6 +235,9 @@ http::Response Dispatcher::answer(Found& found, Call& call) {
     throw fault;
   }
   if (service.microversions) call.version = negotiate(*service.microversions, call.request);
+  // nova knows no path with a slash at its end but the version documents': "/servers/" + an empty id is not the list.
+  if (service.faults == FaultStyle::nova && call.request.path.back() == '/' && !found.candidates.empty() && !found.candidates.front()->policy.empty())
+    throw Fault(FaultKind::not_found, "The resource could not be found.", "", "HTTPNotFound");
   const Route& route = choose(found.candidates, call.request.method, call.version);
   call.route_ = &route;
   const auto names = parameter_names(route.path);
@@ -287,6 +290,7 @@ void Dispatcher::handle(http::Request request, std::shared_ptr<http::Responder> 
   }
   if (call.deferred_) return;
   response.headers.set("X-Openstack-Request-Id", call.request_id);
+  if (style == FaultStyle::nova) response.headers.set("X-Compute-Request-Id", call.request_id);  // its older name
   if (found.service && found.service->microversions) add_version_headers(*found.service->microversions, call.version == Version{} ? found.service->microversions->min : call.version, response);
   responder->send(std::move(response));
 }

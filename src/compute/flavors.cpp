@@ -175,7 +175,7 @@ api::Resource make_resource() {
            number("swap", Set::optional, 0, 0),
            {.name = "rxtx_factor", .type = Type::any, .create = Set::optional, .fallback = 1.0},
            {.name = "os-flavor-access:is_public",
-            .type = Type::boolean,
+            .type = Type::any,
             .create = Set::optional,
             .fallback = true},
            {.name = "description",
@@ -206,6 +206,17 @@ std::string parse_id(const json::object& in) {
   return text;
 }
 
+/// nova's boolean: also text ("False", "off", "0").
+bool parse_public(const json::value& v) {
+  if (v.is_bool()) return v.get_bool();
+  if (v.is_string())
+    if (const auto parsed = api::parse_bool(std::string_view(v.get_string()))) return *parsed;
+  throw Fault(FaultKind::bad_request,
+              fmt::format("Invalid input for field/attribute os-flavor-access:is_public. Value: {}. It is not a "
+                          "'boolean'.",
+                          json::serialize(v)));
+}
+
 double parse_rxtx(const json::value& v) {
   double factor = -1;
   if (v.is_number())
@@ -234,7 +245,7 @@ Flavor parse_new(api::Call& call) {
   f.ephemeral_gb = find_int(in, "OS-FLV-EXT-DATA:ephemeral");
   f.swap_mb = find_int(in, "swap");
   f.rxtx_factor = parse_rxtx(in.at("rxtx_factor"));
-  f.is_public = find_bool(in, "os-flavor-access:is_public", true);
+  f.is_public = parse_public(in.at("os-flavor-access:is_public"));
   if (has_value(in, "description")) f.description = find_string(in, "description");
   return f;
 }

@@ -8,6 +8,7 @@ namespace virga::compute {
 
 void add_discovery_routes(Routes& routes);
 void add_group_routes(Routes& routes, Core& core);
+void add_old_host_routes(Routes& routes, Core& core);
 void add_security_group_routes(Routes& routes, Core& core);
 void add_usage_routes(Routes& routes, Core& core);
 

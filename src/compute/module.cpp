@@ -100,6 +100,7 @@ void Module::add_routes() {
   add_host_routes(routes_, core_);
   add_group_routes(routes_, core_);
   add_usage_routes(routes_, core_);
+  add_old_host_routes(routes_, core_);
   add_security_group_routes(routes_, core_);
   add_server_create_routes(routes_, core_);
   add_server_list_routes(routes_, core_);

@@ -165,6 +165,11 @@ http::Response reset_state(Core& core, api::Call& call, const json::value& argum
   });
 }
 
+/// Deleting is final here, so there is never a soft-deleted server to bring back.
+http::Response restore(Core& core, api::Call& call, const json::value&) {
+  return change(core, call, [&](db::Tx&, ServerRow& row) { need_state("restore", row, {"soft-delete"}); });
+}
+
 http::Response lock(Core& core, api::Call& call, const json::value& arguments) {
   std::optional<std::string> reason;
   if (arguments.is_object() && call.since(2, 73)) {
@@ -398,7 +403,7 @@ constexpr ActionRow kActions[] = {
     {"os-migrateLive", nullptr},
     {"evacuate", nullptr},
     {"changePassword", nullptr},
-    {"restore", nullptr},
+    {"restore", restore},
     {"trigger_crash_dump", nullptr},
     {"addSecurityGroup", add_security_group},
     {"removeSecurityGroup", remove_security_group},
