@@ -33,7 +33,15 @@ cloud::RestClient cloud_client(const Config& config) {
 }
 
 std::string server_id(cloud::RestClient& client, const std::string& name_or_id) {
-  const json::value answer = client.get("/compute/v2.1/servers?all_tenants=1&name=" + http::percent_encode("^" + name_or_id + "$"));
+  const std::string named = "name=" + http::percent_encode("^" + name_or_id + "$");
+  json::value answer = client.get("/compute/v2.1/servers?" + named);
+  if (answer.at("servers").as_array().empty()) {
+    try {
+      answer = client.get("/compute/v2.1/servers?all_tenants=1&" + named);
+    } catch (const Fault& fault) {
+      if (fault.kind != FaultKind::forbidden) throw;  // only an administrator sees other projects
+    }
+  }
   const json::array& servers = answer.at("servers").as_array();
   if (servers.size() > 1) throw Fault(FaultKind::conflict, fmt::format("{} servers are called {}.", servers.size(), name_or_id), "Give the id.");
   if (servers.size() == 1) return str(servers.front().at("id"));
