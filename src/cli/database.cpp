@@ -9,6 +9,7 @@
 
 #include "base/config.h"
 #include "cli/api.h"
+#include "compute/api.h"
 #include "db/api.h"
 
 namespace virga::cli {
@@ -63,6 +64,15 @@ void shell(const Config& config) {
   throw Fault(FaultKind::not_found, "The program mariadb is missing.", "apt-get install mariadb-client");
 }
 
+void accept_restored(const Config& config) {
+  db::Options options;
+  options.url = config.database_url();
+  if (compute::accept_restored_database(*db::open(options)))
+    std::printf("Accepted: the hosts take this database's assignments again within seconds. Servers it does not know stay on their hosts; the log of serve names them.\n");
+  else
+    std::printf("There is nothing to accept: no host has found this database older than itself.\n");
+}
+
 }  // namespace
 
 void add_database_commands(CLI::App& app, Shared& shared) {
@@ -73,6 +83,7 @@ void add_database_commands(CLI::App& app, Shared& shared) {
   command->add_option("service", *service, "only of this service (keystone, glance, placement, neutron, nova, operations)");
   command->callback([&shared, service] { tables(shared.load(), *service); });
   group->add_subcommand("shell", "an SQL prompt on it")->callback([&shared] { shell(shared.load()); });
+  group->add_subcommand("accept-restored", "take a database that is older than its hosts (a restored backup) for the truth")->callback([&shared] { accept_restored(shared.load()); });
 }
 
 }  // namespace virga::cli

@@ -3,6 +3,7 @@
 #include "base/kill_point.h"
 #include "base/log.h"
 #include "compute/assignment.h"
+#include "compute/epoch.h"
 #include "compute/guest_metadata.h"
 #include "compute/hosts.h"
 #include "compute/settle.h"
@@ -10,13 +11,25 @@
 namespace virga::compute {
 
 link::Assignment Agents::connect(const link::HostFacts& facts) {
-  if (facts.seen_epoch > core_.epoch)
-    log::error(
-        "host {} has seen cloud epoch {}, and this cloud is at {}: the database is older than the host. The "
-        "host refuses "
-        "assignments, nothing is destroyed; see docs/operations.md on restored databases.",
-        facts.hostname, facts.seen_epoch, core_.epoch.load());
-  core_.database.write([&](db::Tx& tx) { register_host(core_, tx, facts); });
+  const bool older = core_.database.write([&](db::Tx& tx) {
+    if (is_older_than_host(tx, facts.seen_epoch)) {
+      tx.exec("UPDATE hosts SET last_seen = ? WHERE id = ?", Time{}, facts.id);
+      return true;
+    }
+    register_host(core_, tx, facts);
+    grow_epoch(tx);
+    return false;
+  });
+  if (older) {
+    core_.liveness.refused(facts.id);
+    const Fault fault(FaultKind::forbidden,
+                      fmt::format("REFUSED: the database is older than the host {}, as if restored from a backup. "
+                                  "Nothing was touched.", facts.hostname),
+                      "Put the newer database back, or take this one for the truth with `virga db accept-restored`: "
+                      "servers it does not know stay on their hosts, in quarantine.");
+    log::error("{} {}", fault.message, fault.hint);
+    throw fault;
+  }
   core_.liveness.connected(facts.id, core_.clock.now());
   return core_.database.read([&](db::Tx& tx) { return full_assignment(core_, tx, facts.id); });
 }
@@ -178,6 +191,7 @@ void Agents::persist_seen() {
   if (seen.empty()) return;
   core_.database.write([&](db::Tx& tx) {
     for (const auto& [host, when] : seen) tx.exec("UPDATE hosts SET last_seen = ? WHERE id = ?", when, host);
+    grow_epoch(tx);
   });
 }
 

@@ -44,4 +44,8 @@ std::unique_ptr<Compute> make_compute(Options options, db::Database& database, a
                                       identity::Identity& identity, image::Images& images, network::Networks& networks,
                                       placement::Placement& placement);
 
+/// The operator takes a database that is older than its hosts (a restored backup) for the truth: hosts accept it
+/// again, what it does not know stays there in quarantine. False if no host has found it older.
+bool accept_restored_database(db::Database& database);
+
 }  // namespace virga::compute

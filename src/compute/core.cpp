@@ -3,13 +3,14 @@
 #include "base/kill_point.h"
 #include "base/log.h"
 #include "compute/assignment.h"
+#include "compute/epoch.h"
 
 namespace virga::compute {
 
 void Liveness::connected(const HostId& host, Time now) {
   std::lock_guard lock(mutex_);
   auto& entry = hosts_[host];
-  ++entry.connections;
+  entry.connected = true;
   entry.seen = now;
   entry.dirty = true;
 }
@@ -24,14 +25,19 @@ void Liveness::beat(const HostId& host, Time now) {
 void Liveness::disconnected(const HostId& host, Time now) {
   std::lock_guard lock(mutex_);
   auto& entry = hosts_[host];
-  if (entry.connections > 0) --entry.connections;
+  if (!std::exchange(entry.connected, false)) return;
   entry.seen = now;
+}
+
+void Liveness::refused(const HostId& host) {
+  std::lock_guard lock(mutex_);
+  hosts_[host] = Entry{};
 }
 
 bool Liveness::is_connected(const HostId& host) const {
   std::lock_guard lock(mutex_);
   const auto it = hosts_.find(host);
-  return it != hosts_.end() && it->second.connections > 0;
+  return it != hosts_.end() && it->second.connected;
 }
 
 std::map<HostId, Time> Liveness::take_seen() {
@@ -64,10 +70,10 @@ void Core::wake(const ServerId& server) {
   if (!agents) return;
   try {
     link::Assignment change;
-    change.epoch = epoch;
     HostId host;
     database.read([&](db::Tx& tx) {
       const auto row = find_server(tx, server);
+      change.epoch = cloud_epoch(tx);
       change.servers.clear();
       if (!row || row->host_id.empty()) return;
       host = HostId(row->host_id);

@@ -19,6 +19,8 @@ class Liveness {
   void connected(const HostId& host, Time now);
   void beat(const HostId& host, Time now);
   void disconnected(const HostId& host, Time now);
+  /// Not let in: down at once.
+  void refused(const HostId& host);
   bool is_connected(const HostId& host) const;
   /// Hosts that were seen since the last call, with when.
   std::map<HostId, Time> take_seen();
@@ -27,7 +29,7 @@ class Liveness {
 
  private:
   struct Entry {
-    int connections = 0;
+    bool connected = false;  // no count: of a connection that a newer one replaced nobody hears the end
     Time seen;
     bool dirty = false;
   };
@@ -49,7 +51,6 @@ struct Core {
   placement::Placement& placement;
   Liveness liveness{};
   std::atomic<link::AgentHub*> hub{nullptr};
-  std::atomic<int64_t> epoch{0};
 
   /// Sends the server's desired state to its agent, if that is connected here. After the commit, never inside
   /// it.

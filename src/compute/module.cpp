@@ -34,17 +34,11 @@ class Module final : public Compute {
 
   api::Service& service() override { return service_; }
   api::Service& console_service() override { return console_; }
-  void attach(link::AgentHub& hub) override {
-    grow_epoch();
-    core_.hub = &hub;
-  }
+  void attach(link::AgentHub& hub) override { core_.hub = &hub; }
   void start() override;
   void stop() override;
 
-  link::Assignment connect(const link::HostFacts& facts) override {
-    grow_epoch();
-    return agents_.connect(facts);
-  }
+  link::Assignment connect(const link::HostFacts& facts) override { return agents_.connect(facts); }
   void heartbeat(const HostId& host) override { agents_.heartbeat(host); }
   void observe(const HostId& host, bool full, const std::vector<link::ObservedServer>& servers,
                const std::vector<link::ActionReport>& actions) override {
@@ -61,7 +55,6 @@ class Module final : public Compute {
  private:
   void describe();
   void add_routes();
-  void grow_epoch();
   void port_changed(const ServerId& server);
   void run();
 
@@ -69,7 +62,6 @@ class Module final : public Compute {
   Agents agents_;
   api::Service service_, console_;
   Routes routes_;
-  std::once_flag epoch_once_;
   std::mutex mutex_;
   std::condition_variable wake_;
   std::set<ServerId> changed_;
@@ -110,13 +102,6 @@ void Module::add_routes() {
   add_console_routes(console_, core_);
 }
 
-void Module::grow_epoch() {
-  // Once a process: an agent refuses assignments of an epoch older than the newest it has seen.
-  std::call_once(epoch_once_, [this] {
-    core_.epoch = core_.database.write([](db::Tx& tx) { return next_number(tx, "epoch"); });
-  });
-}
-
 void Module::port_changed(const ServerId& server) {
   {
     std::lock_guard lock(mutex_);
@@ -126,7 +111,6 @@ void Module::port_changed(const ServerId& server) {
 }
 
 void Module::start() {
-  grow_epoch();
   std::lock_guard lock(mutex_);
   if (thread_.joinable()) return;
   stopping_ = false;

@@ -237,6 +237,8 @@ class Connection final : public AgentConnection {
     if (!was_connected && status.error_message() == last_error_) return;
     last_error_ = status.error_message();
     if (was_connected) last_error_.clear();
+    if (status.error_code() == grpc::PERMISSION_DENIED)
+      return log::error("agent link: the controller does not let this host in: {}", status.error_message());
     log::warn("agent link: {} {}: {}", was_connected ? "lost" : "cannot reach", target_,
               status.error_message());
   }

@@ -4,6 +4,7 @@ import shutil
 import sqlite3
 import subprocess
 import threading
+from contextlib import closing
 
 from trial import Refused, wait_for
 
@@ -15,14 +16,18 @@ class Disasters:
     # ---- the database restored from yesterday ----
 
     def back_up(self, path):
-        with sqlite3.connect(f"file:{self.trial.database()}?mode=ro", uri=True) as source, sqlite3.connect(path) as copy:
+        if os.path.exists(path):
+            os.unlink(path)
+        with closing(sqlite3.connect(f"file:{self.trial.database()}?mode=ro", uri=True)) as source, closing(sqlite3.connect(path)) as copy:
             source.backup(copy)
 
     def put_database(self, path):
+        owner = os.stat(self.trial.database())
         for suffix in ("", "-wal", "-shm"):
             if os.path.exists(self.trial.database() + suffix):
                 os.unlink(self.trial.database() + suffix)
         shutil.copy(path, self.trial.database())
+        os.chown(self.trial.database(), owner.st_uid, owner.st_gid)
 
     def restored_database(self):
         """Servers made and deleted since the copy; under the restored one nothing on the host may change."""
@@ -65,12 +70,11 @@ class Disasters:
     def accepted_restore(self):
         """The operator takes the restored database: what it does not know stays on the host, in quarantine."""
         t, crash = self.trial, self.crash
-        yesterday, today = f"{t.dir}/yesterday.db", f"{t.dir}/today.db"
+        yesterday = f"{t.dir}/yesterday.db"
         self.back_up(yesterday)
         t.restart("serve")
         new = crash.boot_active()
         t.serve.kill()
-        self.back_up(today)
         self.put_database(yesterday)
         log = t.serve.log_size()
         t.start_serve()
@@ -80,13 +84,11 @@ class Disasters:
         wait_for("the quarantined server is told", lambda: t.serve.says(new, log) and t.serve.says("quarantine", log))
         assert t.domains().get(new) == "running" and new in t.disks()
         crash.delete_and_wait(crash.boot_active())
-        t.serve.kill()
-        with sqlite3.connect(today) as database:  # the accepted epoch holds from now on
-            database.execute("UPDATE compute_counters SET value = value + 100 WHERE name = 'epoch'")
-        self.put_database(today)
-        t.start_serve()
-        t.wait_status(new, "ACTIVE")
-        crash.delete_and_wait(new)
+        t.agent.kill()  # by hand, as the hint says
+        shutil.rmtree(f"{t.state}/instances/{new}")
+        with open(f"{t.state}/agent/fake-domains.json", "a", encoding="utf-8") as f:
+            f.write(f"{new} 0 0 -\n")
+        t.start_agent()
         crash.nothing_left()
 
     # ---- images ----
