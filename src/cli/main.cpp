@@ -1,6 +1,9 @@
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <string>
+#include <vector>
 
 #include "base/config.h"
 #include "base/fault.h"
@@ -18,8 +21,23 @@ Config Shared::load() const {
   return path.empty() ? Config{} : load_config(path);
 }
 
+namespace {
+
+/// `virga ssh SERVER -- COMMAND`: the parser gives what follows "--" to the program, where ssh is to have it.
+void drop_separator(std::vector<std::string>& words) {
+  const auto separator = std::find(words.begin(), words.end(), "--");
+  if (separator == words.end()) return;
+  for (const char* command : {"ssh", "virsh"})
+    if (std::find(words.begin(), separator, command) != separator) {
+      words.erase(separator);
+      return;
+    }
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
-  CLI::App app{"virga: a private cloud with OpenStack's APIs"};
+  CLI::App app{"virga: a private cloud with OpenStack's APIs", "virga"};
   app.set_version_flag("--version", VIRGA_VERSION);
   app.require_subcommand(1);
   app.fallthrough();
@@ -35,7 +53,10 @@ int main(int argc, char** argv) {
   add_routes_command(app, shared);
   add_image_commands(app, shared);
   try {
-    app.parse(argc, argv);
+    std::vector<std::string> words(argv + 1, argv + argc);
+    drop_separator(words);
+    std::reverse(words.begin(), words.end());  // as the parser takes them
+    app.parse(std::move(words));
     return 0;
   } catch (const CLI::RuntimeError& error) {  // a command that printed its own outcome
     return error.get_exit_code();

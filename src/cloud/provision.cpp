@@ -191,7 +191,8 @@ class Provisioner {
         throw Fault(FaultKind::internal, fmt::format("The demo server failed: {}", fault ? find_string(*fault, "message") : "no cause given"),
                     fmt::format("`virga explain server {}` tells the steps.", id));
       }
-      if (server.status == "SHUTOFF") demo_.post(fmt::format("/compute/v2.1/servers/{}/action", id), {{"os-start", nullptr}});
+      // Off after `virga down`; while it is being started its status is SHUTOFF still, and a second start is refused.
+      if (server.status == "SHUTOFF" && find_string(s, "OS-EXT-STS:task_state").empty()) demo_.post(fmt::format("/compute/v2.1/servers/{}/action", id), {{"os-start", nullptr}});
       if (server.status == "ACTIVE") {
         for (const auto& network : *find_object(s, "addresses"))
           for (const auto& address : network.value().as_array())
