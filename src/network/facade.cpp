@@ -5,13 +5,13 @@
 #include <set>
 
 #include "base/ids.h"
+#include "network/port_reader.h"
 #include "network/service.h"
 
 namespace virga::network {
 namespace {
 
 constexpr std::string_view kOwnerCompute = "compute:";
-constexpr size_t kInOneStatement = 1000;
 
 Fault refused(std::string message) {
   return Fault(FaultKind::bad_request, std::move(message));
@@ -126,165 +126,6 @@ std::vector<BoundPort> ports_of(db::Tx& tx, const ServerId& server) {
     out.push_back({r.text(0), r.text(1), r.text(2), r.boolean(3)});
   return out;
 }
-
-// ---- ports as compute shows them
-// ----------------------------------------------------------------------------------------
-
-template <class F>
-void each_row(db::Tx& tx, const std::string& before, const std::vector<std::string>& ids,
-              const std::string& after, F f) {
-  for (size_t from = 0; from < ids.size(); from += kInOneStatement) {
-    const size_t n = std::min(kInOneStatement, ids.size() - from);
-    const std::vector<db::Value> some(ids.begin() + static_cast<long>(from),
-                                      ids.begin() + static_cast<long>(from + n));
-    for (const auto& row : tx.query(fmt::format("{} IN ({}) {}", before, db::placeholders(n), after), some))
-      f(row);
-  }
-}
-
-/// Ports of many servers in six statements, however many there are.
-class PortReader {
- public:
-  PortReader(db::Tx& tx, const Options& options) : tx_(tx), options_(options) {}
-
-  std::vector<std::vector<PortInfo>> read(const std::vector<ServerId>& servers) {
-    out_.resize(servers.size());
-    std::vector<std::string> ids;
-    for (size_t i = 0; i < servers.size(); ++i) {
-      ids.push_back(servers[i].str());
-      server_at_[servers[i].str()] = i;
-    }
-    read_ports(ids);
-    if (port_ids_.empty()) return std::move(out_);
-    for (size_t i = 0; i < out_.size();
-         ++i)  // addresses of elements are good from here on: nothing is added any more
-      for (auto& port : out_[i]) port_at_[port.id.str()] = &port;
-    read_subnets();
-    read_addresses();
-    read_floating_ips();
-    read_groups();
-    read_metadata_ports();
-    return std::move(out_);
-  }
-
- private:
-  void read_ports(const std::vector<std::string>& servers) {
-    each_row(tx_,
-             "SELECT p.device_id, p.id, p.network_id, n.name, p.mac_address, n.mtu, p.status, "
-             "p.made_by_compute FROM network_ports p "
-             "JOIN network_networks n ON n.id = p.network_id WHERE p.device_owner LIKE 'compute:%' AND "
-             "p.device_id",
-             servers, "ORDER BY p.created_at, p.id", [&](const db::Row& r) {
-               PortInfo port;
-               port.id = PortId(r.text(1));
-               port.network_id = NetworkId(r.text(2));
-               port.network_name = r.text(3);
-               port.mac = r.text(4);
-               port.mtu = static_cast<int>(r.integer(5));
-               port.status = r.text(6);
-               port.made_by_compute = r.boolean(7);
-               port_ids_.push_back(r.text(1));
-               networks_.insert(r.text(2));
-               out_[server_at_.at(r.text(0))].push_back(std::move(port));
-             });
-  }
-
-  void read_subnets() {
-    each_row(tx_,
-             "SELECT id, ip_version, cidr, gateway_ip, dns_nameservers, host_routes, enable_dhcp FROM "
-             "network_subnets WHERE network_id",
-             network_ids(), "", [&](const db::Row& r) {
-               FixedIp ip{.subnet_id = r.text(0),
-                          .address = {},
-                          .version = static_cast<int>(r.integer(1)),
-                          .cidr = r.text(2),
-                          .gateway = r.text(3),
-                          .dns_servers = {},
-                          .host_routes = {}};
-               const json::value servers = json::parse(r.text(4)), routes = json::parse(r.text(5));
-               for (const auto& server : servers.as_array()) ip.dns_servers.push_back(str(server));
-               if (ip.dns_servers.empty())
-                 for (const auto& server : options_.dns_servers)
-                   if (const auto address = parse_ip(server); address && address->family == ip.version)
-                     ip.dns_servers.push_back(server);
-               for (const auto& route : routes.as_array())
-                 ip.host_routes.push_back({find_string(route.as_object(), "destination"),
-                                           find_string(route.as_object(), "nexthop")});
-               if (r.boolean(6) && ip.version == 4) dhcp_.insert(ip.subnet_id);
-               subnets_[ip.subnet_id] = std::move(ip);
-             });
-  }
-
-  void read_addresses() {
-    each_row(tx_, "SELECT port_id, subnet_id, address FROM network_addresses WHERE port_id", port_ids_,
-             "ORDER BY port_id, position, address", [&](const db::Row& r) {
-               PortInfo& port = *port_at_.at(r.text(0));
-               FixedIp ip = subnets_.at(r.text(1));
-               ip.address = r.text(2);
-               port.dhcp |= dhcp_.contains(ip.subnet_id);
-               port.fixed_ips.push_back(std::move(ip));
-             });
-  }
-
-  void read_floating_ips() {
-    each_row(tx_,
-             "SELECT port_id, floating_ip_address, fixed_ip_address FROM network_floating_ips WHERE port_id",
-             port_ids_, "ORDER BY created_at, id", [&](const db::Row& r) {
-               port_at_.at(r.text(0))->floating_ips.push_back({r.text(1), r.text(2)});
-             });
-  }
-
-  void read_groups() {
-    each_row(tx_,
-             "SELECT m.port_id, g.name FROM network_port_groups m JOIN network_security_groups g ON g.id = "
-             "m.security_group_id WHERE m.port_id",
-             port_ids_, "ORDER BY m.port_id, g.name",
-             [&](const db::Row& r) { port_at_.at(r.text(0))->security_group_names.push_back(r.text(1)); });
-  }
-
-  void read_metadata_ports() {
-    struct Metadata {
-      std::string id, mac;
-      std::map<std::string, std::string> addresses;  ///< by subnet
-    };
-    std::map<std::string, Metadata> by_network;
-    each_row(tx_,
-             fmt::format("SELECT p.network_id, p.id, p.mac_address, a.subnet_id, a.address FROM "
-                         "network_ports p LEFT JOIN network_addresses a ON a.port_id = p.id "
-                         "WHERE p.device_owner = '{}' AND p.network_id",
-                         kOwnerMetadata),
-             network_ids(), "", [&](const db::Row& r) {
-               Metadata& m = by_network[r.text(0)];
-               m.id = r.text(1);
-               m.mac = r.text(2);
-               if (!r.is_null(3)) m.addresses[r.text(3)] = r.text(4);
-             });
-    for (auto& [id, port] : port_at_) {
-      const auto it = by_network.find(port->network_id.str());
-      if (it == by_network.end()) continue;
-      port->metadata_port = PortId(it->second.id);
-      port->metadata_mac = it->second.mac;
-      for (const auto& ip : port->fixed_ips) {
-        const auto address = it->second.addresses.find(ip.subnet_id);
-        const auto cidr = parse_cidr(ip.cidr);
-        if (address == it->second.addresses.end() || !cidr) continue;
-        port->metadata_cidr = fmt::format("{}/{}", address->second, cidr->prefix);
-        break;
-      }
-    }
-  }
-
-  std::vector<std::string> network_ids() const { return {networks_.begin(), networks_.end()}; }
-
-  db::Tx& tx_;
-  const Options& options_;
-  std::vector<std::vector<PortInfo>> out_;
-  std::map<std::string, size_t> server_at_;
-  std::vector<std::string> port_ids_;
-  std::set<std::string> networks_, dhcp_;
-  std::map<std::string, PortInfo*> port_at_;
-  std::map<std::string, FixedIp> subnets_;
-};
 
 }  // namespace
 
