@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "compute/materialise.h"
+#include "compute/name_pattern.h"
 #include "compute/server_view.h"
 #include "compute/servers.h"
 
@@ -52,7 +53,7 @@ const api::Resource& resource() {
 }
 
 /// nova filters names by a regular expression; the part of it that people use is literal text with .* and
-/// anchors, which SQL can do with an index-friendly LIKE. Anything else is refused rather than misread.
+/// anchors, which SQL can do with LIKE. For anything else see narrow_by_name.
 void add_pattern(api::Where& where, std::string_view column, std::string pattern) {
   bool from_start = false, to_end = false;
   if (!pattern.empty() && pattern.front() == '^') {
@@ -168,6 +169,7 @@ struct Filters {
   api::Where where;
   std::vector<std::string> statuses;
   std::string ip, ip6;
+  std::vector<std::string> names;  ///< patterns that LIKE cannot say
   bool all_projects = false, deleted = false, changes = false, nothing = false;
 };
 
@@ -182,7 +184,9 @@ bool truth(std::string_view name, const std::string& value) {
 
 /// True if the parameter is one of the filters that any caller may use.
 bool read_common(const api::Call& call, const std::string& name, const std::string& value, Filters& f) {
-  if (name == "name")
+  if (name == "name" && needs_regex(value))
+    f.names.push_back(value);
+  else if (name == "name")
     add_pattern(f.where, "name", value);
   else if (name == "status")
     f.statuses.push_back(value);
@@ -276,6 +280,24 @@ bool has_address(const Shown& shown, const std::string& pattern, int version) {
   return false;
 }
 
+/// Finds the servers whose names match, so that sorting and paging stay the database's. SQLite has no regular
+/// expressions of its own, and the two engines' would differ.
+void narrow_by_name(db::Tx& tx, const std::vector<std::string>& patterns, api::Where& where) {
+  constexpr size_t kMost = 10000;
+  for (const auto& text : patterns) {
+    const NamePattern pattern(text);
+    std::vector<db::Value> ids;
+    for (const auto& row : tx.query("SELECT id, name FROM servers" + where.sql(), where.values))
+      if (pattern.matches(row.text(1))) ids.emplace_back(row.text(0));
+    if (ids.size() > kMost)
+      throw Fault(FaultKind::bad_request,
+                  fmt::format("More than {} names match '{}'.", kMost, text),
+                  "Use a pattern without brackets, or add another filter.");
+    where.add(ids.empty() ? "1 = 0" : "id IN (" + db::placeholders(ids.size()) + ")");
+    where.values.insert(where.values.end(), ids.begin(), ids.end());
+  }
+}
+
 http::Response list(Core& core, api::Call& call, View view) {
   static const api::ListRules kRules{.max_limit = 1000, .default_limit = true};
   auto query = api::parse_list(resource(), call.request, kRules);
@@ -287,7 +309,9 @@ http::Response list(Core& core, api::Call& call, View view) {
       is_admin(call) && call.since(2, 3) ? ServerColumns::shown_to_admin : ServerColumns::shown;
   std::string text;
   core.database.read([&](db::Tx& tx) {
-    auto rows = api::select_page(tx, server_columns(columns), "servers", query, filters.where);
+    api::Where where = filters.where;
+    narrow_by_name(tx, filters.names, where);
+    auto rows = api::select_page(tx, server_columns(columns), "servers", query, where);
     const bool more = api::take_page(rows, query);
     std::vector<ServerRow> servers;
     servers.reserve(rows.size());

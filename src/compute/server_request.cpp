@@ -213,7 +213,13 @@ void parse_guest(const api::Call& call, const json::object& server, NewServer& o
   if (server.contains("personality") && call.since(2, 57))
     throw Fault(FaultKind::bad_request,
                 "Additional properties are not allowed ('personality' was unexpected)");
-  if (const auto* files = find_array(server, "personality"); files && !files->empty())
+  const auto* files = find_array(server, "personality");
+  for (const auto& file : files ? *files : json::array()) {
+    std::string bytes;
+    if (!file.is_object() || !base64_decode(find_string(file.get_object(), "contents"), bytes))
+      throw invalid("personality", file, "It needs a path, and contents in base64.");
+  }
+  if (files && !files->empty())
     throw missing("Injecting files (personality) is not implemented.",
                   "Use user_data: cloud-init writes files from it.");
   if (has_value(server, "trusted_image_certificates"))
