@@ -47,6 +47,10 @@ class FakeImages final : public image::Images {
 class FakeNetworks final : public network::Networks {
  public:
   api::Service& service() override { return service_; }
+  // Groups and more addresses are network's own business: its tests have them.
+  network::SecurityGroups& security_groups() override { throw unused(); }
+  void add_fixed_ip(db::Tx&, const ServerId&, const std::string&) override { throw unused(); }
+  void remove_fixed_ip(db::Tx&, const ServerId&, const std::string&) override { throw unused(); }
   std::vector<NetworkId> available(db::Tx&, const api::Caller&) override { return networks; }
   std::vector<network::PortInfo> create_server_ports(db::Tx&, const api::Caller&, const ServerId& server,
                                                      const std::string&,
@@ -115,6 +119,7 @@ class FakeNetworks final : public network::Networks {
   std::function<void(const ServerId&)> changed;
 
  private:
+  static Fault unused() { return Fault(FaultKind::not_implemented, "FakeNetworks has no groups."); }
   mutable std::mutex mutex_;
   std::map<std::string, std::vector<network::PortInfo>> ports_;
   int next_ = 9;
