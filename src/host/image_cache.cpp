@@ -71,8 +71,11 @@ bool is_disk(const link::ImageRef& image) {
 void verify(const Download& download, const std::string& sha512, const std::string& path,
             const link::ImageRef& image) {
   if (image.size && download.size() != image.size)
-    throw Fault(FaultKind::unavailable, fmt::format("image {} arrived short: {} of {} bytes", image.id.str(),
-                                                    download.size(), image.size));
+    // A connection that broke throws in the fetch: this is what the store has.
+    throw Fault(FaultKind::unprocessable,
+                fmt::format("image {} is damaged in the image store: it has {} of {} bytes", image.id.str(),
+                            download.size(), image.size),
+                "Upload the image again and create the server anew.");
   if (!image.sha512.empty() && sha512 != image.sha512)
     throw Fault(FaultKind::unprocessable, fmt::format("image {} does not match its checksum", image.id.str()),
                 "Upload the image again and create the server anew.");

@@ -79,7 +79,7 @@ TEST_F(LocalFiles, RefusesABrokenImageForEver) {
   EXPECT_EQ(refusal(image(content), other), FaultKind::unprocessable);
   EXPECT_EQ(refusal(image(content), content + "more"), FaultKind::unprocessable);
   EXPECT_EQ(refusal(image(content), content.substr(0, 10)),
-            FaultKind::unavailable);  // cut off: worth another try
+            FaultKind::unprocessable);  // a cut-off connection throws; this is the store's file
   EXPECT_EQ(refusal(image(content, "qcow2"), content), FaultKind::unprocessable);
   std::string qcow2("QFI\xfb\0\0\0\3", 8);  // names a backing file
   qcow2.resize(200'000);
