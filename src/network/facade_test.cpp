@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 
 #include <atomic>
+#include <set>
 #include <thread>
 
 #include "base/process.h"
@@ -111,6 +112,45 @@ class FacadeTest : public ::testing::Test {
   std::unique_ptr<Networks> networks_;
   std::string net_, subnet_, ext_;
 };
+
+TEST_F(FacadeTest, GroupsAndAddressesOfARunningServer) {
+  start();
+  make_private();
+  boot("s1", {{net_, "", ""}});
+  const std::string group = make("security-groups", "security_group", {{"name", "web"}});
+  auto& groups = networks_->security_groups();
+  const auto names = [&] {
+    std::set<std::string> out;
+    for (const auto& g : cloud_.database().read([&](db::Tx& tx) { return groups.of_server(tx, ServerId("s1")); }))
+      out.insert(find_string(g, "name"));
+    return out;
+  };
+  const auto write = [&](auto f) { cloud_.database().write([&](db::Tx& tx) { f(tx); }); };
+
+  write([&](db::Tx& tx) { groups.add_to_server(tx, demo_, ServerId("s1"), "web"); });
+  write([&](db::Tx& tx) { groups.add_to_server(tx, demo_, ServerId("s1"), group); });  // once is enough
+  EXPECT_EQ(names(), (std::set<std::string>{"default", "web"}));
+  EXPECT_EQ(cloud_.del("/network/v2.0/security-groups/" + group, "demo").status, 409);
+  write([&](db::Tx& tx) { groups.remove_from_server(tx, demo_, ServerId("s1"), "web"); });
+  EXPECT_EQ(names(), std::set<std::string>{"default"});
+  EXPECT_THROW(write([&](db::Tx& tx) { groups.remove_from_server(tx, demo_, ServerId("s1"), "web"); }), Fault);
+
+  const auto addresses = [&] {
+    std::vector<std::string> out;
+    for (const auto& port : cloud_.database().read([&](db::Tx& tx) { return networks_->server_ports(tx, ServerId("s1")); }))
+      for (const auto& ip : port.fixed_ips) out.push_back(ip.address);
+    return out;
+  };
+  const auto before = addresses();
+  write([&](db::Tx& tx) { networks_->add_fixed_ip(tx, ServerId("s1"), net_); });
+  const auto after = addresses();
+  ASSERT_EQ(after.size(), 2u);
+  EXPECT_EQ(after.front(), before.front());
+  write([&](db::Tx& tx) { networks_->remove_fixed_ip(tx, ServerId("s1"), after.back()); });
+  EXPECT_EQ(addresses(), before);
+  EXPECT_THROW(write([&](db::Tx& tx) { networks_->remove_fixed_ip(tx, ServerId("s1"), "10.9.9.9"); }), Fault);
+  EXPECT_THROW(write([&](db::Tx& tx) { networks_->add_fixed_ip(tx, ServerId("s1"), "elsewhere"); }), Fault);
+}
 
 TEST_F(FacadeTest, BootShowsWhatAServerNeeds) {
   start();
