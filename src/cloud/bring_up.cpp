@@ -162,7 +162,7 @@ void tear_down(const Config& config, bool purge, const StepDone& done) {
   };
   timed("services stopped", [&] {
     try {
-      ask(supervisor_socket(config), {{"command", "shutdown"}});
+      ask(supervisor_socket(config), {{"command", "shutdown"}, {"graceful", !purge}});
       const auto deadline = steady_clock::now() + std::chrono::seconds(90);
       while (steady_clock::now() < deadline && socket_answers(supervisor_socket(config)))
         std::this_thread::sleep_for(milliseconds(20));

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <filesystem>
 
 #include "base/fault.h"
@@ -16,6 +17,7 @@
 #include "base/scope_exit.h"
 #include "cloud/bring_up.h"
 #include "cloud/control_socket.h"
+#include "cloud/guests.h"
 #include "cloud/purge.h"
 #include "cloud/supervisor.h"
 
@@ -106,6 +108,7 @@ class Run {
     if (command == "shutdown") {
       std::lock_guard lock(mutex_);
       phase_ = "stopping";
+      graceful_ = find_bool(request, "graceful", true);
       kill(getpid(), SIGUSR1);
       return {{"ok", true}};
     }
@@ -124,6 +127,7 @@ class Run {
       supervisor_->stop("agent");
       for (int i = 0; i < 500 && agent_runs(); ++i) usleep(20'000);
     }
+    if (graceful_) shut_guests_down(engines_, std::chrono::seconds(30));
     stop_guests(engines_, std::chrono::seconds(10));
     supervisor_->shutdown();
   }
@@ -161,6 +165,7 @@ class Run {
   Engines engines_;
   std::mutex mutex_;
   std::string phase_ = "preparing", problem_;
+  std::atomic<bool> graceful_{true};
   json::array steps_;
   std::unique_ptr<Supervisor> supervisor_;
 };

@@ -243,7 +243,7 @@ std::string boot_record(uint64_t disk_bytes, const BootLoader& loader) {
   return mbr;
 }
 
-// No journal and 4 KiB blocks keep it small; without metadata_csum and 64bit every boot loader can read it.
+// A journal, since a guest may lose its power; 4 KiB blocks. Without metadata_csum and 64bit every boot loader can read it.
 void write_disk(const std::string& path, const Root& root, Bytes size, const BootLoader& loader,
                 const std::string& work) {
   auto raw = work + "/disk.raw";
@@ -254,7 +254,7 @@ void write_disk(const std::string& path, const Root& root, Bytes size, const Boo
   fs::resize_file(raw, size.count);
   auto blocks = (size.count - kFirstSector * kSector) / 4096;
   Command mkfs{
-      .argv = {"mkfs.ext4", "-q", "-F", "-b", "4096", "-O", "^64bit,^has_journal,^metadata_csum", "-m", "0",
+      .argv = {"mkfs.ext4", "-q", "-F", "-b", "4096", "-O", "^64bit,^metadata_csum", "-m", "0",
                "-L", "virga-root", "-U", "76697267-6100-4000-8000-000000000001", "-E",
                fmt::format("offset={},hash_seed=76697267-6100-4000-8000-000000000002,lazy_itable_init=0",
                            kFirstSector * kSector),
