@@ -54,8 +54,7 @@ std::string key_of(const std::string& message) {
 }
 
 struct Parameters {
-  explicit Parameters(const std::vector<Value>& values) : binds(values.size()) {
-    std::memset(binds.data(), 0, binds.size() * sizeof(MYSQL_BIND));
+  explicit Parameters(const std::vector<Value>& values) : binds(values.size()) {  // zeroed
     for (size_t i = 0; i < values.size(); ++i) bind(binds[i], values[i].get());
   }
   static void bind(MYSQL_BIND& b, const Value::Variant& v) {
