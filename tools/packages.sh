@@ -6,7 +6,7 @@ BUILD_PACKAGES="g++ cmake ninja-build ccache mold pkg-config protobuf-compiler p
   libgtest-dev libgmock-dev libbenchmark-dev"
 
 RUN_PACKAGES="libvirt-daemon-system libvirt-clients qemu-system-x86 qemu-utils openvswitch-switch ovn-central ovn-host
-  iproute2 openssh-client e2fsprogs sqlite3 ca-certificates"
+  iproute2 openssh-client e2fsprogs procps sqlite3 ca-certificates"
 
 CLIENT_PACKAGES="python3-openstackclient"
 
