@@ -23,9 +23,9 @@ struct Column {
   Column {                                          \
 #name, &ServerRow::name, ServerColumns::set \
   }
-const Column kColumns[] = {VIRGA_COLUMN(id),
+const Column kColumns[] = {VIRGA_COLUMN_IN(id, brief),
                            VIRGA_COLUMN(number),
-                           VIRGA_COLUMN(name),
+                           VIRGA_COLUMN_IN(name, brief),
                            VIRGA_COLUMN(hostname),
                            VIRGA_COLUMN(project_id),
                            VIRGA_COLUMN(user_id),
@@ -104,7 +104,7 @@ std::string ServerRow::instance_name() const {
 
 const std::string& server_columns(ServerColumns set) {
   static const auto texts = [] {
-    std::array<std::string, 3> all;
+    std::array<std::string, 4> all;
     for (const auto& column : kColumns)
       for (size_t i = static_cast<size_t>(column.in); i < all.size(); ++i)
         all[i] += (all[i].empty() ? "" : ", ") + std::string(column.name);

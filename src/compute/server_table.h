@@ -43,7 +43,7 @@ struct ServerRow {
 };
 
 /// Lists read what they show and no more; the rest of a ServerRow then has its initial values.
-enum class ServerColumns { shown, shown_to_admin, all };
+enum class ServerColumns { brief, shown, shown_to_admin, all };
 /// "id, name, …" in the order that `server_from_row` reads.
 const std::string& server_columns(ServerColumns set = ServerColumns::all);
 ServerRow server_from_row(const db::Row& row, ServerColumns set = ServerColumns::all);

@@ -487,21 +487,37 @@ std::string server_text(const api::Call& call, const Shown& shown, View view) {
   return out;
 }
 
-std::string servers_text(const api::Call& call, const std::vector<Shown>& all, View view,
-                         const std::string& next) {
+struct ServersText::Body {
+  Body(const api::Call& call, View view)
+      : writer{out, call, call.base_url, view, common},
+        attributes(view == View::brief ? std::vector<const AttributeRow*>() : attributes_for(call, view)) {}
   std::string out = "{\"servers\":[";
-  out.reserve(64 + all.size() * (view == View::brief ? 400 : 2200));
   Writer::Common common;
-  const Writer w{out, call, call.base_url, view, common};
-  const auto attributes =
-      view == View::brief ? std::vector<const AttributeRow*>() : attributes_for(call, view);
-  for (size_t i = 0; i < all.size(); ++i) {
-    if (i) out += ',';
-    if (view == View::brief)
-      write_brief(w, all[i]);
+  const Writer writer;
+  const std::vector<const AttributeRow*> attributes;
+  bool first = true;
+};
+
+ServersText::ServersText(const api::Call& call, View view, size_t expected)
+    : body_(std::make_unique<Body>(call, view)) {
+  body_->out.reserve(64 + expected * (view == View::brief ? 400 : 2200));
+}
+
+ServersText::~ServersText() = default;
+
+void ServersText::add(const std::vector<Shown>& servers) {
+  for (const auto& server : servers) {
+    if (!body_->first) body_->out += ',';
+    body_->first = false;
+    if (body_->writer.view == View::brief)
+      write_brief(body_->writer, server);
     else
-      write_server(w, all[i], attributes);
+      write_server(body_->writer, server, body_->attributes);
   }
+}
+
+std::string ServersText::finish(const std::string& next) {
+  std::string& out = body_->out;
   out += ']';
   if (!next.empty()) {
     out += ",\"servers_links\":[{\"rel\":\"next\",\"href\":";
@@ -509,7 +525,7 @@ std::string servers_text(const api::Call& call, const std::vector<Shown>& all, V
     out += "}]";
   }
   out += '}';
-  return out;
+  return std::move(out);
 }
 
 json::object addresses_view(const std::vector<network::PortInfo>& ports) {

@@ -3,6 +3,8 @@
 // answer is a table; the attributes are written straight to text, since a list of 1,000 servers is the
 // hottest answer of all.
 
+#include <memory>
+
 #include "compute/core.h"
 #include "compute/server_table.h"
 
@@ -24,9 +26,21 @@ std::vector<Shown> load_shown(Core& core, db::Tx& tx, const api::Call& call, std
                               View view);
 /// One server's object.
 std::string server_text(const api::Call& call, const Shown& shown, View view);
-/// {"servers": […], "servers_links": […]}
-std::string servers_text(const api::Call& call, const std::vector<Shown>& all, View view,
-                         const std::string& next);
+/// {"servers": […], "servers_links": […]}, written piece by piece: a thousand servers never stand in memory at once.
+class ServersText {
+ public:
+  ServersText(const api::Call& call, View view, size_t expected);
+  ~ServersText();
+  ServersText(const ServersText&) = delete;
+  ServersText& operator=(const ServersText&) = delete;
+  void add(const std::vector<Shown>& servers);
+  /// The whole; `next` is the next page's URL, if there is one.
+  std::string finish(const std::string& next);
+
+ private:
+  struct Body;
+  std::unique_ptr<Body> body_;
+};
 /// nova's opaque host name: a user may tell equal hosts from different ones, and no more.
 std::string opaque_host_id(const std::string& project_id, const std::string& hostname);
 /// Appends a JSON string.
