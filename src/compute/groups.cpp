@@ -179,17 +179,58 @@ void add_server(const Core& core, const Period& p, const db::Row& r, Usage& usag
                    {"uptime", std::chrono::duration_cast<std::chrono::seconds>(to - from).count()}});
 }
 
-std::map<std::string, Usage> usages(Core& core, db::Tx& tx, const Period& p, const std::string& project) {
+/// Which servers: since 2.40 usage comes in pages of servers, in the order of project and server id.
+struct UsagePage {
+  int64_t limit = 0;  ///< 0 = all
+  std::string marker;
+};
+
+UsagePage usage_page(const api::Call& call) {
+  UsagePage page;
+  if (!call.since(2, 40)) return page;
+  page.limit = 1000;
+  page.marker = call.request.query_value("marker").value_or("");
+  const auto limit = call.request.query_value("limit");
+  if (!limit) return page;
+  char* end = nullptr;
+  const int64_t n = std::strtoll(limit->c_str(), &end, 10);
+  if (limit->empty() || *end || n < 0) throw Fault(FaultKind::bad_request, fmt::format("Invalid input for query parameters limit. Value: {}. It must be a non-negative integer.", *limit));
+  if (n > 0) page.limit = std::min<int64_t>(n, 1000);
+  return page;
+}
+
+void after_marker(db::Tx& tx, const UsagePage& page, api::Where& where) {
+  if (page.marker.empty()) return;
+  const auto last = tx.first("SELECT project_id FROM servers WHERE id = ?", page.marker);
+  if (!last) throw Fault(FaultKind::bad_request, fmt::format("marker [{}] not found", page.marker));
+  where.add("(project_id > ? OR (project_id = ? AND id > ?))", last->text(0), last->text(0), page.marker);
+}
+
+struct Usages {
+  std::map<std::string, Usage> of_project;
+  std::string next;  ///< the next page's marker, or ""
+};
+
+Usages usages(Core& core, db::Tx& tx, const Period& p, const UsagePage& page, const std::string& project) {
   api::Where where;
   where.add("launched_at IS NOT NULL AND launched_at < ?", p.stop);
   where.add("(terminated_at IS NULL OR terminated_at > ?)", p.start);
   if (!project.empty()) where.add("project_id = ?", project);
-  std::map<std::string, Usage> all;
-  for (const auto& row : tx.query("SELECT id, name, project_id, flavor_name, vcpus, memory_mb, root_gb + "
-                                  "ephemeral_gb, launched_at, terminated_at, vm_state FROM servers" +
-                                      where.sql() + " ORDER BY launched_at",
-                                  where.values))
-    add_server(core, p, row, all[row.text(2)]);
+  after_marker(tx, page, where);
+  std::string sql = "SELECT id, name, project_id, flavor_name, vcpus, memory_mb, root_gb + ephemeral_gb, launched_at, terminated_at, "
+                    "vm_state FROM servers" + where.sql() + " ORDER BY project_id, id";
+  if (page.limit) sql += fmt::format(" LIMIT {}", page.limit + 1);
+  Usages all;
+  int64_t taken = 0;
+  std::string last;
+  for (const auto& row : tx.query(sql, where.values)) {
+    if (page.limit && taken++ == page.limit) {
+      all.next = last;
+      break;
+    }
+    last = row.text(0);
+    add_server(core, p, row, all.of_project[row.text(2)]);
+  }
   return all;
 }
 
@@ -205,6 +246,10 @@ json::object usage_view(const Period& p, const std::string& project, Usage&& u, 
   return view;
 }
 
+json::array next_link(const api::Call& call, const std::string& marker) {
+  return {json::object{{"href", api::next_url(call, marker)}, {"rel", "next"}}};
+}
+
 }  // namespace
 
 void add_usage_routes(Routes& routes, Core& core) {
@@ -213,10 +258,13 @@ void add_usage_routes(Routes& routes, Core& core) {
       [&core](api::Call& call) {
         const auto p = period_of(core, call);
         const bool detailed = call.request.query_value("detailed").value_or("0") == "1";
+        const auto page = usage_page(call);
         json::array all;
-        for (auto& [project, usage] : core.database.read([&](db::Tx& tx) { return usages(core, tx, p, ""); }))
-          all.push_back(usage_view(p, project, std::move(usage), detailed));
-        return api::reply(200, json::object{{"tenant_usages", std::move(all)}});
+        auto found = core.database.read([&](db::Tx& tx) { return usages(core, tx, p, page, ""); });
+        for (auto& [project, usage] : found.of_project) all.push_back(usage_view(p, project, std::move(usage), detailed));
+        json::object body{{"tenant_usages", std::move(all)}};
+        if (!found.next.empty()) body["tenant_usages_links"] = next_link(call, found.next);
+        return api::reply(200, body);
       });
   core.policy.declare("os_compute_api:os-simple-tenant-usage:project", kReaderRule);
   routes.add(
@@ -224,11 +272,12 @@ void add_usage_routes(Routes& routes, Core& core) {
       [&core](api::Call& call) {
         call.require("os_compute_api:os-simple-tenant-usage:project", {{"project_id", call.param("target")}});
         const auto p = period_of(core, call);
-        auto all = core.database.read([&](db::Tx& tx) { return usages(core, tx, p, call.param("target")); });
-        if (all.empty()) return api::reply(200, json::object{{"tenant_usage", json::object()}});
-        return api::reply(
-            200, json::object{{"tenant_usage",
-                               usage_view(p, call.param("target"), std::move(all.begin()->second), true)}});
+        const auto page = usage_page(call);
+        auto found = core.database.read([&](db::Tx& tx) { return usages(core, tx, p, page, call.param("target")); });
+        if (found.of_project.empty()) return api::reply(200, json::object{{"tenant_usage", json::object()}});
+        json::object body{{"tenant_usage", usage_view(p, call.param("target"), std::move(found.of_project.begin()->second), true)}};
+        if (!found.next.empty()) body["tenant_usage_links"] = next_link(call, found.next);
+        return api::reply(200, body);
       });
 }
 
