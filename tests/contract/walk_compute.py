@@ -170,7 +170,7 @@ def sdk(b):
         server = conn.create_server("sdk-vm", image="tiny", flavor="m1.nano", network="sdk-net", auto_ip=True, wait=True, timeout=60)
         equal((server.status, server.public_v4.startswith("172.24.4.")), ("ACTIVE", True))
         equal(conn.get_server("sdk-vm").id, server.id)
-        assert conn.delete_server("sdk-vm", wait=True, delete_ips=True)
+        assert conn.delete_server(server.id, wait=True, delete_ips=True)  # by name the SDK finds no addresses
         equal(len(conn.list_floating_ips()), 1)  # demo's
         assert conn.remove_router_interface(router, subnet_id=subnet.id) is None
         assert conn.delete_router(router.id) and conn.delete_subnet(subnet.id) and conn.delete_network(net.id)
