@@ -236,7 +236,7 @@ http::Response Dispatcher::answer(Found& found, Call& call) {
   }
   if (service.microversions) call.version = negotiate(*service.microversions, call.request);
   // nova knows no path with a slash at its end but the version documents': "/servers/" + an empty id is not the list.
-  if (service.faults == FaultStyle::nova && call.request.path.back() == '/' && !found.candidates.empty() && !found.candidates.front()->policy.empty())
+  if ((service.faults == FaultStyle::nova || service.faults == FaultStyle::glance) && call.request.path.back() == '/' && !found.candidates.empty() && !found.candidates.front()->policy.empty())
     throw Fault(FaultKind::not_found, "The resource could not be found.", "", "HTTPNotFound");
   const Route& route = choose(found.candidates, call.request.method, call.version);
   call.route_ = &route;

@@ -29,7 +29,7 @@ const api::Resource& list_resource() {
        {.name = "os_hash_value", .filter = true},
        {.name = "min_disk", .type = Type::integer, .filter = true, .sort = true},
        {.name = "min_ram", .type = Type::integer, .filter = true, .sort = true},
-       {.name = "size", .sort = true},
+       {.name = "size", .type = Type::integer, .filter = true, .sort = true},
        {.name = "created_at", .sort = true},
        {.name = "updated_at", .sort = true}}};
   return resource;
@@ -70,7 +70,7 @@ void add_time(api::Where& where, std::string_view column, std::string_view value
   where.add(fmt::format("{} {} ?", column, sign), parse_time(value));
 }
 
-const std::vector<std::string_view> kOwnWords = {"limit", "marker", "sort_key", "sort_dir", "sort", "owner", "protected", "checksum", "os_hash_value", "min_disk", "min_ram"};
+const std::vector<std::string_view> kOwnWords = {"limit", "marker", "sort_key", "sort_dir", "sort", "owner", "protected", "checksum", "os_hash_value", "min_disk", "min_ram", "size"};
 
 /// Glance's own filters beside the attribute rows.
 void add_filter(api::Where& where, const std::string& name, const std::string& value) {
@@ -230,7 +230,7 @@ http::Response ImageService::set_tag(api::Call& call, bool present) {
 
 http::Response ImageService::set_active(api::Call& call, bool active) {
   database_.write([&](db::Tx& tx) {
-    ImageRow image = visible(tx, call.param("image_id"), call.caller());
+    ImageRow image = owned(tx, call.param("image_id"), call.caller(), active ? "reactivate" : "deactivate");
     if (image.status != "active" && image.status != "deactivated")
       throw Fault(FaultKind::forbidden, fmt::format("Not allowed to {} image in status '{}'", active ? "reactivate" : "deactivate", image.status));
     image.status = active ? "active" : "deactivated";

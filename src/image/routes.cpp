@@ -5,7 +5,6 @@ namespace {
 
 /// Zed's documented defaults (enforce_scope = false): visibility and ownership are checked against the image itself.
 constexpr std::string_view kAnyone = "";
-constexpr std::string_view kAdmin = "role:admin";
 
 /// Every minor version since 2.0 is supported: the newest is CURRENT.
 http::Response versions(api::Call& call, int status) {
@@ -51,8 +50,8 @@ void ImageService::add_routes() {
   r.push_back({"GET", "/v2/images/{image_id}/file", "download_image", kAnyone, self(&ImageService::download)});
   r.push_back({"PUT", "/v2/images/{image_id}/tags/{tag}", "modify_image", kAnyone, [this](api::Call& c) { return set_tag(c, true); }});
   r.push_back({"DELETE", "/v2/images/{image_id}/tags/{tag}", "modify_image", kAnyone, [this](api::Call& c) { return set_tag(c, false); }});
-  r.push_back({"POST", "/v2/images/{image_id}/actions/deactivate", "deactivate", kAdmin, [this](api::Call& c) { return set_active(c, false); }});
-  r.push_back({"POST", "/v2/images/{image_id}/actions/reactivate", "reactivate", kAdmin, [this](api::Call& c) { return set_active(c, true); }});
+  r.push_back({"POST", "/v2/images/{image_id}/actions/deactivate", "deactivate", kAnyone, [this](api::Call& c) { return set_active(c, false); }});
+  r.push_back({"POST", "/v2/images/{image_id}/actions/reactivate", "reactivate", kAnyone, [this](api::Call& c) { return set_active(c, true); }});
   r.push_back({"GET", "/v2/images/{image_id}/members", "get_members", kAnyone, self(&ImageService::list_members)});
   r.push_back({"POST", "/v2/images/{image_id}/members", "add_member", kAnyone, self(&ImageService::add_member)});
   r.push_back({"GET", "/v2/images/{image_id}/members/{member_id}", "get_member", kAnyone, self(&ImageService::show_member)});
