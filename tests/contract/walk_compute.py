@@ -111,7 +111,7 @@ def servers(b):
     with b.check("server delete --wait leaves nothing of it"):
         id_ = b.get("demo", "server show", "s1")["id"]
         b.do("demo", "server delete", "--wait", "s1")
-        assert "No Server found" in b.refused("demo", "server show", "s1") or True
+        b.refused("demo", "server show", "s1")
         equal(b.get("admin", "port list", "--device-id", id_), [])
         equal(b.rest("GET", "/placement/allocations/" + id_, user="admin").json["allocations"], {})
 
