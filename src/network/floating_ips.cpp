@@ -88,12 +88,6 @@ void update_floating_ip(NetworkService& s, db::Tx& tx, api::Call& call, const Ob
   api::update_record(tx, s.floating_ips().resource, s.floating_ips().table, text_of(current, "id"), changes, s.clock().now());
 }
 
-void remove_floating_ip(NetworkService& s, db::Tx& tx, const Object& current) {
-  tx.exec("DELETE FROM network_floating_ips WHERE id = ?", text_of(current, "id"));
-  s.delete_port(tx, find_any(tx, s.ports(), text_of(current, "floating_port_id")));
-  if (!text_of(current, "router_id").empty()) s.touch(tx, Dirty::Kind::router, text_of(current, "router_id"));
-}
-
 void decorate_floating_ips(db::Tx& tx, Objects& rows) {
   for (auto& row : rows) {
     row["port_details"] = nullptr;
@@ -109,6 +103,12 @@ void decorate_floating_ips(db::Tx& tx, Objects& rows) {
 
 }  // namespace
 
+void NetworkService::delete_floating_ip(db::Tx& tx, const Object& current) {
+  tx.exec("DELETE FROM network_floating_ips WHERE id = ?", text_of(current, "id"));
+  delete_port(tx, find_any(tx, *ports_, text_of(current, "floating_port_id")));
+  if (!text_of(current, "router_id").empty()) touch(tx, Dirty::Kind::router, text_of(current, "router_id"));
+}
+
 void NetworkService::define_floating_ips() {
   floating_ips_ = std::make_unique<Collection>(Collection{.resource = floating_ip_resource(),
                                                           .table = "network_floating_ips",
@@ -119,7 +119,7 @@ void NetworkService::define_floating_ips() {
                                                           .hidden = {"floating_port_id"}});
   floating_ips_->create = [this](db::Tx& tx, api::Call& call, Object floating) { return create_floating_ip(*this, tx, call, std::move(floating)); };
   floating_ips_->update = [this](db::Tx& tx, api::Call& call, const Object& current, Object changes) { update_floating_ip(*this, tx, call, current, std::move(changes)); };
-  floating_ips_->remove = [this](db::Tx& tx, api::Call&, const Object& current) { remove_floating_ip(*this, tx, current); };
+  floating_ips_->remove = [this](db::Tx& tx, api::Call&, const Object& current) { delete_floating_ip(tx, current); };
   floating_ips_->decorate = decorate_floating_ips;
   add_collection(service_, environment_, *floating_ips_);
 }

@@ -59,8 +59,17 @@ void update_network(NetworkService& s, db::Tx& tx, const api::Call& call, const 
   (void)call;
 }
 
+/// Floating IPs that serve no port do not hold their network.
+void remove_idle_floating_ips(NetworkService& s, db::Tx& tx, const std::string& network_id) {
+  for (const Object& floating : select_records(tx, s.floating_ips(), "floating_network_id = ? AND port_id IS NULL", network_id)) {
+    s.delete_floating_ip(tx, floating);
+    s.use_quota(tx, text_of(floating, "project_id"), "floatingip", -1);
+  }
+}
+
 void remove_network(NetworkService& s, db::Tx& tx, const Object& current) {
   const std::string id = text_of(current, "id");
+  remove_idle_floating_ips(s, tx, id);
   for (const Object& port : select_records(tx, s.ports(), "network_id = ?", id)) {
     const std::string owner = text_of(port, "device_owner");
     if (owner != kOwnerMetadata)

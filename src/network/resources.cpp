@@ -134,7 +134,7 @@ const Resource& router_resource() {
           {.name = "gateway_network_id"},
           {.name = "gateway_port_id"},
           {.name = "enable_snat", .type = Type::boolean, .fallback = true},
-          {.name = "routes", .type = Type::array, .update = kMay, .fallback = empty_list(), .max = 30},
+          {.name = "routes", .type = Type::array, .update = kMay, .fallback = empty_list(), .nullable = true, .max = 30},
           {.name = "external_gateway_info", .type = Type::object, .create = kMay, .update = kMay, .nullable = true, .column = kNotStored},
           {.name = "ha", .type = Type::boolean, .create = kMay, .update = kMay, .column = kNotStored},
           {.name = "distributed", .type = Type::boolean, .create = kMay, .update = kMay, .column = kNotStored},

@@ -82,6 +82,7 @@ void update_router(NetworkService& s, db::Tx& tx, api::Call& call, const Object&
   const std::string id = text_of(current, "id");
   for (const char* name : {"ha", "distributed"})
     if (find_bool(changes, name)) throw bad_request(fmt::format("{} routers are not offered: OVN moves a gateway between hosts by itself.", name), "InvalidInput");
+  if (changes.contains("routes") && changes["routes"].is_null()) changes["routes"] = json::array();
   if (const json::array* routes = find_array(changes, "routes")) check_routes(tx, current, *routes);
   if (changes.contains("external_gateway_info")) set_gateway(s, tx, call.caller(), current, changes.at("external_gateway_info"));
   api::update_record(tx, s.routers().resource, s.routers().table, id, changes, s.clock().now());

@@ -63,6 +63,9 @@ class NetworkService final : public Networks {
   /// OVN says a port is up or down; returns its server's id if that is news ("" otherwise).
   std::string set_port_up(db::Tx& tx, const std::string& port_id, bool up);
 
+  // floating_ips.cpp
+  void delete_floating_ip(db::Tx& tx, const Object& floating);
+
   // addresses.cpp
   /// Takes addresses for a port as `wanted` asks ([{subnet_id, ip_address}]), or one of each family when empty.
   void take_addresses(db::Tx& tx, const Object& port, const json::array* wanted);
