@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -150,20 +151,65 @@ TEST_F(HttpTest, ExpectContinue) {
   }
 }
 
-TEST_F(HttpTest, Streams64MiB) {
-  uint64_t left = uint64_t{64} << 20;
+TEST_F(HttpTest, StreamsLargeBodies) {
+  uint64_t left = uint64_t{256} << 20;
   ClientRequest up{.method = "PUT", .url = url("/up")};
   up.source = [&](std::span<char> into) {
     size_t count = std::min<uint64_t>(left, into.size());
     left -= count;
     return count;
   };
-  EXPECT_EQ(fetch(up).body, std::to_string(uint64_t{64} << 20));
+  EXPECT_EQ(fetch(up).body, std::to_string(uint64_t{256} << 20));
   uint64_t got = 0;
   ClientRequest down{.url = url("/down")};
   down.sink = [&](std::string_view piece) { got += piece.size(); };
   EXPECT_EQ(fetch(down).status, 200);
   EXPECT_EQ(got, uint64_t{64} << 20);
+}
+
+/// The answer's body to a request with keep-alive, whole.
+std::string one_answer(int fd) {
+  std::string in;
+  char buffer[4096];
+  for (ssize_t n; (n = recv(fd, buffer, sizeof buffer, 0)) > 0;) {
+    in.append(buffer, static_cast<size_t>(n));
+    const size_t head = in.find("\r\n\r\n"), length = in.find("Content-Length: ");
+    if (head != std::string::npos && length < head && in.size() >= head + 4 + std::stoul(in.substr(length + 16)))
+      return in.substr(head + 4);
+  }
+  return "closed: " + in;
+}
+
+/// The client has its answer before the turn is over, so the upload's first bytes come in at the turn's very end.
+TEST_F(HttpTest, StreamsRightAfterAnAnswerOnTheSameConnection) {
+  const std::string piece(8'000, 'x');
+  std::vector<std::thread> clients;
+  for (int i = 0; i < 4; ++i)
+    clients.emplace_back([&] {
+      const int fd = raw(""), on = 1;
+      setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+      for (int turn = 0; turn < 1000; ++turn) {
+        send(fd, "GET /x HTTP/1.1\r\n\r\n", 19, MSG_NOSIGNAL);
+        ASSERT_EQ(one_answer(fd), "GET /x ");
+        const std::string head = "PUT /up HTTP/1.1\r\nContent-Length: 80000\r\n\r\n";
+        send(fd, head.data(), head.size(), MSG_NOSIGNAL);
+        for (int k = 0; k < 10; ++k) send(fd, piece.data(), piece.size(), MSG_NOSIGNAL);
+        ASSERT_EQ(one_answer(fd), "80000") << turn;
+      }
+      close(fd);
+    });
+  for (auto& client : clients) client.join();
+}
+
+TEST_F(HttpTest, StreamsLongerThanAnyTimeout) {
+  const int fd = raw("PUT /up HTTP/1.1\r\nContent-Length: 30000\r\n\r\n");
+  const std::string piece(3'000, 'x');
+  for (int i = 0; i < 10; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    send(fd, piece.data(), piece.size(), MSG_NOSIGNAL);
+  }
+  EXPECT_EQ(one_answer(fd), "30000");
+  close(fd);
 }
 
 TEST_F(HttpTest, LongPollsHoldNoWorker) {

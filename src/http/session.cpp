@@ -234,15 +234,17 @@ void Session::refuse(int status, std::string_view message) {
   answer(turn, refusal(status, message));
 }
 
+/// If there is more to do, the session stays busy until resume() does it: a read that came in between would begin the
+/// next request, and resume() then take the input, or the parser, from under that one's stream worker.
 void Session::part_done() {
   if (--parts_ > 0) return;
   --shared_->open_turns;
   bool go_on;
   {
     std::lock_guard lock(mutex_);
-    busy_ = false;
     if (shared_->stopping) close_after_ = true;
     go_on = input_waiting_ || close_after_ || parser_;
+    busy_ = go_on;
     phase_ = Phase::idle;
     set_deadline(shared_->options.idle_timeout);
   }
@@ -252,7 +254,11 @@ void Session::part_done() {
 void Session::resume() {
   if (closed_) return;
   parser_.reset();
-  if (close_after_) return linger();
+  {
+    std::lock_guard lock(mutex_);
+    busy_ = false;
+  }
+  if (close_after_ || shared_->stopping) return linger();
   if (eof_ && begin_ == end_) return close();
   process();
 }

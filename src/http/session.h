@@ -109,7 +109,7 @@ class Session final : public Swept, public std::enable_shared_from_this<Session>
   Response upgrade_response_;
 
   std::mutex mutex_;
-  bool busy_ = false;           // a turn is open
+  bool busy_ = false;           // a turn is open, or resume() is due
   bool input_waiting_ = false;  // something came meanwhile
   std::atomic<Phase> phase_{Phase::idle};
   std::atomic<int64_t> deadline_{0};
