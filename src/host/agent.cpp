@@ -158,7 +158,8 @@ void Agent::Core::loop() {
     if (!timers_.empty()) until = std::min(until, timers_.begin()->first);
     changed_.wait_until(lock, until, [&] {
       const bool earlier = !timers_.empty() && timers_.begin()->first < until;
-      return stopping_ || earlier || !inbox_.empty() || !reports_.empty() || !action_reports_.empty();
+      return stopping_ || earlier || full_ready_ || !inbox_.empty() || !reports_.empty() ||
+             !action_reports_.empty();
     });
     if (stopping_) return;
     auto inbox = std::exchange(inbox_, {});
@@ -198,9 +199,10 @@ void Agent::Core::wake_in(const ServerId& server, milliseconds delay) {
 void Agent::Core::send_reports() {
   std::vector<link::ObservedServer> servers;
   std::vector<link::ActionReport> actions;
-  bool stepped = false;
+  bool stepped = false, full = false;
   {
     std::lock_guard lock(mutex_);
+    full = std::exchange(full_ready_, false);
     for (auto& [id, observed] : reports_) {
       stepped = stepped || !observed.steps.empty();
       servers.push_back(std::move(observed));
@@ -208,9 +210,9 @@ void Agent::Core::send_reports() {
     reports_.clear();
     actions = std::exchange(action_reports_, {});
   }
-  if (servers.empty() && actions.empty()) return;
+  if (!full && servers.empty() && actions.empty()) return;
   if (stepped) kill_point("agent.before_report");
-  connection_->report(false, std::move(servers), std::move(actions));
+  connection_->report(full, std::move(servers), std::move(actions));
 }
 
 void Agent::Core::watch() {

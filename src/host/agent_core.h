@@ -53,6 +53,7 @@ class Agent::Core final : public link::AgentSide, public std::enable_shared_from
   void work(const ServerId& server);
   void resync();
   void publish(const ServerId& server, Outcome outcome);
+  void tell(link::ObservedServer observed);  ///< locked
   bool quarantined(const ServerId& server) const;  ///< locked
   void want_metadata();
   void wake_in(const ServerId& server, std::chrono::milliseconds delay);  ///< locked
@@ -75,6 +76,7 @@ class Agent::Core final : public link::AgentSide, public std::enable_shared_from
   std::map<ServerId, link::ObservedServer> reports_;
   std::vector<link::ActionReport> action_reports_;
   bool full_wanted_ = false;  ///< a connection began: the next resync reports everything
+  bool full_ready_ = false;   ///< reports_ has everything, and is to be sent as such
   bool full_seen_ = false;    ///< before the first full assignment nothing can be called unassigned
   bool stopping_ = false;
   uint64_t stamps_ = 0;

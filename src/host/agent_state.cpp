@@ -136,17 +136,23 @@ void Agent::Core::work(const ServerId& server) {
   publish(server, desired ? reconciler_.work(*desired, *memory) : reconciler_.look(server, stray));
 }
 
+/// The newest state counts, the steps add up.
+void Agent::Core::tell(link::ObservedServer observed) {
+  auto& report = reports_[observed.id];
+  auto& steps = observed.steps;
+  steps.insert(steps.begin(), report.steps.begin(), report.steps.end());
+  report = std::move(observed);
+}
+
 void Agent::Core::publish(const ServerId& server, Outcome outcome) {
   std::lock_guard lock(mutex_);
   auto& record = records_[server];
-  auto& steps = outcome.observed.steps;
-  const bool news = record.stamp == 0 || !steps.empty() || !same(record.observed, outcome.observed);
+  const bool news =
+      record.stamp == 0 || !outcome.observed.steps.empty() || !same(record.observed, outcome.observed);
   record.stamp = ++stamps_;
-  if (auto it = reports_.find(server); it != reports_.end())
-    steps.insert(steps.begin(), it->second.steps.begin(), it->second.steps.end());
   record.observed = outcome.observed;
   record.observed.steps.clear();
-  if (news) reports_[server] = std::move(outcome.observed);
+  if (news) tell(std::move(outcome.observed));
   for (auto& action : outcome.actions) action_reports_.push_back(std::move(action));
   if (outcome.look_again) wake_in(server, *outcome.look_again);
   const bool gone = record.observed.power == link::Power::absent && !record.observed.quarantined;
@@ -176,7 +182,6 @@ void Agent::Core::resync() {
     std::lock_guard lock(mutex_);
     return wake_in(ServerId("resync"), std::chrono::seconds(1));
   }
-  std::vector<link::ObservedServer> all;
   std::set<ServerId> differing;
   {
     std::lock_guard lock(mutex_);
@@ -191,11 +196,12 @@ void Agent::Core::resync() {
       record.observed.id = id;
       record.observed.generation = journal_.applied(id);
       if (quarantined(id)) record.observed.quarantined = true;
-      if (full) all.push_back(record.observed);
+      if (full) tell(record.observed);
     }
-    if (full) full_wanted_ = false;
+    // Sent with the others' reports, so that it overtakes none: an older state would be taken for the newest.
+    if (full) full_ready_ = true, full_wanted_ = false;
+    changed_.notify_all();
   }
-  if (full) connection_->report(true, std::move(all), {});
   for (const auto& id : differing) queues_->post(id);
 }
 

@@ -355,8 +355,23 @@ TEST(Outbox, KeepsTheNewestOfEachServerAndAllActions) {
   outbox.add(true, {}, {});
   batch = outbox.take();
   EXPECT_TRUE(batch.full);
-  EXPECT_TRUE(batch.servers.empty());
+  EXPECT_EQ(batch.servers.size(), 1u);
   EXPECT_EQ(batch.actions.size(), 2u);
+}
+
+TEST(Outbox, AFullReportDoesNotTakeAwayThatAServerIsGone) {
+  Outbox outbox;
+  ObservedServer gone, other;
+  gone.id = ServerId("gone");
+  gone.power = Power::absent;
+  gone.generation = 2;
+  other.id = ServerId("other");
+  outbox.add(false, {gone}, {});
+  outbox.add(true, {other}, {});  // the agent has forgotten the removed server already
+  const auto batch = outbox.take();
+  EXPECT_TRUE(batch.full);
+  ASSERT_EQ(batch.servers.size(), 2u);
+  EXPECT_EQ(batch.servers[0].generation, 2);
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #pragma once
 // What an agent still has to report. Reports are levels: of a server only the newest observation counts (its
-// steps add up), action reports are all kept, a full report replaces every older observation.
+// steps add up), action reports are all kept. A full report does not replace what it does not mention: that a
+// server is gone is told only once, and the agent forgets the server then.
 
 #include <map>
 
@@ -18,11 +19,9 @@ class Outbox {
   };
 
   void add(bool full, std::vector<ObservedServer> servers, std::vector<ActionReport> actions) {
-    auto older = full ? std::exchange(servers_, {}) : std::map<ServerId, ObservedServer>{};
     full_ = full_ || full;
     for (auto& server : servers) {
-      auto& from = full ? older : servers_;
-      if (auto it = from.find(server.id); it != from.end()) keep_steps(std::move(it->second), server);
+      if (auto it = servers_.find(server.id); it != servers_.end()) keep_steps(std::move(it->second), server);
       servers_[server.id] = std::move(server);
     }
     for (auto& action : actions) actions_.push_back(std::move(action));
