@@ -22,6 +22,7 @@ constexpr Extension kExtensions[] = {
     {"extra_dhcp_opt", "Neutron Extra DHCP options"},
     {"extraroute", "Neutron Extra Route"},
     {"fip-port-details", "Floating IP Port Details Extension"},
+    {"ip-substring-filtering", "IP address substring filtering"},
     {"net-mtu", "Network MTU"},
     {"net-mtu-writable", "Network MTU (writable)"},
     {"network_availability_zone", "Network Availability Zone"},

@@ -37,6 +37,8 @@ void check_ports(const Object& rule) {
   const std::string protocol = text_of(rule, "protocol");
   const bool low = has_value(rule, "port_range_min"), high = has_value(rule, "port_range_max");
   if (!low && !high) return;
+  for (const char* key : {"port_range_min", "port_range_max"})
+    if (const int64_t port = find_int(rule, key); port < 0 || port > 65535) throw bad_request(fmt::format("Invalid value for port {}", port), "SecurityGroupInvalidPortValue");
   const int64_t min = find_int(rule, "port_range_min", -1), max = find_int(rule, "port_range_max", -1);
   if (is_icmp(protocol)) {
     if (!low) throw bad_request(fmt::format("ICMP code (port-range-max) {} is provided but ICMP type (port-range-min) is missing.", max), "SecurityGroupMissingIcmpType");
@@ -199,6 +201,7 @@ void NetworkService::define_security_groups() {
   groups_->create = [this](db::Tx& tx, api::Call&, Object group) { return create_group(*this, tx, std::move(group)); };
   groups_->update = [this](db::Tx& tx, api::Call&, const Object& current, Object changes) {
     if (has_value(current, "default_of") && changes.contains("name")) throw conflict("Updating default security group not allowed.", "SecurityGroupCannotUpdateDefault");
+    if (text_of(changes, "name") == "default") throw conflict("Default security group already exists.", "SecurityGroupDefaultAlreadyExists");
     api::update_record(tx, groups_->resource, groups_->table, text_of(current, "id"), changes, clock_.now());
     touch(tx, Dirty::Kind::security_group, text_of(current, "id"));
   };

@@ -116,7 +116,7 @@ def write_conf(cloud, setup, work, validation=True):
         attach_encrypted_volume="false", metadata_service="true", change_password="false", volume_backed_live_migration="false", volume_multiattach="false",
         swap_volume="false", spice_console="false", block_migration_for_live_migration="false", xenapi_apis="true", scheduler_enabled_filters="all")
     put("network", public_network_id=public, floating_network_name="public", project_networks_reachable="false", build_timeout=120)
-    put("network-feature-enabled", ipv6="true", floating_ips="true", port_security="true", api_extensions=",".join(cloud.extensions()))
+    put("network-feature-enabled", ipv6="true", ipv6_subnet_attributes="true", floating_ips="true", port_security="true", api_extensions=",".join(cloud.extensions()))
     put("validation", run_validation=str(validation).lower(), connect_method="floating", auth_method="keypair", image_ssh_user=cloud.guest_user,
         image_ssh_password=cloud.guest_password, network_for_ssh="private", ip_version_for_ssh=4, ping_timeout=120, connect_timeout=60,
         ssh_timeout=300, ssh_shell_prologue="PATH=$$PATH:/sbin:/usr/sbin;")
