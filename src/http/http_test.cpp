@@ -201,6 +201,19 @@ TEST_F(HttpTest, StreamsRightAfterAnAnswerOnTheSameConnection) {
   for (auto& client : clients) client.join();
 }
 
+TEST_F(HttpTest, StreamsBodiesThatEndWhereTheReadersBufferDoes) {
+  for (size_t size : {100'000, 200'000, 1'000'000}) {
+    const std::string body(size, 'x');
+    const int plain = raw("PUT /up HTTP/1.1\r\nContent-Length: " + std::to_string(size) + "\r\n\r\n" + body);
+    EXPECT_EQ(one_answer(plain), std::to_string(size));
+    close(plain);
+    const int chunked = raw("PUT /up HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + fmt::format("{:x}\r\n", size) + body +
+                            "\r\n0\r\n\r\n");
+    EXPECT_EQ(one_answer(chunked), std::to_string(size));
+    close(chunked);
+  }
+}
+
 TEST_F(HttpTest, StreamsLongerThanAnyTimeout) {
   const int fd = raw("PUT /up HTTP/1.1\r\nContent-Length: 30000\r\n\r\n");
   const std::string piece(3'000, 'x');

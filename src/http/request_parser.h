@@ -68,7 +68,8 @@ class RequestParser final : public beast::http::basic_parser<true> {
     size_t count = std::min(body.size(), into_.size() - filled_);
     std::memcpy(into_.data() + filled_, body.data(), count);
     filled_ += count;
-    if (filled_ == into_.size()) ec = beast::http::error::need_buffer;
+    // Only if something is left: a body that ends where the buffer does is complete, and nothing more will come.
+    if (count < body.size()) ec = beast::http::error::need_buffer;
     return count;
   }
   void on_chunk_header_impl(uint64_t, sv, error_code&) override {}
