@@ -200,11 +200,22 @@ void up(const Shared& shared, bool foreground) {
   print_what_next(config, home);
 }
 
+/// The link that ./allinone made so that `virga` is found; an installed program is left alone.
+void remove_own_link() {
+  const char* link = "/usr/local/bin/virga";
+  char target[4096];
+  const ssize_t n = readlink(link, target, sizeof target);
+  if (n > 0 && std::string(target, static_cast<size_t>(n)) == own_program()) unlink(link);
+}
+
 void down(const Shared& shared, bool purge) {
   require_root();
   const Config config = shared.load();
   cloud::tear_down(config, purge, print_step);
-  if (purge) cloud::remove_credentials(home_of_caller());
+  if (purge) {
+    cloud::remove_credentials(home_of_caller());
+    remove_own_link();
+  }
   std::printf(purge ? "Virga is gone, with all its state.\n" : "Virga is down; its state stays. `virga up` goes on from here.\n");
 }
 
