@@ -216,13 +216,8 @@ class Parser {
   size_t at_ = 0;
 };
 
-/// Lets RuleRef see into Policy without making its table public.
-struct Access {
-  static bool holds(const Policy& p, std::string_view name, const Caller& c, const Target& t) { return p.allows(name, c, t); }
-};
-
 bool RuleRef::holds(const Policy& rules, const Caller& caller, const Target& target, int depth) const {
-  return depth < kMaxDepth && Access::holds(rules, name, caller, target);
+  return depth < kMaxDepth && rules.allows(name, caller, target);
 }
 
 bool RuleRef::looks_at_target(const Policy& rules, int depth) const { return depth < kMaxDepth && rules.needs_target(name); }

@@ -145,7 +145,6 @@ Paths::Paths(const Config& config) {
   serve_control = run + "/serve.sock";
   northbound = "unix:" + run + "/ovn/ovnnb_db.sock";
   southbound = "unix:" + run + "/ovn/ovnsb_db.sock";
-  local_switch = "unix:" + run + "/ovs/db.sock";
   libvirt_uri = "qemu+unix:///system?socket=" + run + "/libvirt/libvirt-sock";
 }
 

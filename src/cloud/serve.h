@@ -30,7 +30,6 @@ struct Paths {
   std::string link_socket;                   ///< agent link, unix
   std::string serve_control;                 ///< control of single services, unix (HTTP)
   std::string northbound, southbound;        ///< "unix:…"
-  std::string local_switch;                  ///< "unix:…/db.sock"
   std::string libvirt_uri;
 };
 

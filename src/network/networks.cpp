@@ -45,7 +45,7 @@ Object create_network(NetworkService& s, db::Tx& tx, Object net) {
   return net;
 }
 
-void update_network(NetworkService& s, db::Tx& tx, const api::Call& call, const Object& current, Object changes) {
+void update_network(NetworkService& s, db::Tx& tx, const Object& current, Object changes) {
   const std::string id = text_of(current, "id");
   if (changes.contains("shared") && !find_bool(changes, "shared") && find_bool(current, "shared")) {
     const auto foreign = tx.first("SELECT 1 FROM network_ports WHERE network_id = ? AND project_id <> ? AND project_id <> ''", id, text_of(current, "project_id"));
@@ -56,7 +56,6 @@ void update_network(NetworkService& s, db::Tx& tx, const api::Call& call, const 
     throw conflict(fmt::format("External network {} cannot be updated to be made non-external, since it has existing gateway ports.", id), "ExternalNetworkInUse");
   api::update_record(tx, s.networks().resource, s.networks().table, id, changes, s.clock().now());
   s.touch(tx, Dirty::Kind::network, id);
-  (void)call;
 }
 
 /// Floating IPs that serve no port do not hold their network.
@@ -117,7 +116,7 @@ void NetworkService::define_networks() {
       .admin_view = {"provider:network_type", "provider:physical_network", "provider:segmentation_id"},
       .also_visible = "shared = 1 OR external = 1"});
   networks_->create = [this](db::Tx& tx, api::Call&, Object net) { return create_network(*this, tx, std::move(net)); };
-  networks_->update = [this](db::Tx& tx, api::Call& call, const Object& current, Object changes) { update_network(*this, tx, call, current, std::move(changes)); };
+  networks_->update = [this](db::Tx& tx, api::Call&, const Object& current, Object changes) { update_network(*this, tx, current, std::move(changes)); };
   networks_->remove = [this](db::Tx& tx, api::Call&, const Object& current) { remove_network(*this, tx, current); };
   networks_->decorate = decorate_networks;
   add_collection(service_, environment_, *networks_);

@@ -23,14 +23,13 @@ Object owned_router(NetworkService& s, db::Tx& tx, api::Call& call) {
 }
 
 /// No two networks of a router may overlap.
-void check_overlap(NetworkService& s, db::Tx& tx, const std::string& router, const Object& subnet) {
+void check_overlap(db::Tx& tx, const std::string& router, const Object& subnet) {
   const Cidr cidr = *parse_cidr(text_of(subnet, "cidr"));
   for (const auto& r : tx.query("SELECT s.id, s.cidr FROM network_ports p JOIN network_addresses a ON a.port_id = p.id JOIN network_subnets s ON s.id = a.subnet_id WHERE p.device_id = ?", router)) {
     if (r.text(0) == text_of(subnet, "id")) throw bad_request(fmt::format("Bad router request: Router already has a port on subnet {}.", r.text(0)), "BadRequest");
     if (parse_cidr(r.text(1))->overlaps(cidr))
       throw bad_request(fmt::format("Bad router request: Cidr {} of subnet {} overlaps with cidr {} of subnet {}.", cidr.str(), text_of(subnet, "id"), r.text(1), r.text(0)), "BadRequest");
   }
-  (void)s;
 }
 
 Object info(const Object& router, const Object& port) {
@@ -49,7 +48,7 @@ Object info(const Object& router, const Object& port) {
 Object attach_subnet(NetworkService& s, db::Tx& tx, api::Call& call, const Object& router, const std::string& subnet_id) {
   const Object subnet = find_visible(tx, s.subnets(), call.caller(), subnet_id);
   if (!has_value(subnet, "gateway_ip")) throw bad_request(fmt::format("Bad router request: Subnet for router interface must have a gateway IP."), "BadRequest");
-  check_overlap(s, tx, text_of(router, "id"), subnet);
+  check_overlap(tx, text_of(router, "id"), subnet);
   const std::string gateway = text_of(subnet, "gateway_ip");
   if (const auto holder = tx.first("SELECT port_id FROM network_addresses WHERE subnet_id = ? AND address = ?", subnet_id, gateway))
     throw conflict(fmt::format("Unable to complete operation for network {}. The IP address {} is in use.", text_of(subnet, "network_id"), gateway), "IpAddressInUse");
@@ -63,7 +62,7 @@ Object attach_port(NetworkService& s, db::Tx& tx, api::Call& call, const Object&
   if (!text_of(port, "device_id").empty())
     throw conflict(fmt::format("Unable to complete operation on port {} for network {}. Port already has an attached device {}.", port_id, text_of(port, "network_id"), text_of(port, "device_id")), "PortInUse");
   if (port.at("fixed_ips").as_array().empty()) throw bad_request("Bad router request: Router port must have at least one fixed IP.", "BadRequest");
-  for (const auto& ip : port.at("fixed_ips").as_array()) check_overlap(s, tx, text_of(router, "id"), find_any(tx, s.subnets(), str(ip.at("subnet_id"))));
+  for (const auto& ip : port.at("fixed_ips").as_array()) check_overlap(tx, text_of(router, "id"), find_any(tx, s.subnets(), str(ip.at("subnet_id"))));
   tx.exec("DELETE FROM network_port_groups WHERE port_id = ?", port_id);
   tx.exec("UPDATE network_ports SET device_owner = ?, device_id = ?, status = 'ACTIVE', port_security_enabled = 0, revision_number = revision_number + 1 WHERE id = ?",
           kOwnerInterface, text_of(router, "id"), port_id);
