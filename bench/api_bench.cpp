@@ -1,5 +1,5 @@
 // What our own layers cost, for a load generator (bench/run_http). api_bench MODE PORT, MODE one of
-//   http    the HTTP server alone, answering `{}`
+//   http    the HTTP server alone, answering `{}`; it holds requests for /hold
 //   open    through the dispatcher, a route that needs no token
 //   token   through the dispatcher, token check and policy; prints "token TEXT"
 // Prints "ready" when it answers; stops at SIGTERM.
@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <mutex>
 
 #include "base/log.h"
 #include "identity/api.h"
@@ -20,12 +21,21 @@ using namespace virga;
 class Plain final : public http::Handler {
  public:
   http::BodyMode body_mode(const http::Request&) override { return http::BodyMode::buffered; }
-  void handle(http::Request, std::shared_ptr<http::Responder> responder) override {
+  void handle(http::Request request, std::shared_ptr<http::Responder> responder) override {
+    if (request.path == "/hold") {  // a long poll: answered when the server ends
+      const std::lock_guard lock(mutex_);
+      held_.push_back(std::move(responder));
+      return;
+    }
     http::Response response;
     response.headers.set("Content-Type", "application/json");
     response.body = "{}";
     responder->send(std::move(response));
   }
+
+ private:
+  std::mutex mutex_;
+  std::vector<std::shared_ptr<http::Responder>> held_;
 };
 
 /// Identity and one service with a trivial route, on a database in `dir`.

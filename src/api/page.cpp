@@ -5,21 +5,12 @@
 #include <charconv>
 
 #include "base/fault.h"
+#include "base/text.h"
 
 namespace virga::api {
 namespace {
 
 std::string_view column_of(const Attribute& a) { return a.column.empty() ? a.name : a.column; }
-
-std::vector<std::string> split(std::string_view text, char by) {
-  std::vector<std::string> out;
-  for (size_t from = 0; from <= text.size();) {
-    const size_t to = std::min(text.find(by, from), text.size());
-    out.emplace_back(text.substr(from, to - from));
-    from = to + 1;
-  }
-  return out;
-}
 
 bool is_descending(std::string_view direction) {
   if (direction == "desc") return true;

@@ -12,6 +12,7 @@
 
 #include "base/fault.h"
 #include "base/process.h"
+#include "base/text.h"
 
 namespace virga {
 namespace {
@@ -402,12 +403,9 @@ void set_config_text(Config& config, std::string_view dotted, std::string_view t
     value = Render{}(&value);
   } else if (slot.index() >= 4) {  // a list
     std::string list;
-    for (size_t at = 0; at <= text.size() && !text.empty();) {
-      const size_t comma = std::min(text.find(',', at), text.size());
-      std::string element(text.substr(at, comma - at));
+    for (std::string& element : text.empty() ? std::vector<std::string>() : split(text, ',')) {
       element.erase(0, element.find_first_not_of(' '));
       list += (list.empty() ? "" : ", ") + (slot.index() == 4 ? Render{}(&element) : element);
-      at = comma + 1;
     }
     value = "[" + list + "]";
   }

@@ -1,6 +1,7 @@
 // Lists of servers: filters, sorting, paging.
 
 #include "base/log.h"
+#include "base/text.h"
 #include "compute/materialise.h"
 #include "compute/name_pattern.h"
 #include "compute/server_view.h"
@@ -122,19 +123,9 @@ std::string time_filter(std::string_view name, const std::string& value) {
   }
 }
 
-std::vector<std::string> split_commas(const std::string& text) {
-  std::vector<std::string> parts;
-  for (size_t from = 0; from <= text.size();) {
-    const size_t to = std::min(text.find(',', from), text.size());
-    if (to > from) parts.push_back(text.substr(from, to - from));
-    from = to + 1;
-  }
-  return parts;
-}
-
 /// Servers that have (or lack) all (or any) of these tags.
 void add_tags(api::Where& where, const std::string& value, bool all, bool without) {
-  const auto tags = split_commas(value);
+  const auto tags = split_words(value, ',');
   if (tags.empty()) return;
   where.add(fmt::format(
       "id {} (SELECT server_id FROM server_tags WHERE tag IN ({}) GROUP BY server_id HAVING COUNT(*) >= {})",

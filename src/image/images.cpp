@@ -4,6 +4,7 @@
 
 #include "base/ids.h"
 #include "base/kill_point.h"
+#include "base/text.h"
 #include "image/service.h"
 
 namespace virga::image {
@@ -37,16 +38,10 @@ const api::Resource& list_resource() {
 
 std::vector<std::string> split_in(std::string_view text) {
   if (text.substr(0, 3) != "in:") return {std::string(text)};
-  text.remove_prefix(3);
-  std::vector<std::string> out;
-  for (size_t from = 0; from <= text.size();) {
-    const size_t to = std::min(text.find(',', from), text.size());
-    std::string_view one = text.substr(from, to - from);
-    if (one.size() >= 2 && one.front() == '"' && one.back() == '"') one = one.substr(1, one.size() - 2);
-    out.emplace_back(one);
-    from = to + 1;
-  }
-  return out;
+  auto values = split(text.substr(3), ',');
+  for (auto& value : values)
+    if (value.size() >= 2 && value.front() == '"' && value.back() == '"') value = value.substr(1, value.size() - 2);
+  return values;
 }
 
 int64_t whole(std::string_view name, std::string_view text) {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "base/ids.h"
+#include "base/text.h"
 
 namespace virga::network {
 namespace {
@@ -82,12 +83,7 @@ void require_settable(const Collection& c, const Caller& caller, const Object& g
 // ---- list ---------------------------------------------------------------------------------------------------------
 
 void add_tag_filter(const std::string& name, const std::string& value, Where& where) {
-  std::vector<std::string> tags;
-  for (size_t from = 0; from <= value.size();) {
-    const size_t to = std::min(value.find(',', from), value.size());
-    tags.push_back(value.substr(from, to - from));
-    from = to + 1;
-  }
+  const std::vector<std::string> tags = split(value, ',');
   const bool any = name.find("any") != std::string::npos, negated = name.rfind("not-", 0) == 0;
   std::string condition;
   for (size_t i = 0; i < tags.size(); ++i)

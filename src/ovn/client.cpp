@@ -13,6 +13,7 @@
 #include <thread>
 
 #include "base/log.h"
+#include "base/text.h"
 #include "ovn/json_stream.h"
 #include "ovn/socket.h"
 
@@ -59,12 +60,9 @@ std::optional<Fault> fault_of(const json::array& operations, const json::array& 
 class Client::Impl {
  public:
   explicit Impl(ClientOptions options)
-      : options_(std::move(options)), wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
-    for (size_t at = 0; at <= options_.remote.size();) {
-      const size_t comma = std::min(options_.remote.find(',', at), options_.remote.size());
-      remotes_.push_back(options_.remote.substr(at, comma - at));
-      at = comma + 1;
-    }
+      : options_(std::move(options)),
+        remotes_(split(options_.remote, ',')),
+        wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
     thread_ = std::thread([this] { run(); });
   }
 

@@ -1,5 +1,6 @@
 // Resource providers, their aggregates and traits, and the root document.
 
+#include "base/text.h"
 #include "placement/placement.h"
 
 namespace virga::placement {
@@ -46,11 +47,7 @@ api::Where filters(const api::Call& call) {
     else if (name == "in_tree")
       where.add("(uuid = ? OR parent_uuid = ?)", value, value);
     else if (name == "member_of") {
-      std::vector<std::string> any;
-      std::string rest = value.rfind("in:", 0) == 0 ? value.substr(3) : value;
-      for (size_t at; (at = rest.find(',')) != std::string::npos; rest.erase(0, at + 1))
-        any.push_back(rest.substr(0, at));
-      any.push_back(rest);
+      const auto any = split(value.rfind("in:", 0) == 0 ? value.substr(3) : value, ',');
       where.add("uuid IN (SELECT provider_uuid FROM provider_aggregates WHERE aggregate_uuid IN (" +
                 db::placeholders(any.size()) + "))");
       for (auto& one : any) where.values.emplace_back(one);
