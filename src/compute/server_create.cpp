@@ -240,8 +240,7 @@ void record_placement(Core& core, db::Tx& tx, const operations::Operation& opera
 }
 
 /// One server of a request, inside the transaction. Returns true if it got a host.
-bool boot_one(Core& core, db::Tx& tx, const api::Call& call, const NewServer& wanted, const Prepared& p,
-              ServerRow row) {
+bool boot_one(Core& core, db::Tx& tx, const api::Call& call, const NewServer& wanted, ServerRow row) {
   Ask ask{.zone = wanted.zone, .host = wanted.host, .only_hosts = {}, .never_hosts = {}};
   if (!wanted.group.empty()) ask_group(core, tx, call, wanted.group, ask);
   add_hosts_of(tx, wanted.same_host, ask.only_hosts);
@@ -273,7 +272,6 @@ bool boot_one(Core& core, db::Tx& tx, const api::Call& call, const NewServer& wa
   record_placement(core, tx, operation, placed);
   if (placed.host_id.empty())
     operations::finish(tx, core.clock.now(), operation.id, false, row.cause, row.hint);
-  (void)p;
   return !placed.host_id.empty();
 }
 
@@ -306,7 +304,7 @@ std::vector<ServerId> boot(Core& core, const api::Call& call, const NewServer& w
       ServerRow row = new_row(core, tx, call, wanted, p, new_uuid(), i);
       row.reservation_id = reservation;
       all.push_back(row.server_id());
-      if (boot_one(core, tx, call, wanted, p, std::move(row))) placed.push_back(all.back());
+      if (boot_one(core, tx, call, wanted, std::move(row))) placed.push_back(all.back());
     }
   });
   kill_point("serve.after_commit");

@@ -462,7 +462,7 @@ std::vector<Shown> load_shown(Core& core, db::Tx& tx, const api::Call& call, std
   std::vector<Shown> all(rows.size());
   for (size_t i = 0; i < rows.size(); ++i) all[i].row = std::move(rows[i]);
   if (view == View::brief || all.empty()) return all;
-  auto ports = core.networks.server_ports(tx, ids);
+  auto ports = core.networks.server_ports(tx, ids, network::PortDetail::shown);
   auto metadata = server_metadata(tx, ids);
   auto tags = call.since(2, 26) ? server_tags(tx, ids) : decltype(server_tags(tx, ids))();
   const auto statuses =

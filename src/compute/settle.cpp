@@ -7,12 +7,6 @@
 namespace virga::compute {
 namespace {
 
-bool all_ports_active(Core& core, db::Tx& tx, const ServerRow& row) {
-  for (const auto& port : core.networks.server_ports(tx, row.server_id()))
-    if (port.status != "ACTIVE") return false;
-  return true;
-}
-
 Situation situation_of(Core& core, db::Tx& tx, const ServerRow& row,
                        const std::optional<operations::Operation>& operation) {
   Situation s;
@@ -32,7 +26,7 @@ Situation situation_of(Core& core, db::Tx& tx, const ServerRow& row,
   // Asked only where it decides something: the last step of a first boot.
   const bool matters = !s.launched && s.desired == "running" && s.power == link::Power::running &&
                        s.seen_generation >= s.generation;
-  s.ports_active = !matters || all_ports_active(core, tx, row);
+  s.ports_active = !matters || core.networks.server_ports_active(tx, row.server_id());
   return s;
 }
 

@@ -58,6 +58,9 @@ struct PortInfo {
   std::string metadata_mac, metadata_cidr;
 };
 
+/// How much of a port is read. `shown`: what a list of servers shows; subnets' settings and the metadata port stay empty.
+enum class PortDetail { shown, all };
+
 /// Security groups for those who show them in other words (nova's proxies). Groups and rules are objects with neutron's
 /// attributes; what neutron refuses, these refuse with the same faults. Others' groups do not exist for a caller.
 class SecurityGroups {
@@ -90,9 +93,9 @@ class Networks {
   /// Makes (or takes) the ports of a server, in order, with security groups by name or id (names are the caller's
   /// project's). Port quota and addresses are taken in this transaction. device_owner becomes "compute:<zone>".
   /// Throws Fault: bad_request (unknown network, port or group; wording as nova's), conflict (port in use), forbidden (quota).
-  virtual std::vector<PortInfo> create_server_ports(db::Tx& tx, const api::Caller& caller, const ServerId& server,
-                                                    const std::string& zone, const std::vector<NicRequest>& requests,
-                                                    const std::vector<std::string>& security_groups) = 0;
+  virtual void create_server_ports(db::Tx& tx, const api::Caller& caller, const ServerId& server, const std::string& zone,
+                                   const std::vector<NicRequest>& requests,
+                                   const std::vector<std::string>& security_groups) = 0;
   /// Where the ports' server runs (OVN requested-chassis, binding:host_id); "" unbinds.
   virtual void bind_server_ports(db::Tx& tx, const ServerId& server, const std::string& hostname) = 0;
   /// Removes the ports compute made and unbinds those it was given.
@@ -103,8 +106,11 @@ class Networks {
   virtual void remove_fixed_ip(db::Tx& tx, const ServerId& server, const std::string& address) = 0;
   virtual SecurityGroups& security_groups() = 0;
   virtual std::vector<PortInfo> server_ports(db::Tx& tx, const ServerId& server) = 0;
-  /// The same for many servers at once, for lists; the result is parallel to `servers`.
-  virtual std::vector<std::vector<PortInfo>> server_ports(db::Tx& tx, const std::vector<ServerId>& servers) = 0;
+  /// The same for many servers at once; the result is parallel to `servers`. Lists ask for `PortDetail::shown`.
+  virtual std::vector<std::vector<PortInfo>> server_ports(db::Tx& tx, const std::vector<ServerId>& servers,
+                                                          PortDetail detail = PortDetail::all) = 0;
+  /// True if none of the server's ports waits for OVN.
+  virtual bool server_ports_active(db::Tx& tx, const ServerId& server) = 0;
   /// Which server has this address on this network (metadata service).
   virtual std::optional<ServerId> server_by_address(db::Tx& tx, const NetworkId& network, const std::string& address) = 0;
   /// Called (any thread) when a server's port became active or went down in OVN.

@@ -159,11 +159,10 @@ std::vector<NetworkId> NetworkService::available(db::Tx& tx, const api::Caller& 
   return out;
 }
 
-std::vector<PortInfo> NetworkService::create_server_ports(db::Tx& tx, const api::Caller& caller,
-                                                          const ServerId& server, const std::string& zone,
-                                                          const std::vector<NicRequest>& requests,
-                                                          const std::vector<std::string>& security_groups) {
-  if (requests.empty()) return server_ports(tx, server);
+void NetworkService::create_server_ports(db::Tx& tx, const api::Caller& caller, const ServerId& server,
+                                         const std::string& zone, const std::vector<NicRequest>& requests,
+                                         const std::vector<std::string>& security_groups) {
+  if (requests.empty()) return;
   ensure_default_group(tx, caller.project_id);
   const bool asked = !security_groups.empty() && security_groups != std::vector<std::string>{"default"};
   const json::array groups = group_ids(
@@ -174,7 +173,6 @@ std::vector<PortInfo> NetworkService::create_server_ports(db::Tx& tx, const api:
     else
       make_port(*this, tx, caller, server, zone, requests[i], groups, asked, i);
   }
-  return server_ports(tx, server);
 }
 
 void NetworkService::bind_server_ports(db::Tx& tx, const ServerId& server, const std::string& hostname) {
@@ -242,12 +240,17 @@ void NetworkService::remove_fixed_ip(db::Tx& tx, const ServerId& server, const s
 }
 
 std::vector<PortInfo> NetworkService::server_ports(db::Tx& tx, const ServerId& server) {
-  return std::move(PortReader(tx, options_).read({server}).front());
+  return std::move(PortReader(tx, options_, PortDetail::all).read({server}).front());
 }
 
 std::vector<std::vector<PortInfo>> NetworkService::server_ports(db::Tx& tx,
-                                                                const std::vector<ServerId>& servers) {
-  return PortReader(tx, options_).read(servers);
+                                                                const std::vector<ServerId>& servers,
+                                                                PortDetail detail) {
+  return PortReader(tx, options_, detail).read(servers);
+}
+
+bool NetworkService::server_ports_active(db::Tx& tx, const ServerId& server) {
+  return !tx.first("SELECT 1 FROM network_ports WHERE device_id = ? AND device_owner LIKE 'compute:%' AND status <> 'ACTIVE' LIMIT 1", server);
 }
 
 std::optional<ServerId> NetworkService::server_by_address(db::Tx& tx, const NetworkId& network,

@@ -79,7 +79,8 @@ class FacadeTest : public ::testing::Test {
   std::vector<PortInfo> boot(const std::string& server, std::vector<NicRequest> nics,
                              std::vector<std::string> groups = {"default"}) {
     return cloud_.database().write([&](db::Tx& tx) {
-      auto ports = networks_->create_server_ports(tx, demo_, ServerId(server), "nova", nics, groups);
+      networks_->create_server_ports(tx, demo_, ServerId(server), "nova", nics, groups);
+      auto ports = networks_->server_ports(tx, ServerId(server));
       networks_->bind_server_ports(tx, ServerId(server), "host1");
       return ports;
     });
@@ -212,7 +213,20 @@ TEST_F(FacadeTest, ManyServersAtOnceKeepOrder) {
             {.network_id = net_, .port_id = {}, .fixed_ip = fmt::format("10.0.0.{}", 100 + i)}});
   }
   const auto all = cloud_.database().read([&](db::Tx& tx) { return networks_->server_ports(tx, ids); });
+  const auto shown = cloud_.database().read([&](db::Tx& tx) { return networks_->server_ports(tx, ids, PortDetail::shown); });
   ASSERT_EQ(all.size(), ids.size());
+  ASSERT_EQ(shown.size(), ids.size());
+  EXPECT_EQ(shown[3][1].fixed_ips[0].address, all[3][1].fixed_ips[0].address);
+  EXPECT_EQ(shown[3][1].security_group_names, all[3][1].security_group_names);
+  EXPECT_FALSE(all[3][1].fixed_ips[0].cidr.empty());
+  EXPECT_TRUE(shown[3][1].fixed_ips[0].cidr.empty());
+  const auto active = [&] {
+    return cloud_.database().read([&](db::Tx& tx) { return networks_->server_ports_active(tx, ids[3]); });
+  };
+  EXPECT_TRUE(active());
+  cloud_.database().write(
+      [&](db::Tx& tx) { tx.exec("UPDATE network_ports SET status = 'DOWN' WHERE id = ?", all[3][1].id); });
+  EXPECT_FALSE(active());
   for (int i = 0; i < 20; ++i) {
     ASSERT_EQ(all[static_cast<size_t>(i)].size(), i % 3 == 0 ? 2u : 0u);
     if (i % 3 == 0)

@@ -37,11 +37,11 @@ std::vector<std::vector<PortInfo>> PortReader::read(const std::vector<ServerId>&
   read_ports(ids);
   if (found_.empty()) return out;
   read_networks();
-  read_subnets();
+  if (detail_ == PortDetail::all) read_subnets();
   for (auto& found : found_) finish(found);
   read_floating_ips();
   read_groups();
-  read_metadata_ports();
+  if (detail_ == PortDetail::all) read_metadata_ports();
   // Sorted here and not in SQL: a server has one port or a few, a list has a thousand.
   std::sort(found_.begin(), found_.end(), [](const Found& a, const Found& b) {
     return std::tie(a.server, a.created_at, a.info.id) < std::tie(b.server, b.created_at, b.info.id);
@@ -119,10 +119,15 @@ void PortReader::finish(Found& found) {
     return std::tie(a.position, a.address) < std::tie(b.position, b.address);
   });
   for (auto& address : found.addresses) {
-    FixedIp ip = subnets_.at(address.subnet);
+    FixedIp& ip = port.fixed_ips.emplace_back();
+    if (detail_ == PortDetail::all) {
+      ip = subnets_.at(address.subnet);
+      port.dhcp |= dhcp_.contains(address.subnet);
+    } else {
+      ip.version = address.address.find(':') == std::string::npos ? 4 : 6;
+      ip.subnet_id = std::move(address.subnet);
+    }
     ip.address = std::move(address.address);
-    port.dhcp |= dhcp_.contains(ip.subnet_id);
-    port.fixed_ips.push_back(std::move(ip));
   }
 }
 

@@ -13,7 +13,7 @@ namespace virga::network {
 
 class PortReader {
  public:
-  PortReader(db::Tx& tx, const Options& options) : tx_(tx), options_(options) {}
+  PortReader(db::Tx& tx, const Options& options, PortDetail detail) : tx_(tx), options_(options), detail_(detail) {}
   /// One list for each server, in their order; ports in the order in which they were asked for.
   std::vector<std::vector<PortInfo>> read(const std::vector<ServerId>& servers);
 
@@ -45,6 +45,7 @@ class PortReader {
 
   db::Tx& tx_;
   const Options& options_;
+  const PortDetail detail_;
   std::unordered_map<std::string_view, size_t> server_at_, port_at_;  ///< keys view into ids of the callers and `port_ids_`
   std::vector<Found> found_;
   std::vector<std::string> port_ids_;

@@ -29,15 +29,16 @@ class NetworkService final : public Networks {
 
   api::Service& service() override { return service_; }
   std::vector<NetworkId> available(db::Tx& tx, const api::Caller& caller) override;
-  std::vector<PortInfo> create_server_ports(db::Tx& tx, const api::Caller& caller, const ServerId& server, const std::string& zone,
-                                            const std::vector<NicRequest>& requests, const std::vector<std::string>& security_groups) override;
+  void create_server_ports(db::Tx& tx, const api::Caller& caller, const ServerId& server, const std::string& zone,
+                           const std::vector<NicRequest>& requests, const std::vector<std::string>& security_groups) override;
   void bind_server_ports(db::Tx& tx, const ServerId& server, const std::string& hostname) override;
   void release_server_ports(db::Tx& tx, const ServerId& server) override;
   void add_fixed_ip(db::Tx& tx, const ServerId& server, const std::string& network) override;
   void remove_fixed_ip(db::Tx& tx, const ServerId& server, const std::string& address) override;
   SecurityGroups& security_groups() override { return *group_facade_; }
   std::vector<PortInfo> server_ports(db::Tx& tx, const ServerId& server) override;
-  std::vector<std::vector<PortInfo>> server_ports(db::Tx& tx, const std::vector<ServerId>& servers) override;
+  std::vector<std::vector<PortInfo>> server_ports(db::Tx& tx, const std::vector<ServerId>& servers, PortDetail detail) override;
+  bool server_ports_active(db::Tx& tx, const ServerId& server) override;
   std::optional<ServerId> server_by_address(db::Tx& tx, const NetworkId& network, const std::string& address) override;
   void on_port_status(std::function<void(const ServerId&)> callback) override;
   void start() override;

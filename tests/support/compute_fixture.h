@@ -52,10 +52,9 @@ class FakeNetworks final : public network::Networks {
   void add_fixed_ip(db::Tx&, const ServerId&, const std::string&) override { throw unused(); }
   void remove_fixed_ip(db::Tx&, const ServerId&, const std::string&) override { throw unused(); }
   std::vector<NetworkId> available(db::Tx&, const api::Caller&) override { return networks; }
-  std::vector<network::PortInfo> create_server_ports(db::Tx&, const api::Caller&, const ServerId& server,
-                                                     const std::string&,
-                                                     const std::vector<network::NicRequest>& requests,
-                                                     const std::vector<std::string>& groups) override {
+  void create_server_ports(db::Tx&, const api::Caller&, const ServerId& server, const std::string&,
+                           const std::vector<network::NicRequest>& requests,
+                           const std::vector<std::string>& groups) override {
     const std::lock_guard lock(mutex_);
     auto& list = ports_[server.str()];
     list.clear();
@@ -74,7 +73,6 @@ class FakeNetworks final : public network::Networks {
       port.dhcp = true;
       list.push_back(port);
     }
-    return list;
   }
   void bind_server_ports(db::Tx&, const ServerId&, const std::string&) override {}
   void release_server_ports(db::Tx&, const ServerId& server) override {
@@ -86,11 +84,15 @@ class FakeNetworks final : public network::Networks {
     const auto it = ports_.find(server.str());
     return it == ports_.end() ? std::vector<network::PortInfo>() : it->second;
   }
-  std::vector<std::vector<network::PortInfo>> server_ports(db::Tx& tx,
-                                                           const std::vector<ServerId>& servers) override {
+  std::vector<std::vector<network::PortInfo>> server_ports(db::Tx& tx, const std::vector<ServerId>& servers,
+                                                           network::PortDetail) override {
     std::vector<std::vector<network::PortInfo>> all;
     for (const auto& id : servers) all.push_back(server_ports(tx, id));
     return all;
+  }
+  bool server_ports_active(db::Tx& tx, const ServerId& server) override {
+    const auto ports = server_ports(tx, server);
+    return std::all_of(ports.begin(), ports.end(), [](const auto& port) { return port.status == "ACTIVE"; });
   }
   std::optional<ServerId> server_by_address(db::Tx&, const NetworkId&, const std::string& address) override {
     const std::lock_guard lock(mutex_);
