@@ -54,7 +54,7 @@ class RequestParser final : public beast::http::basic_parser<true> {
     if (transfer_encoding_ && !chunked()) ec = beast::http::error::bad_transfer_encoding;
   }
   void on_body_init_impl(const boost::optional<uint64_t>& length, error_code&) override {
-    if (!streaming_ && length) request_->body.reserve(*length);
+    if (!streaming_ && length) request_->body.reserve(std::min<uint64_t>(*length, max_body_));
   }
   size_t on_body_impl(sv body, error_code& ec) override {
     if (!streaming_) {
