@@ -78,6 +78,14 @@ std::string hmac_sha256(std::string_view key, std::string_view bytes) {
   return out;
 }
 
+std::string hmac_sha1(std::string_view key, std::string_view bytes) {
+  std::string out(SHA_DIGEST_LENGTH, '\0');
+  unsigned size = 0;
+  HMAC(EVP_sha1(), key.data(), static_cast<int>(key.size()), bytes_of(bytes), bytes.size(),
+       reinterpret_cast<unsigned char*>(out.data()), &size);
+  return out;
+}
+
 std::string base64url_encode(std::string_view bytes, bool pad) { return encode(bytes, kUrlSafe, pad); }
 std::string base64_encode(std::string_view bytes) { return encode(bytes, kStandard, true); }
 
@@ -93,6 +101,24 @@ bool base64_decode(std::string_view text, std::string& bytes) {
     if (six < 0) return false;
     v = v << 6 | static_cast<unsigned>(six);
     bits += 6;
+    if (bits >= 8) {
+      bits -= 8;
+      bytes += static_cast<char>(v >> bits & 255);
+    }
+  }
+  return true;
+}
+
+bool base32_decode(std::string_view text, std::string& bytes) {
+  while (!text.empty() && text.back() == '=') text.remove_suffix(1);
+  bytes.clear();
+  unsigned v = 0;
+  int bits = 0;
+  for (char c : text) {
+    const int five = c >= 'A' && c <= 'Z' ? c - 'A' : c >= 'a' && c <= 'z' ? c - 'a' : c >= '2' && c <= '7' ? c - '2' + 26 : -1;
+    if (five < 0) return false;
+    v = v << 5 | static_cast<unsigned>(five);
+    bits += 5;
     if (bits >= 8) {
       bits -= 8;
       bytes += static_cast<char>(v >> bits & 255);
