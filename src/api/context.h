@@ -11,6 +11,12 @@
 
 namespace virga::api {
 
+/// What a token may be used for, if it is limited: one method on the paths of one service that the pattern takes.
+struct AccessRule {
+  std::string id, service, path, method;
+  friend bool operator==(const AccessRule&, const AccessRule&) = default;
+};
+
 struct Caller {
   std::string user_id, user_name, user_domain_id, user_domain_name;
   // Scope: a project, a domain, the system, or nothing of these (unscoped).
@@ -18,6 +24,10 @@ struct Caller {
   std::string domain_id, domain_name;
   bool system = false;
   std::vector<std::string> role_ids, role_names;  ///< effective, implied roles included; parallel
+  // Where the rights come from, if they are delegated.
+  std::string trust_id, application_credential_id, access_token_id;
+  bool restricted = false;               ///< an application credential that may not make others, nor trusts
+  std::vector<AccessRule> access_rules;  ///< empty: no limit. The dispatcher holds them
   std::string token;                              ///< as the client sent it; never logged
   Time expires;
 

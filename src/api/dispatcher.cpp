@@ -4,6 +4,7 @@
 
 #include <map>
 
+#include "api/access_rules.h"
 #include "base/ids.h"
 #include "base/log.h"
 
@@ -245,6 +246,10 @@ http::Response Dispatcher::answer(Found& found, Call& call) {
 
   const std::string_view token = call.request.headers.get("X-Auth-Token");
   if (!token.empty()) call.maybe_caller = authenticator_.authenticate(token);
+  if (call.maybe_caller && !call.maybe_caller->access_rules.empty() &&
+      !rules_allow(call.maybe_caller->access_rules, service.type, call.request.method, call.request.path,
+                   std::string_view(call.request.path).substr(found.root.size())))
+    call.maybe_caller = nullptr;  // to this request the token says nothing
   if (!route.policy.empty()) {
     if (!call.maybe_caller) throw unauthorized(call);
     if (!policy_.needs_target(route.policy)) call.require(Target{});
