@@ -10,7 +10,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view bytes(reinterpret_cast<const char*>(data), size);
   // What is read must be written and read again as the same token.
   if (const auto token = unpack(bytes))
-    if (unpack(pack(*token)) != token) std::abort();
+    if (unpack(pack(*token)) != token || unpack_receipt(bytes)) std::abort();
+  if (const auto receipt = unpack_receipt(bytes))
+    if (unpack_receipt(pack(*receipt)) != receipt || unpack(bytes)) std::abort();
   static char directory[] = "/tmp/virga-fuzz-keys-XXXXXX";
   static KeyRing keys(::mkdtemp(directory));
   if (keys.open(bytes)) std::abort();  // nobody guesses a key

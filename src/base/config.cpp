@@ -9,6 +9,7 @@
 #include <charconv>
 #include <cmath>
 #include <numeric>
+#include <regex>
 
 #include "base/fault.h"
 #include "base/process.h"
@@ -73,6 +74,28 @@ std::vector<ConfigKey> make_keys() {
        "How long a verified password is remembered (keyed hash, memory only), seconds; 0 = never.", F::any, 0, 3600},
       {"identity", "bcrypt_cost", SLOT(identity.bcrypt_cost), "Work of one password hash: 12 is about 250 ms.", F::any, 4, 16},
 
+      {"identity", "signatures_without_token", SLOT(identity.signatures_without_token),
+       "Let anybody ask whose an EC2 or S3 signature is, for services of before 2025 that have no token to show. Whoever sees a signed request can then act as who signed it."},
+
+      {"security_compliance", "lockout_failure_attempts", SLOT(security_compliance.lockout_failure_attempts),
+       "Wrong passwords in a row that lock an account; 0 = never.", F::any, 0, 1e6},
+      {"security_compliance", "lockout_duration", SLOT(security_compliance.lockout_duration),
+       "How long a lock lasts, seconds; 0 = until an administrator enables the user.", F::any, 0, 1e9},
+      {"security_compliance", "disable_user_account_days_inactive", SLOT(security_compliance.disable_user_account_days_inactive),
+       "Days without a login after which a user is disabled; 0 = never.", F::any, 0, 1e6},
+      {"security_compliance", "password_expires_days", SLOT(security_compliance.password_expires_days),
+       "Days after which a new password must be changed; 0 = never.", F::any, 0, 1e6},
+      {"security_compliance", "unique_last_password_count", SLOT(security_compliance.unique_last_password_count),
+       "How many passwords in a row, the new one included, must differ; 0 = none.", F::any, 0, 1000},
+      {"security_compliance", "minimum_password_age", SLOT(security_compliance.minimum_password_age),
+       "Days a user must keep a password it has set.", F::any, 0, 1e6},
+      {"security_compliance", "password_regex", SLOT(security_compliance.password_regex),
+       "Regular expression (ECMAScript) that new passwords must match from their beginning. Empty: any."},
+      {"security_compliance", "password_regex_description", SLOT(security_compliance.password_regex_description),
+       "What a user whose password does not match is told."},
+      {"security_compliance", "change_password_upon_first_use", SLOT(security_compliance.change_password_upon_first_use),
+       "A password that an administrator set must be changed before it is of use."},
+
       {"database", "url", SLOT(database.url),
        "mariadb://user:password@host:port/virga when several controllers share it. Empty: SQLite in state_dir.", F::url},
       {"database", "readers", SLOT(database.readers), "Pooled connections for reading.", F::any, 1, 256},
@@ -108,6 +131,7 @@ const std::map<std::string_view, std::string_view>& section_help() {
       {"network", "The data plane: Open vSwitch and OVN."},
       {"compute", "This machine as a compute host."},
       {"identity", "Passwords and tokens."},
+      {"security_compliance", "Rules for passwords and logins, as keystone's section of that name."},
       {"database", "The cloud's state."},
       {"demo", "What is provisioned at the first start."},
       {"log", "Logs."},
@@ -370,6 +394,19 @@ Config parse_config(std::string_view text, const std::string& file) {
 
 Config load_config(const std::string& path) { return parse_config(read_file(path), path); }
 
+namespace {
+
+bool is_regex(const std::string& text) {
+  try {
+    std::regex ignored(text);
+    return true;
+  } catch (const std::regex_error&) {
+    return false;
+  }
+}
+
+}  // namespace
+
 void check_config(const Config& c, const std::string& file) {
   const auto refuse_if = [&](bool wrong, const std::string& what, const std::string& hint = {}) {
     if (wrong) throw Fault(FaultKind::bad_request, fmt::format("{}: {}", file, what), hint);
@@ -392,6 +429,8 @@ void check_config(const Config& c, const std::string& file) {
   refuse_if(!mapped, fmt::format("network.bridge_mappings names no bridge for network.physical_network {}.", n.physical_network));
   refuse_if(c.trial() && !n.external_interface.empty(), "network.external_interface needs network.mode = \"host\".",
             "A trial leaves the host's interfaces alone.");
+  refuse_if(!is_regex(c.security_compliance.password_regex),
+            "security_compliance.password_regex is no regular expression (ECMAScript's).");
 }
 
 void set_config_text(Config& config, std::string_view dotted, std::string_view text) {

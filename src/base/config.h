@@ -66,7 +66,20 @@ struct Config {
     int token_expiration_s = 3600;
     int password_memory_s = 60;
     int bcrypt_cost = 12;
+    bool signatures_without_token = false;
   } identity;
+
+  struct SecurityCompliance {
+    int lockout_failure_attempts = 0;
+    int lockout_duration = 1800;
+    int disable_user_account_days_inactive = 0;
+    int password_expires_days = 0;
+    int unique_last_password_count = 0;
+    int minimum_password_age = 0;
+    std::string password_regex;
+    std::string password_regex_description;
+    bool change_password_upon_first_use = false;
+  } security_compliance;
 
   struct Database {
     std::string url;  ///< empty: SQLite in state_dir; use database_url()

@@ -52,7 +52,22 @@ struct ControlPlane {
     o.bcrypt_cost = config.identity.bcrypt_cost;
     o.token_lifetime = std::chrono::seconds(config.identity.token_expiration_s);
     o.remember_password = std::chrono::seconds(config.identity.password_memory_s);
+    o.credential_key_dir = paths.credential_keys;
+    o.signatures_without_token = config.identity.signatures_without_token;
+    o.security = security_compliance(config.security_compliance);
     return identity::make_identity(o, *database, policy, clock);
+  }
+
+  static identity::SecurityCompliance security_compliance(const Config::SecurityCompliance& c) {
+    return {.lockout_failure_attempts = c.lockout_failure_attempts,
+            .lockout_duration = std::chrono::seconds(c.lockout_duration),
+            .disable_user_account_days_inactive = c.disable_user_account_days_inactive,
+            .password_expires_days = c.password_expires_days,
+            .unique_last_password_count = c.unique_last_password_count,
+            .minimum_password_age_days = c.minimum_password_age,
+            .password_regex = c.password_regex,
+            .password_regex_description = c.password_regex_description,
+            .change_password_upon_first_use = c.change_password_upon_first_use};
   }
 
   network::Options network_options(const Config& config) const {
@@ -135,6 +150,7 @@ Paths::Paths(const Config& config) {
   database_url = config.database_url();
   control = state + "/control";
   token_keys = control + "/token-keys";
+  credential_keys = control + "/credential-keys";
   images = control + "/images";
   secrets = state + "/secrets";
   agent_state = state + "/agent";
@@ -167,7 +183,7 @@ json::array list_routes(Config config) {
   ScopeExit clean([&] { std::filesystem::remove_all(directory); });
   config.cloud.state_dir = config.cloud.run_dir = directory;
   config.database.url.clear();
-  for (const auto& dir : {Paths(config).control, Paths(config).token_keys, Paths(config).images}) make_dir(dir, 0700);
+  for (const auto& dir : {Paths(config).control, Paths(config).token_keys, Paths(config).credential_keys, Paths(config).images}) make_dir(dir, 0700);
   const ControlPlane plane(config);
   const auto bound = [](api::Version v) { return v == api::Version{} ? std::string() : fmt::format("{}.{}", v.major, v.minor); };
   json::array all;
@@ -183,7 +199,7 @@ int run_serve(const Config& config, std::vector<int> listeners) {
   tune_allocator();
   const Paths paths(config);
   make_dir(config.cloud.state_dir, 0711);
-  for (const auto& dir : {paths.control, paths.token_keys, paths.images}) make_dir(dir, 0700);
+  for (const auto& dir : {paths.control, paths.token_keys, paths.credential_keys, paths.images}) make_dir(dir, 0700);
   make_dir(config.cloud.run_dir, 0755);
   const std::string link_dir = config.cloud.run_dir + "/link";
   make_dir(link_dir, 0700);

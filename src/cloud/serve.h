@@ -22,8 +22,8 @@ json::array list_routes(Config config);
 struct Paths {
   explicit Paths(const Config& config);
   std::string database_url;
-  std::string control;                       ///< all that `serve` owns: database, token keys, images
-  std::string token_keys, images;            ///< under control
+  std::string control;                       ///< all that `serve` owns: database, keys, images
+  std::string token_keys, credential_keys, images;  ///< under control
   std::string secrets;                       ///< root's: passwords, the demo's key
   std::string agent_state, instances, image_cache;
   std::string guest;                         ///< the tiny guest's files

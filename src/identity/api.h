@@ -17,12 +17,32 @@
 
 namespace virga::identity {
 
+/// Keystone's [security_compliance]: 0 and "" turn a rule off.
+struct SecurityCompliance {
+  int lockout_failure_attempts = 0;
+  std::chrono::seconds lockout_duration{1800};  ///< 0: until an administrator enables the user
+  int disable_user_account_days_inactive = 0;
+  int password_expires_days = 0;
+  int unique_last_password_count = 0;
+  int minimum_password_age_days = 0;
+  std::string password_regex, password_regex_description;
+  bool change_password_upon_first_use = false;
+};
+
 struct Options {
   std::string key_dir;                              ///< token keys (Fernet-style repository: 0 staged, highest primary), 0700
+  std::string credential_key_dir;                   ///< keys of /v3/credentials; "": "credentials" in key_dir
   std::chrono::seconds token_lifetime{3600};
   std::chrono::seconds remember_password{60};       ///< how long a verified password is remembered as a keyed hash; 0 = not
   int bcrypt_cost = 12;                             ///< 4 to 31
   std::string region = "RegionOne";
+  SecurityCompliance security;
+  std::chrono::seconds receipt_lifetime{300};         ///< of a login with several factors, between them
+  std::chrono::seconds allow_expired_window{172800};  ///< how long services may still ask about a token that is over
+  std::chrono::seconds signature_lifetime{900};       ///< how old an EC2 signature may be
+  bool signatures_without_token = false;              ///< /v3/ec2tokens and s3tokens for services that have no token
+  int totp_previous_windows = 1;                      ///< passcodes of the last half minutes that still count
+  int max_redelegation_count = 3;                     ///< how often a trust may be passed on
 };
 
 /// What `virga up` makes sure of at first start: everything keystone-manage bootstrap makes, idempotent.
@@ -40,7 +60,8 @@ class Identity : public api::Authenticator {
   virtual void bootstrap(const Bootstrap& what) = 0;
   /// The built-in services whose endpoints the catalogue generates from each request's URL. Call before serving.
   virtual void set_catalog(const std::vector<api::Service*>& services) = 0;
-  /// Makes the staged key primary and stages a new one; old tokens stay valid until they expire.
+  /// Makes the staged keys primary and stages new ones; old tokens stay valid until they expire, and credentials are
+  /// sealed again with the new key.
   virtual void rotate_keys() = 0;
   /// Project name for messages and metadata; nullopt if there is none.
   virtual std::optional<std::string> project_name(db::Tx& tx, const std::string& project_id) = 0;

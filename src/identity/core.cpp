@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/fault.h"
 #include "identity/roles_of.h"
 
@@ -13,11 +15,10 @@ Core::Core(Options given, db::Database& database, api::Policy& policy, const Clo
       policy(policy),
       clock(clock),
       keys(options.key_dir),
-      passwords(options.bcrypt_cost, options.remember_password, clock) {}
-
-void refuse_authentication() {
-  throw Fault(FaultKind::unauthorized, "The request you have made requires authentication.");
-}
+      credential_keys(options.credential_key_dir.empty() ? options.key_dir + "/credentials"
+                                                         : options.credential_key_dir),
+      passwords(options.bcrypt_cost, options.remember_password, clock),
+      password_rules(options.security.password_regex, options.security.password_regex_description) {}
 
 void Core::begin_change(db::Tx& tx) {
   tx.exec("UPDATE identity_state SET epoch = epoch + 1 WHERE id = 1");
@@ -49,6 +50,13 @@ std::shared_ptr<const Session> Core::session(std::string_view text) {
   return fresh;
 }
 
+std::shared_ptr<const Session> Core::expired_session(std::string_view text, std::chrono::seconds window) {
+  const auto plain = keys.open(text);
+  const auto token = plain ? unpack(*plain) : std::nullopt;
+  if (!token || token->expires + window <= clock.now()) return nullptr;
+  return database.read([&](db::Tx& tx) { return load(tx, *token); });
+}
+
 namespace {
 
 /// Name and generation of a domain; false if it is gone or disabled.
@@ -60,14 +68,75 @@ bool read_domain(db::Tx& tx, const std::string& id, std::string& name, uint64_t&
   return true;
 }
 
-bool read_caller(db::Tx& tx, const Token& token, api::Caller& caller, uint64_t& generation) {
-  const auto user = find_user(tx, token.user_id);
+/// Whom the session stands for; false if it may not be.
+bool read_user(db::Tx& tx, const std::string& id, Session& session, uint64_t& generation) {
+  const auto user = find_user(tx, id);
   if (!user || !user->enabled) return false;
-  caller.user_id = user->id;
-  caller.user_name = user->name;
-  caller.user_domain_id = user->domain_id;
-  generation = static_cast<uint64_t>(user->generation);
-  return read_domain(tx, user->domain_id, caller.user_domain_name, generation);
+  api::Caller& c = session.caller;
+  c.user_id = user->id;
+  c.user_name = user->name;
+  c.user_domain_id = user->domain_id;
+  session.password_expires_at = user->password_expires_at;
+  generation += static_cast<uint64_t>(user->generation);
+  return read_domain(tx, user->domain_id, c.user_domain_name, generation);
+}
+
+/// A trust stands as long as all who passed the rights on may log in. Its token stands for the trustor, if
+/// the trust says so.
+bool read_trust(db::Tx& tx, const Token& token, Time now, Session& session, uint64_t& generation) {
+  const auto trust = find_trust(tx, token.delegation_id);
+  if (!trust || trust->trustee_user_id != token.user_id || trust->project_id != token.scope_id) return false;
+  const auto chain = trust_chain(tx, *trust);
+  if (!chain) return false;
+  Session other;
+  for (const auto& link : *chain) {
+    if (link.expired(now) || !read_user(tx, link.trustor_user_id, other, generation)) return false;
+    if (link.id != trust->id && !read_user(tx, link.trustee_user_id, other, generation)) return false;
+  }
+  if (trust->impersonation) {
+    uint64_t counted_already = 0;
+    if (!read_user(tx, trust->trustor_user_id, session, counted_already)) return false;
+  }
+  session.caller.trust_id = trust->id;
+  session.trust = *trust;
+  return true;
+}
+
+bool read_application_credential(db::Tx& tx, const Token& token, Time now, Session& session) {
+  auto found = find_application_credential(tx, token.delegation_id);
+  if (!found || found->user_id != token.user_id || found->project_id != token.scope_id || found->expired(now))
+    return false;
+  session.caller.application_credential_id = found->id;
+  session.caller.restricted = !found->unrestricted;
+  session.caller.access_rules = found->access_rules;
+  session.application_credential = std::move(*found);
+  return true;
+}
+
+/// Narrows the session to what was delegated to the token; false if that is over.
+bool read_delegation(db::Tx& tx, const Token& token, Time now, Session& session, uint64_t& generation) {
+  switch (token.delegation) {
+    case Delegation::none:
+      return true;
+    case Delegation::trust:
+      return read_trust(tx, token, now, session, generation);
+    case Delegation::application_credential:
+      return read_application_credential(tx, token, now, session);
+    case Delegation::access_token:
+      return false;
+  }
+  return false;
+}
+
+/// The roles of the session; empty if a delegated one is no longer there to give. What a delegated role
+/// implies goes with it.
+std::vector<RoleName> session_roles(db::Tx& tx, const Session& session, const TargetRef& target) {
+  if (session.trust) return trust_roles(tx, *session.trust);
+  if (!session.application_credential) return roles_of(tx, session.token.user_id, target);
+  const auto& delegated = session.application_credential->role_ids;
+  const auto held = role_ids_of(tx, session.token.user_id, target);
+  if (!std::includes(held.begin(), held.end(), delegated.begin(), delegated.end())) return {};
+  return RoleGraph(tx).expand(delegated);
 }
 
 bool read_project_scope(db::Tx& tx, const Token& token, Session& session, uint64_t& generation) {
@@ -104,16 +173,17 @@ bool read_scope(db::Tx& tx, const Token& token, Session& session, TargetRef& tar
 }
 
 /// Everything but the token's own generations and revocation; null if rows do not allow the session.
-std::shared_ptr<Session> assemble(db::Tx& tx, const Token& token, uint64_t& user_generation,
+std::shared_ptr<Session> assemble(db::Tx& tx, const Token& token, Time now, uint64_t& user_generation,
                                   uint64_t& scope_generation) {
   auto session = std::make_shared<Session>();
   session->token = token;
   session->caller.expires = token.expires;
   TargetRef target;
-  if (!read_caller(tx, token, session->caller, user_generation)) return nullptr;
+  if (!read_user(tx, token.user_id, *session, user_generation)) return nullptr;
+  if (!read_delegation(tx, token, now, *session, user_generation)) return nullptr;
   if (!read_scope(tx, token, *session, target, scope_generation)) return nullptr;
   if (token.scope == Scope::unscoped) return session;
-  for (auto& role : roles_of(tx, token.user_id, target)) {
+  for (auto& role : session_roles(tx, *session, target)) {
     session->caller.role_ids.push_back(std::move(role.id));
     session->caller.role_names.push_back(std::move(role.name));
   }
@@ -124,7 +194,7 @@ std::shared_ptr<Session> assemble(db::Tx& tx, const Token& token, uint64_t& user
 
 std::shared_ptr<Session> Core::load(db::Tx& tx, const Token& token) {
   uint64_t user = 0, scope = 0;
-  auto session = assemble(tx, token, user, scope);
+  auto session = assemble(tx, token, clock.now(), user, scope);
   if (!session || user != token.user_generation || scope != token.scope_generation) return nullptr;
   if (tx.first("SELECT 1 FROM identity_revocations WHERE audit_id = ?", audit_ids(token).front()))
     return nullptr;
@@ -133,8 +203,12 @@ std::shared_ptr<Session> Core::load(db::Tx& tx, const Token& token) {
 
 std::shared_ptr<Session> Core::begin_session(db::Tx& tx, Token token) {
   uint64_t user = 0, scope = 0;
-  auto session = assemble(tx, token, user, scope);
+  auto session = assemble(tx, token, clock.now(), user, scope);
   if (!session) return nullptr;
+  const auto end = session->trust                    ? session->trust->expires_at
+                   : session->application_credential ? session->application_credential->expires_at
+                                                     : std::nullopt;
+  if (end && *end < session->token.expires) session->token.expires = session->caller.expires = *end;
   session->token.user_generation = user;
   session->token.scope_generation = scope;
   return session;

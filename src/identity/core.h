@@ -11,6 +11,7 @@
 #include "identity/api.h"
 #include "identity/keys.h"
 #include "identity/password.h"
+#include "identity/password_rules.h"
 #include "identity/session_cache.h"
 #include "identity/token.h"
 
@@ -29,8 +30,10 @@ class Core {
   db::Database& database;
   api::Policy& policy;
   const Clock& clock;
-  KeyRing keys;
+  KeyRing keys;             ///< seals tokens and receipts
+  KeyRing credential_keys;  ///< seals the secrets that must be readable again: /v3/credentials
   Passwords passwords;
+  PasswordRules password_rules;
   std::vector<BuiltIn> built_in;
 
   /// A write to identity's tables. It takes the state row first, so identity writes run one after the other
@@ -46,9 +49,12 @@ class Core {
 
   /// Null if the token is not valid now.
   std::shared_ptr<const Session> session(std::string_view token_text);
+  /// The same for a token that may be over by up to `window`.
+  std::shared_ptr<const Session> expired_session(std::string_view token_text, std::chrono::seconds window);
   /// The session a token's content gives by the rows of this snapshot; null if they do not allow it.
   std::shared_ptr<Session> load(db::Tx& tx, const Token& token);
-  /// Fills user_generation, scope_generation by the rows, then loads.
+  /// Fills user_generation, scope_generation by the rows, then loads; the token ends no later than what its
+  /// rights come from.
   std::shared_ptr<Session> begin_session(db::Tx& tx, Token token);
 
  private:
@@ -58,8 +64,5 @@ class Core {
   std::atomic<uint64_t> epoch_{1};
   SessionCache cache_;
 };
-
-/// Keystone's one answer to every failed authentication.
-[[noreturn]] void refuse_authentication();
 
 }  // namespace virga::identity

@@ -2,6 +2,7 @@
 // projects below.
 #include <fmt/format.h>
 
+#include "identity/application_credential_table.h"
 #include "identity/routes.h"
 #include "identity/rules.h"
 #include "identity/view.h"
@@ -109,6 +110,10 @@ http::Response revoke(Core& core, const Family& f, api::Call& call) {
     const int64_t gone = tx.exec(fmt::format("DELETE{}", kThisGrant), f.actor, call.param("actor_id"),
                                  f.target, target_id(f, call), call.param("role_id"), f.inherited);
     if (gone == 0) no_grant(f, call);
+    if (f.actor == "user") return prune_application_credentials(tx, call.param("actor_id"));
+    for (const auto& row :
+         tx.query("SELECT user_id FROM identity_memberships WHERE group_id = ?", call.param("actor_id")))
+      prune_application_credentials(tx, row.text(0));
   });
   return api::reply(204);
 }

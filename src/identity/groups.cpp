@@ -1,6 +1,7 @@
 // Groups and who is in them.
 #include <fmt/format.h>
 
+#include "identity/application_credential_table.h"
 #include "identity/routes.h"
 #include "identity/rules.h"
 #include "identity/view.h"
@@ -119,14 +120,14 @@ http::Response list_members(Core& core, api::Call& call) {
   core.database.read([&](db::Tx& tx) {
     out.clear();
     group = get_group(tx, call.param("group_id"));
-    const auto rows = tx.query(
-        "SELECT u.id, u.domain_id, u.name, u.enabled, u.default_project_id, u.password_hash, u.options, "
-        "u.extra, u.auth_generation "
-        "FROM identity_memberships m JOIN identity_users u ON u.id = m.user_id WHERE m.group_id = ? ORDER BY "
-        "u.name",
-        group.id);
+    api::Where where;
+    where.add("id IN (SELECT user_id FROM identity_memberships WHERE group_id = ?)", group.id);
+    add_password_expiry_filter(call, where);
+    const auto rows =
+        tx.query(fmt::format("SELECT {} FROM identity_users{} ORDER BY name", kUserColumns, where.sql()),
+                 where.values);
     for (const auto& row : rows)
-      if (!name || row.text(2) == *name) out.push_back(user_view(call, read_user(row)));
+      if (!name || row.text(2) == *name) out.push_back(user_view(core, call, read_user(row)));
   });
   call.require(target_of(group));
   return list_reply(call, "users", std::move(out));
@@ -173,6 +174,7 @@ http::Response remove_member(Core& core, api::Call& call) {
     if (tx.exec("DELETE FROM identity_memberships WHERE user_id = ? AND group_id = ?", call.param("user_id"),
                 call.param("group_id")) == 0)
       not_a_member(call);
+    prune_application_credentials(tx, call.param("user_id"));
   });
   return api::reply(204);
 }

@@ -4,6 +4,7 @@
 #include "identity/bootstrap.h"
 #include "identity/catalog.h"
 #include "identity/core.h"
+#include "identity/credential_table.h"
 #include "identity/routes.h"
 #include "identity/rules.h"
 #include "identity/table.h"
@@ -23,9 +24,26 @@ class IdentityService final : public Identity {
     service_.catalog_path = "/identity";
     service_.faults = api::FaultStyle::keystone;
     policy.declare("admin_required", "role:admin or is_admin:1");
-    for (auto* add : {add_discovery_routes, add_auth_routes, add_user_routes, add_group_routes,
-                      add_project_routes, add_domain_routes, add_role_routes, add_grant_routes,
-                      add_assignment_routes, add_catalog_routes, add_region_routes})
+    for (auto* add : {add_discovery_routes,
+                      add_auth_routes,
+                      add_token_routes,
+                      add_available_scope_routes,
+                      add_revocation_routes,
+                      add_user_routes,
+                      add_application_credential_routes,
+                      add_access_rule_routes,
+                      add_trust_routes,
+                      add_credential_routes,
+                      add_ec2_credential_routes,
+                      add_ec2_token_routes,
+                      add_group_routes,
+                      add_project_routes,
+                      add_domain_routes,
+                      add_role_routes,
+                      add_grant_routes,
+                      add_assignment_routes,
+                      add_catalog_routes,
+                      add_region_routes})
       add(core_, service_.routes);
   }
 
@@ -47,7 +65,10 @@ class IdentityService final : public Identity {
             {stable_id("service " + s->type), s->type, s->name, s->title, s->catalog_path});
   }
 
-  void rotate_keys() override { core_.keys.rotate(); }
+  void rotate_keys() override {
+    core_.keys.rotate();
+    rotate_credential_keys(core_);
+  }
 
   std::optional<std::string> project_name(db::Tx& tx, const std::string& project_id) override {
     const auto project = find_project(tx, project_id);

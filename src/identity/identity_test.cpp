@@ -1,114 +1,18 @@
 // The service through its real dispatcher and database.
-#include <fmt/format.h>
-#include <gtest/gtest.h>
-
 #include <thread>
 
-#include "identity/api.h"
-#include "tests/support/api_client.h"
-#include "tests/support/mariadb.h"
+#include "tests/support/identity_fixture.h"
 
 namespace virga::identity {
 namespace {
 
+using test::password_auth;
+using test::project_scope;
+using test::project_scope_id;
 using test::Reply;
+using test::token_auth;
 
-json::object password_auth(const std::string& user, const std::string& password,
-                           json::value scope = nullptr) {
-  json::object auth{
-      {"identity",
-       {{"methods", json::array{"password"}},
-        {"password",
-         {{"user", {{"name", user}, {"domain", {{"id", "default"}}}, {"password", password}}}}}}}};
-  if (!scope.is_null()) auth["scope"] = std::move(scope);
-  return {{"auth", std::move(auth)}};
-}
-
-json::object token_auth(const std::string& token, json::value scope) {
-  return {{"auth",
-           {{"identity", {{"methods", json::array{"token"}}, {"token", {{"id", token}}}}},
-            {"scope", std::move(scope)}}}};
-}
-
-json::value project_scope(const std::string& name) {
-  return {{"project", {{"name", name}, {"domain", {{"name", "Default"}}}}}};
-}
-json::value project_scope_id(const std::string& id) {
-  return {{"project", {{"id", id}}}};
-}
-
-class IdentityTest : public ::testing::TestWithParam<db::Dialect> {
- protected:
-  /// MariaDB takes a second for a new schema: its tests share one, emptied before each.
-  static std::string database_url() {
-    if (GetParam() == db::Dialect::sqlite) return "";
-    static const std::string url = test::mariadb_server().new_database();
-    return url;
-  }
-  void empty() {
-    cloud_.database().write([](db::Tx& tx) {
-      tx.exec("UPDATE identity_regions SET parent_region_id = NULL");
-      for (const char* table :
-           {"assignments", "memberships", "implied_roles", "revocations", "endpoints", "services", "regions",
-            "groups", "users", "roles", "project_tags", "projects"})
-        tx.exec(fmt::format("DELETE FROM identity_{}", table));
-    });
-  }
-
-  void SetUp() override {
-    empty();
-    start({.key_dir = cloud_.directory() + "/keys", .bcrypt_cost = 4});
-  }
-
-  void start(Options options) {
-    identity_ = make_identity(std::move(options), cloud_.database(), cloud_.policy(), cloud_.clock());
-    identity_->bootstrap({.admin_password = "secret"});
-    compute_.name = "nova";
-    compute_.type = "compute";
-    compute_.catalog_path = "/compute/v2.1";
-    identity_->set_catalog({&identity_->service(), &compute_});
-    cloud_.authenticate_with(*identity_);
-    cloud_.mount(identity_->service());
-    admin_ = log_in("admin", "secret", project_scope("admin"));
-  }
-
-  Reply try_log_in(const std::string& user, const std::string& password, json::value scope = nullptr) {
-    return cloud_.post("/identity/v3/auth/tokens", password_auth(user, password, std::move(scope)));
-  }
-  std::string log_in(const std::string& user, const std::string& password, json::value scope = nullptr) {
-    const Reply r = try_log_in(user, password, std::move(scope));
-    EXPECT_EQ(r.status, 201) << r.body;
-    return std::string(r.headers.get("X-Subject-Token"));
-  }
-  std::string make(const std::string& collection, const std::string& name, json::object attributes) {
-    const Reply r =
-        cloud_.post("/identity/v3/" + collection, json::object{{name, std::move(attributes)}}, admin_);
-    EXPECT_EQ(r.status, 201) << r.body;
-    return r.at(name + ".id");
-  }
-  std::string role(const std::string& name) {
-    return cloud_.get("/v3/roles?name=" + name, admin_).at("roles.0.id");
-  }
-  void grant(const std::string& path) {
-    EXPECT_EQ(cloud_.put("/v3/" + path, nullptr, admin_).status, 204) << path;
-  }
-  void revoke(const std::string& path) { EXPECT_EQ(cloud_.del("/v3/" + path, admin_).status, 204) << path; }
-  int validate(const std::string& token) {
-    return cloud_.get("/v3/auth/tokens", admin_, {{"X-Subject-Token", token}}).status;
-  }
-
-  /// A user "joe" (password "pw") with the member role on project "p".
-  void make_joe() {
-    project_ = make("projects", "project", {{"name", "p"}});
-    joe_ = make("users", "user", {{"name", "joe"}, {"password", "pw"}});
-    grant("projects/" + project_ + "/users/" + joe_ + "/roles/" + role("member"));
-  }
-
-  test::TestCloud cloud_{database_url()};
-  std::unique_ptr<Identity> identity_;
-  api::Service compute_;
-  std::string admin_, project_, joe_;
-};
+class IdentityTest : public test::IdentityCloudTest {};
 
 TEST_P(IdentityTest, DiscoveryAtEveryRoot) {
   for (const char* path : {"/identity", "/identity/"}) {
@@ -212,7 +116,7 @@ TEST_P(IdentityTest, AllRefusalsLookAlike) {
             400);
   EXPECT_EQ(
       cloud_.post("/v3/auth/tokens", {{"auth", {{"identity", {{"methods", json::array{"magic"}}}}}}}).status,
-      401);
+      400);
   EXPECT_EQ(cloud_.get("/v3/users").status, 401);
   EXPECT_EQ(cloud_.get("/v3/users", "nonsense").status, 401);
 }
@@ -253,6 +157,39 @@ TEST_P(IdentityTest, TokensExpire) {
   EXPECT_EQ(cloud_.get("/v3/auth/projects", token).status, 200);
   cloud_.clock().advance(std::chrono::seconds(1));
   EXPECT_EQ(cloud_.get("/v3/auth/projects", token).status, 401);
+}
+
+TEST_P(IdentityTest, ServicesMayAskAboutTokensThatAreOver) {
+  make_joe();
+  const std::string token = log_in("joe", "pw", project_scope("p"));
+  cloud_.clock().advance(std::chrono::hours(2));
+  admin_ = log_in("admin", "secret", project_scope("admin"));
+  EXPECT_EQ(validate(token), 404);
+  EXPECT_EQ(show_token(token, "?allow_expired=1").at("token.user.name"), "joe");
+  EXPECT_EQ(show_token(token, "?allow_expired=0").status, 404);
+  EXPECT_EQ(cloud_.get("/v3/auth/tokens?allow_expired=1", log_in("joe", "pw"), {{"X-Subject-Token", admin_}})
+                .status,
+            403);
+  cloud_.clock().advance(std::chrono::hours(48));
+  admin_ = log_in("admin", "secret", project_scope("admin"));
+  EXPECT_EQ(show_token(token, "?allow_expired=1").status, 404);
+}
+
+TEST_P(IdentityTest, TokensAreShownToThoseWhoMayAsk) {
+  make_joe();
+  const std::string token = log_in("joe", "pw", project_scope("p"));
+  grant("projects/" + project_ + "/users/" + make("users", "user", {{"name", "nova"}, {"password", "pw"}}) +
+        "/roles/" + role("service"));
+  const std::string service = log_in("nova", "pw", project_scope("p"));
+  const test::Fields subject{{"X-Subject-Token", token}};
+  EXPECT_EQ(cloud_.get("/v3/auth/tokens", service, subject).status, 200);
+  EXPECT_EQ(cloud_.call("HEAD", "/v3/auth/tokens", "", service, subject).status, 403);
+  EXPECT_EQ(cloud_.get("/v3/auth/tokens", token, subject).status, 200);
+  EXPECT_EQ(cloud_.get("/v3/auth/tokens", admin_).at("error.message"), "No token in the request");
+  EXPECT_EQ(cloud_.get("/v3/auth/tokens", admin_, {{"X-Subject-Token", "x"}}).at("error.message"),
+            "Failed to validate token");
+  EXPECT_EQ(cloud_.post("/v3/auth/tokens", token_auth("x", "unscoped")).status, 404);
+  EXPECT_EQ(cloud_.get("/v3/auth/tokens/OS-PKI/revoked", admin_).status, 403);
 }
 
 TEST_P(IdentityTest, DisablingAnythingEndsTokensForGood) {

@@ -161,9 +161,9 @@ std::string KeyRing::seal(std::string_view plain) const {
   return base64url_encode(out, false);
 }
 
-std::optional<std::string> KeyRing::open(std::string_view sealed) {
+std::optional<std::string> KeyRing::open(std::string_view sealed, size_t most) {
   std::string raw;
-  if (sealed.size() > 512 || !base64_decode(sealed, raw) || raw.size() < kHead + kTag) return std::nullopt;
+  if (sealed.size() > most || !base64_decode(sealed, raw) || raw.size() < kHead + kTag) return std::nullopt;
   auto* from = reinterpret_cast<unsigned char*>(raw.data());
   if (from[0] != kVersion) return std::nullopt;
   uint32_t fingerprint = 0;

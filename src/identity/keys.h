@@ -1,7 +1,7 @@
 #pragma once
-// The keys that seal tokens: a directory of numbered files, as keystone's Fernet repository. 0 is staged (it
-// opens tokens already, so that another controller may rotate first), the highest number is primary (it
-// seals), the others only open what they sealed until it expires.
+// The keys that seal tokens, or stored credentials: a directory of numbered files, as keystone's Fernet
+// repository. 0 is staged (it opens tokens already, so that another controller may rotate first), the highest
+// number is primary (it seals), the others only open what they sealed until it expires.
 //
 // Threads: thread-safe.
 
@@ -23,8 +23,8 @@ class KeyRing {
 
   /// AES-256-GCM, as URL-safe base64: version, key's fingerprint, nonce, ciphertext, tag.
   std::string seal(std::string_view plain) const;
-  /// Nullopt if the text is not of ours, was changed, or its key is gone.
-  std::optional<std::string> open(std::string_view sealed);
+  /// Nullopt if the text is not of ours, was changed, its key is gone, or it is longer than `most`.
+  std::optional<std::string> open(std::string_view sealed, size_t most = 512);
 
   /// Staged becomes primary, a new key is staged; keys beyond `keep` go, the oldest first.
   void rotate(size_t keep = 5);

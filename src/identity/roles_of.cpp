@@ -42,7 +42,7 @@ const std::vector<std::string>& RoleGraph::implied_by(const std::string& role_id
   return found == implied_.end() ? none : found->second;
 }
 
-std::vector<RoleName> RoleGraph::expand(const std::set<std::string>& role_ids) const {
+std::set<std::string> RoleGraph::closure(const std::set<std::string>& role_ids) const {
   std::set<std::string> seen = role_ids;
   std::vector<std::string> open(role_ids.begin(), role_ids.end());
   while (!open.empty()) {
@@ -51,14 +51,21 @@ std::vector<RoleName> RoleGraph::expand(const std::set<std::string>& role_ids) c
     for (const auto& next : implied_by(id))
       if (seen.insert(next).second) open.push_back(next);
   }
+  return seen;
+}
+
+std::vector<RoleName> RoleGraph::expand(const std::set<std::string>& role_ids) const {
   std::vector<RoleName> out;
-  for (const auto& id : seen)
+  for (const auto& id : closure(role_ids))
     if (const RoleName* role = find(id); role && role->domain_id.empty()) out.push_back(*role);
   std::sort(out.begin(), out.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
   return out;
 }
 
-std::vector<RoleName> roles_of(db::Tx& tx, const std::string& user_id, const TargetRef& target) {
+namespace {
+
+/// Given there or handed down; without what they imply.
+std::set<std::string> given_roles(db::Tx& tx, const std::string& user_id, const TargetRef& target) {
   const auto held = held_by(tx, user_id);
   std::set<std::string> above;  // whatever hands roles down to a project
   const bool any_inherited = std::any_of(held.begin(), held.end(), [](const Held& h) { return h.inherited; });
@@ -70,8 +77,19 @@ std::vector<RoleName> roles_of(db::Tx& tx, const std::string& user_id, const Tar
     const bool direct = !h.inherited && h.target_kind == target.kind && h.target_id == target.id;
     if (direct || (h.inherited && above.contains(h.target_id))) roles.insert(h.role_id);
   }
-  if (roles.empty()) return {};
-  return RoleGraph(tx).expand(roles);
+  return roles;
+}
+
+}  // namespace
+
+std::vector<RoleName> roles_of(db::Tx& tx, const std::string& user_id, const TargetRef& target) {
+  const auto given = given_roles(tx, user_id, target);
+  return given.empty() ? std::vector<RoleName>() : RoleGraph(tx).expand(given);
+}
+
+std::set<std::string> role_ids_of(db::Tx& tx, const std::string& user_id, const TargetRef& target) {
+  const auto given = given_roles(tx, user_id, target);
+  return given.empty() ? given : RoleGraph(tx).closure(given);
 }
 
 std::set<std::string> projects_of(db::Tx& tx, const std::string& user_id) {

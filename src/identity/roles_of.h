@@ -22,6 +22,8 @@ class RoleGraph {
   /// The roles themselves and all they imply, without domain roles (those only stand for what they imply), by
   /// name.
   std::vector<RoleName> expand(const std::set<std::string>& role_ids) const;
+  /// The roles themselves and all they imply.
+  std::set<std::string> closure(const std::set<std::string>& role_ids) const;
   /// Direct implications only.
   const std::vector<std::string>& implied_by(const std::string& role_id) const;
 
@@ -38,6 +40,8 @@ struct TargetRef {
 
 /// The user's effective roles there; empty if none.
 std::vector<RoleName> roles_of(db::Tx& tx, const std::string& user_id, const TargetRef& target);
+/// The same with domain roles, as ids.
+std::set<std::string> role_ids_of(db::Tx& tx, const std::string& user_id, const TargetRef& target);
 /// Ids of projects and domains where the user has any role.
 std::set<std::string> projects_of(db::Tx& tx, const std::string& user_id);
 std::set<std::string> domains_of(db::Tx& tx, const std::string& user_id);

@@ -11,6 +11,15 @@ using Routes = std::vector<api::Route>;
 
 void add_discovery_routes(Core& core, Routes& to);
 void add_auth_routes(Core& core, Routes& to);
+void add_token_routes(Core& core, Routes& to);
+void add_available_scope_routes(Core& core, Routes& to);
+void add_revocation_routes(Core& core, Routes& to);
+void add_application_credential_routes(Core& core, Routes& to);
+void add_access_rule_routes(Core& core, Routes& to);
+void add_trust_routes(Core& core, Routes& to);
+void add_credential_routes(Core& core, Routes& to);
+void add_ec2_credential_routes(Core& core, Routes& to);
+void add_ec2_token_routes(Core& core, Routes& to);
 void add_user_routes(Core& core, Routes& to);
 void add_group_routes(Core& core, Routes& to);
 void add_project_routes(Core& core, Routes& to);

@@ -28,7 +28,33 @@ inline constexpr std::string_view domain_reader =
 inline constexpr std::string_view token_reader =
     "rule:admin_required or (role:reader and system_scope:all) or role:service or "
     "user_id:%(target.token.user_id)s";
+inline constexpr std::string_view token_checker =
+    "rule:admin_required or (role:reader and system_scope:all) or user_id:%(target.token.user_id)s";
 inline constexpr std::string_view token_owner = "rule:admin_required or user_id:%(target.token.user_id)s";
+inline constexpr std::string_view admin_or_service = "rule:admin_required or role:service";
+// What belongs to the user of the path, or of the row.
+inline constexpr std::string_view owner = "user_id:%(user_id)s";
+inline constexpr std::string_view owner_admin = "rule:admin_required or user_id:%(user_id)s";
+inline constexpr std::string_view owner_reader =
+    "rule:admin_required or (role:reader and system_scope:all) or user_id:%(user_id)s";
+inline constexpr std::string_view access_rule_admin =
+    "(role:admin and system_scope:all) or user_id:%(target.user.id)s";
+inline constexpr std::string_view access_rule_reader =
+    "(role:reader and system_scope:all) or user_id:%(target.user.id)s";
+inline constexpr std::string_view credential_admin =
+    "rule:admin_required or user_id:%(target.credential.user_id)s";
+inline constexpr std::string_view credential_reader =
+    "rule:admin_required or (role:reader and system_scope:all) or user_id:%(target.credential.user_id)s";
+inline constexpr std::string_view trust_owner = "user_id:%(trust.trustor_user_id)s";
+inline constexpr std::string_view trust_admin =
+    "(role:admin and system_scope:all) or user_id:%(target.trust.trustor_user_id)s";
+inline constexpr std::string_view trust_reader =
+    "(role:reader and system_scope:all) or user_id:%(target.trust.trustor_user_id)s or "
+    "user_id:%(target.trust.trustee_user_id)s";
+inline constexpr std::string_view trustor_reader =
+    "(role:reader and system_scope:all) or user_id:%(target.trust.trustor_user_id)s";
+inline constexpr std::string_view trustee_reader =
+    "(role:reader and system_scope:all) or user_id:%(target.trust.trustee_user_id)s";
 inline constexpr std::string_view anyone = "";
 
 }  // namespace virga::identity::rules

@@ -8,12 +8,15 @@
 #include <list>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 
 #include "api/context.h"
+#include "identity/application_credential_table.h"
 #include "identity/token.h"
+#include "identity/trust_table.h"
 
 namespace virga::identity {
 
@@ -21,7 +24,10 @@ namespace virga::identity {
 struct Session {
   Token token;
   api::Caller caller;
-  bool is_domain = false;  ///< the scope is a project that acts as a domain
+  bool is_domain = false;                   ///< the scope is a project that acts as a domain
+  std::optional<Time> password_expires_at;  ///< of the user it stands for
+  std::optional<TrustRow> trust;
+  std::optional<ApplicationCredentialRow> application_credential;
 };
 
 class SessionCache {

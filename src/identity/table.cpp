@@ -3,6 +3,10 @@
 #include <fmt/format.h>
 
 #include "base/fault.h"
+#include "identity/application_credential_table.h"
+#include "identity/credential_table.h"
+#include "identity/revocations.h"
+#include "identity/trust_table.h"
 
 namespace virga::identity {
 namespace {
@@ -13,6 +17,17 @@ std::optional<std::string> or_null(const std::string& text) {
 
 std::string text(const json::object& o) {
   return json::serialize(o);
+}
+
+std::string day_of(Time t) {
+  return to_iso(t).substr(0, 10);
+}
+
+/// Writes down that the tokens of the row end, if the generation to be saved is a new one.
+void note_ended_tokens(db::Tx& tx, std::string_view table, const std::string& id, int64_t generation,
+                       const Revoked& what) {
+  if (tx.first(fmt::format("SELECT 1 FROM {} WHERE id = ? AND auth_generation <> ?", table), id, generation))
+    record_revocation(tx, what, db::database_now(tx));
 }
 
 /// Every use of a project, domain or actor in the assignments.
@@ -42,6 +57,11 @@ json::object read_json(const std::string& stored) {
   return v.is_object() ? v.get_object() : json::object{};
 }
 
+std::optional<Time> read_time(const db::Row& row, size_t column) {
+  if (row.is_null(column)) return std::nullopt;
+  return parse_time(row.text(column));
+}
+
 ProjectRow read_project(const db::Row& r) {
   return {r.text(0),
           r.text(1),
@@ -64,7 +84,13 @@ UserRow read_user(const db::Row& r) {
           r.text(5),
           read_json(r.text(6)),
           read_json(r.text(7)),
-          r.integer(8)};
+          r.integer(8),
+          read_time(r, 9),
+          read_time(r, 10),
+          r.boolean(11),
+          r.integer(12),
+          read_time(r, 13),
+          r.text(14)};
 }
 
 GroupRow read_group(const db::Row& r) {
@@ -131,6 +157,23 @@ RoleRow get_role(db::Tx& tx, const std::string& id) {
   return read_role(*row);
 }
 
+std::string named_role(db::Tx& tx, const json::value& role) {
+  const auto* o = role.if_object();
+  const std::string id = o ? find_string(*o, "id") : "", name = o ? find_string(*o, "name") : "";
+  if (!o || o->size() != 1 || (id.empty() && name.empty()))
+    throw Fault(FaultKind::bad_request,
+                "Invalid input for field 'roles': each must be an object with either id or name.");
+  if (!id.empty()) return get_role(tx, id).id;
+  const auto rows = tx.query("SELECT id FROM identity_roles WHERE name = ?", name);
+  if (rows.empty()) not_found("role", name);
+  if (rows.size() > 1)
+    throw Fault(FaultKind::bad_request,
+                fmt::format("There are multiple role entities named '{}'. Please use ID instead of names to "
+                            "resolve the ambiguity.",
+                            name));
+  return rows.front().text(0);
+}
+
 void insert_project(db::Tx& tx, const ProjectRow& p) {
   try {
     tx.exec(
@@ -148,6 +191,8 @@ void insert_project(db::Tx& tx, const ProjectRow& p) {
 }
 
 void save_project(db::Tx& tx, const ProjectRow& p) {
+  note_ended_tokens(tx, "identity_projects", p.id, p.generation,
+                    p.is_domain ? Revoked{.domain_id = p.id} : Revoked{.project_id = p.id});
   try {
     tx.exec(
         "UPDATE identity_projects SET name = ?, enabled = ?, description = ?, options = ?, extra = ?, "
@@ -161,25 +206,35 @@ void save_project(db::Tx& tx, const ProjectRow& p) {
 void insert_user(db::Tx& tx, const UserRow& u, Time now) {
   try {
     tx.exec(fmt::format("INSERT INTO identity_users ({}, created_at) VALUES ({})", kUserColumns,
-                        db::placeholders(10)),
+                        db::placeholders(16)),
             u.id, u.domain_id, u.name, u.enabled, or_null(u.default_project_id), or_null(u.password_hash),
-            text(u.options), text(u.extra), u.generation, now);
+            text(u.options), text(u.extra), u.generation, u.password_expires_at, u.password_created_at,
+            u.password_self_service, 0, nullptr, day_of(now), now);
   } catch (const db::UniqueViolation&) {
     duplicate("user", fmt::format("Duplicate entry found with name {} at domain ID {}", u.name, u.domain_id));
   }
 }
 
 void save_user(db::Tx& tx, const UserRow& u) {
+  note_ended_tokens(tx, "identity_users", u.id, u.generation, {.user_id = u.id});
   try {
     tx.exec(
         "UPDATE identity_users SET name = ?, enabled = ?, default_project_id = ?, password_hash = ?, options "
-        "= ?, extra = ?, "
-        "auth_generation = ? WHERE id = ?",
+        "= ?, extra = ?, auth_generation = ?, password_expires_at = ?, password_created_at = ?, "
+        "password_self_service = ? WHERE id = ?",
         u.name, u.enabled, or_null(u.default_project_id), or_null(u.password_hash), text(u.options),
-        text(u.extra), u.generation, u.id);
+        text(u.extra), u.generation, u.password_expires_at, u.password_created_at, u.password_self_service,
+        u.id);
   } catch (const db::UniqueViolation&) {
     duplicate("user", fmt::format("Duplicate entry found with name {} at domain ID {}", u.name, u.domain_id));
   }
+}
+
+void wake_user(db::Tx& tx, const std::string& id, Time now) {
+  tx.exec(
+      "UPDATE identity_users SET failed_auth_count = 0, failed_auth_at = NULL, last_active_on = ? WHERE id = "
+      "?",
+      day_of(now), id);
 }
 
 void insert_role(db::Tx& tx, const RoleRow& r) {
@@ -194,16 +249,23 @@ void insert_role(db::Tx& tx, const RoleRow& r) {
 void erase_user(db::Tx& tx, const std::string& id) {
   erase_assignments(tx, "actor", "user", id);
   tx.exec("DELETE FROM identity_memberships WHERE user_id = ?", id);
+  erase_trusts_of_user(tx, id);
+  erase_application_credentials_of_user(tx, id);
+  erase_credentials_of_user(tx, id);
   tx.exec("DELETE FROM identity_users WHERE id = ?", id);
+  record_revocation(tx, {.user_id = id}, db::database_now(tx));
 }
 
 void erase_group(db::Tx& tx, const std::string& id) {
   erase_assignments(tx, "actor", "group", id);
+  for (const auto& user : ids(tx.query("SELECT user_id FROM identity_memberships WHERE group_id = ?", id)))
+    prune_application_credentials(tx, user);
   tx.exec("DELETE FROM identity_memberships WHERE group_id = ?", id);
   tx.exec("DELETE FROM identity_groups WHERE id = ?", id);
 }
 
 void erase_role(db::Tx& tx, const std::string& id) {
+  erase_application_credentials_with_role(tx, id);
   tx.exec("DELETE FROM identity_assignments WHERE role_id = ?", id);
   tx.exec("DELETE FROM identity_implied_roles WHERE prior_role_id = ? OR implied_role_id = ?", id, id);
   tx.exec("DELETE FROM identity_roles WHERE id = ?", id);
@@ -211,9 +273,13 @@ void erase_role(db::Tx& tx, const std::string& id) {
 
 void erase_project(db::Tx& tx, const std::string& id) {
   erase_assignments(tx, "target", "project", id);
+  erase_trusts_of_project(tx, id);
+  erase_application_credentials_of_project(tx, id);
+  erase_credentials_of_project(tx, id);
   tx.exec("UPDATE identity_users SET default_project_id = NULL WHERE default_project_id = ?", id);
   tx.exec("DELETE FROM identity_project_tags WHERE project_id = ?", id);
   tx.exec("DELETE FROM identity_projects WHERE id = ?", id);
+  record_revocation(tx, {.project_id = id}, db::database_now(tx));
 }
 
 void erase_domain(db::Tx& tx, const std::string& id) {

@@ -30,6 +30,11 @@ struct UserRow {
   std::string default_project_id, password_hash;
   json::object options, extra;
   int64_t generation = 1;
+  std::optional<Time> password_expires_at, password_created_at;
+  bool password_self_service = false;  ///< the user set it
+  int64_t failed_auth_count = 0;       ///< since the last login, see login.h; not written by save_user
+  std::optional<Time> failed_auth_at;
+  std::string last_active_on;  ///< day of the last login, "2026-11-23"; not written by save_user
 };
 
 struct GroupRow {
@@ -46,7 +51,9 @@ struct RoleRow {
 inline constexpr std::string_view kProjectColumns =
     "id, domain_id, parent_id, name, is_domain, enabled, description, options, extra, auth_generation";
 inline constexpr std::string_view kUserColumns =
-    "id, domain_id, name, enabled, default_project_id, password_hash, options, extra, auth_generation";
+    "id, domain_id, name, enabled, default_project_id, password_hash, options, extra, auth_generation, "
+    "password_expires_at, password_created_at, password_self_service, failed_auth_count, failed_auth_at, "
+    "last_active_on";
 inline constexpr std::string_view kGroupColumns = "id, domain_id, name, description, extra";
 inline constexpr std::string_view kRoleColumns = "id, domain_id, name, description, options, extra";
 
@@ -56,6 +63,7 @@ GroupRow read_group(const db::Row& row);
 RoleRow read_role(const db::Row& row);
 /// Stored JSON text; {} for "".
 json::object read_json(const std::string& text);
+std::optional<Time> read_time(const db::Row& row, size_t column);
 
 std::optional<ProjectRow> find_project(db::Tx& tx, const std::string& id);
 std::optional<ProjectRow> find_project_by_name(db::Tx& tx, const std::string& domain_id,
@@ -69,10 +77,15 @@ UserRow get_user(db::Tx& tx, const std::string& id);
 GroupRow get_group(db::Tx& tx, const std::string& id);
 RoleRow get_role(db::Tx& tx, const std::string& id);
 
+/// The id of the role that {"id": …} or {"name": …} names. Faults in keystone's words.
+std::string named_role(db::Tx& tx, const json::value& role);
+
 void insert_project(db::Tx& tx, const ProjectRow& p);
 void save_project(db::Tx& tx, const ProjectRow& p);
 void insert_user(db::Tx& tx, const UserRow& u, Time now);
 void save_user(db::Tx& tx, const UserRow& u);
+/// The account counts as used now, and its failures are forgotten.
+void wake_user(db::Tx& tx, const std::string& id, Time now);
 void insert_role(db::Tx& tx, const RoleRow& r);
 
 /// Removes the row with everything that hangs on it, assignments first.

@@ -5,13 +5,19 @@
 namespace virga::identity {
 namespace {
 
-constexpr char kFormat = 1;
+constexpr uint8_t kFirstFormat = 1;  ///< methods of one byte, no delegation
+constexpr uint8_t kFormat = 2;
+constexpr uint8_t kReceiptFormat = 0x52;
 constexpr size_t kAudit = 16;
 constexpr uint8_t kHexId = 0xFF;  ///< in place of a length: 16 bytes that read as 32 hexadecimal digits
 
 void put_varint(std::string& out, uint64_t n) {
   for (; n >= 0x80; n >>= 7) out += static_cast<char>(n | 0x80);
   out += static_cast<char>(n);
+}
+
+void put_time(std::string& out, Time t) {
+  put_varint(out, static_cast<uint64_t>(t.time_since_epoch().count()));
 }
 
 int hex_digit(char c) {
@@ -71,6 +77,11 @@ struct Reader {
     if (length > 64) ok = false;
     return std::string(take(ok ? length : 0));
   }
+  uint16_t methods() {
+    const uint64_t bits = varint();
+    if (bits > 0xFFFF) ok = false;
+    return static_cast<uint16_t>(bits);
+  }
   Time time() { return Time(std::chrono::microseconds(static_cast<int64_t>(varint()))); }
 };
 
@@ -78,14 +89,16 @@ struct Reader {
 
 std::string pack(const Token& t) {
   std::string out;
-  out.reserve(128);
-  out += kFormat;
-  out += static_cast<char>(t.methods);
+  out.reserve(160);
+  out += static_cast<char>(kFormat);
+  put_varint(out, t.methods);
   out += static_cast<char>(t.scope);
   put_id(out, t.user_id);
   if (t.scope == Scope::project || t.scope == Scope::domain) put_id(out, t.scope_id);
-  put_varint(out, static_cast<uint64_t>(t.issued.time_since_epoch().count()));
-  put_varint(out, static_cast<uint64_t>(t.expires.time_since_epoch().count()));
+  out += static_cast<char>(t.delegation);
+  if (t.delegation != Delegation::none) put_id(out, t.delegation_id);
+  put_time(out, t.issued);
+  put_time(out, t.expires);
   put_varint(out, t.user_generation);
   put_varint(out, t.scope_generation);
   out += t.audit_id;
@@ -95,14 +108,19 @@ std::string pack(const Token& t) {
 
 std::optional<Token> unpack(std::string_view bytes) {
   Reader in{bytes};
-  if (in.byte() != kFormat) return std::nullopt;
+  const uint8_t format = in.byte();
+  if (format != kFormat && format != kFirstFormat) return std::nullopt;
   Token t;
-  t.methods = in.byte();
+  t.methods = format == kFirstFormat ? in.byte() : in.methods();
   const uint8_t scope = in.byte();
   if (scope > 3) return std::nullopt;
   t.scope = static_cast<Scope>(scope);
   t.user_id = in.id();
   if (t.scope == Scope::project || t.scope == Scope::domain) t.scope_id = in.id();
+  const uint8_t delegation = format == kFirstFormat ? 0 : in.byte();
+  if (delegation > 3) return std::nullopt;
+  t.delegation = static_cast<Delegation>(delegation);
+  if (t.delegation != Delegation::none) t.delegation_id = in.id();
   t.issued = in.time();
   t.expires = in.time();
   t.user_generation = in.varint();
@@ -113,11 +131,28 @@ std::optional<Token> unpack(std::string_view bytes) {
   return t;
 }
 
-std::vector<std::string> method_names(uint8_t methods) {
-  std::vector<std::string> names;
-  if (methods & method_password) names.emplace_back("password");
-  if (methods & method_token) names.emplace_back("token");
-  return names;
+std::string pack(const Receipt& r) {
+  std::string out;
+  out += static_cast<char>(kReceiptFormat);
+  put_varint(out, r.methods);
+  put_id(out, r.user_id);
+  put_time(out, r.issued);
+  put_time(out, r.expires);
+  put_varint(out, r.user_generation);
+  return out;
+}
+
+std::optional<Receipt> unpack_receipt(std::string_view bytes) {
+  Reader in{bytes};
+  if (in.byte() != kReceiptFormat) return std::nullopt;
+  Receipt r;
+  r.methods = in.methods();
+  r.user_id = in.id();
+  r.issued = in.time();
+  r.expires = in.time();
+  r.user_generation = in.varint();
+  if (!in.ok || !in.rest.empty() || r.user_id.empty()) return std::nullopt;
+  return r;
 }
 
 std::vector<std::string> audit_ids(const Token& token) {

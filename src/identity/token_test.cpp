@@ -48,6 +48,41 @@ TEST(Token, KeepsIdsThatOnlyLookLikeHexadecimal) {
   EXPECT_EQ(unpack(pack(t))->user_id, t.user_id);
 }
 
+TEST(Token, CarriesDelegations) {
+  for (Delegation kind : {Delegation::trust, Delegation::application_credential, Delegation::access_token}) {
+    Token t = sample();
+    t.methods = method_ec2 | method_external;
+    t.delegation = kind;
+    t.delegation_id = new_hex_id();
+    EXPECT_EQ(unpack(pack(t)), t);
+  }
+}
+
+// As the version before wrote it: one byte of methods, no delegation.
+TEST(Token, TokensOfTheFirstFormatStillOpen) {
+  const Token t = sample();
+  const std::string now = pack(t);
+  std::string old = now;
+  old[0] = 1;
+  const size_t delegation = 3 + 17 + 1 + std::string("default").size();
+  ASSERT_EQ(old[delegation], 0);
+  old.erase(delegation, 1);
+  EXPECT_EQ(unpack(old), t);
+  EXPECT_NE(old, now);
+}
+
+TEST(Token, ReceiptsAreNoTokens) {
+  const Receipt r{method_password | method_totp, new_hex_id(), parse_time("2026-11-23T12:00:00Z"),
+                  parse_time("2026-11-23T12:05:00Z"), 7};
+  EXPECT_EQ(unpack_receipt(pack(r)), r);
+  EXPECT_FALSE(unpack(pack(r)));
+  EXPECT_FALSE(unpack_receipt(pack(sample())));
+  const std::string whole = pack(r);
+  for (size_t n = 0; n < whole.size(); ++n)
+    EXPECT_FALSE(unpack_receipt(std::string_view(whole).substr(0, n))) << n;
+  EXPECT_FALSE(unpack_receipt(whole + "x"));
+}
+
 TEST(Token, RefusesEveryTruncationAndExtension) {
   const Token t = sample();
   const std::string whole = pack(t);

@@ -1,9 +1,14 @@
 // Users: made, changed, found, and their passwords.
 #include <fmt/format.h>
 
+#include "identity/application_credential_table.h"
+#include "identity/faults.h"
+#include "identity/login.h"
 #include "identity/roles_of.h"
 #include "identity/routes.h"
 #include "identity/rules.h"
+#include "identity/user_options.h"
+#include "identity/user_passwords.h"
 #include "identity/view.h"
 
 namespace virga::identity {
@@ -63,7 +68,26 @@ api::Target target_of(const UserRow& u) {
 /// is slow.
 std::optional<std::string> hash_of(const Core& core, const json::object& a) {
   if (!a.contains("password")) return std::nullopt;
-  return has_value(a, "password") ? core.passwords.hash(find_string(a, "password")) : std::string();
+  if (!has_value(a, "password")) return std::string();
+  const std::string password = find_string(a, "password");
+  core.password_rules.check(password);
+  return core.passwords.hash(password);
+}
+
+/// Options to be added; null takes one away.
+json::object options_of(const json::object& a) {
+  const auto* options = find_object(a, "options");
+  if (!options) return {};
+  check_user_options(*options);
+  return *options;
+}
+
+/// Keystone lets a default project be named that does not exist (yet), but no domain.
+void check_default_project(db::Tx& tx, const json::object& a) {
+  if (!has_value(a, "default_project_id")) return;
+  const std::string id = find_string(a, "default_project_id");
+  if (const auto project = find_project(tx, id); project && project->is_domain)
+    refuse_body(fmt::format("User's default project ID cannot be a domain ID: {}", id));
 }
 
 http::Response create_user(Core& core, api::Call& call) {
@@ -77,13 +101,15 @@ http::Response create_user(Core& core, api::Call& call) {
   u.name = find_string(a, "name");
   u.enabled = find_bool(a, "enabled", true);
   u.default_project_id = find_string(a, "default_project_id");
-  if (const auto* options = find_object(a, "options")) u.options = *options;
-  u.password_hash = hash_of(core, a).value_or("");
+  merge_extra(u.options, options_of(a));
+  if (auto hash = hash_of(core, a); hash && !hash->empty())
+    set_password(core, u, std::move(*hash), SetBy::admin);
   core.change([&](db::Tx& tx) {
     get_domain(tx, u.domain_id);
+    check_default_project(tx, a);
     insert_user(tx, u, core.clock.now());
   });
-  return item_reply(201, "user", user_view(call, u));
+  return item_reply(201, "user", user_view(core, call, u));
 }
 
 http::Response list_users(Core& core, api::Call& call) {
@@ -92,11 +118,12 @@ http::Response list_users(Core& core, api::Call& call) {
   db::Rows rows = core.database.read([&](db::Tx& tx) {
     api::Where where;
     confine(call, where);
+    add_password_expiry_filter(call, where);
     return api::select_page(tx, kUserColumns, "identity_users", query, where);
   });
   const bool more = api::take_page(rows, query);
   json::array out;
-  for (const auto& row : rows) out.push_back(user_view(call, read_user(row)));
+  for (const auto& row : rows) out.push_back(user_view(core, call, read_user(row)));
   return list_reply(call, "users", std::move(out), more ? rows.back().text(0) : "");
 }
 
@@ -108,21 +135,18 @@ UserRow read_target(Core& core, api::Call& call) {
 }
 
 http::Response show_user(Core& core, api::Call& call) {
-  return item_reply(200, "user", user_view(call, read_target(core, call)));
+  return item_reply(200, "user", user_view(core, call, read_target(core, call)));
 }
 
-void merge_options(json::object& stored, const json::object& a) {
-  if (const auto* options = find_object(a, "options")) merge_extra(stored, *options);
-}
-
-void apply_update(UserRow& u, const json::object& a, const std::optional<std::string>& hash) {
+void apply_update(const Core& core, UserRow& u, const json::object& a,
+                  const std::optional<std::string>& hash) {
   const bool was_enabled = u.enabled;
   u.name = find_string(a, "name", u.name);
   u.enabled = find_bool(a, "enabled", u.enabled);
   if (a.contains("default_project_id")) u.default_project_id = find_string(a, "default_project_id");
-  merge_options(u.options, a);
-  if (hash) u.password_hash = *hash;
-  if (hash || (was_enabled && !u.enabled)) ++u.generation;
+  merge_extra(u.options, options_of(a));
+  if (hash) set_password(core, u, *hash, SetBy::admin);
+  if (was_enabled && !u.enabled) ++u.generation;
 }
 
 http::Response update_user(Core& core, api::Call& call) {
@@ -134,12 +158,16 @@ http::Response update_user(Core& core, api::Call& call) {
     UserRow u = get_user(tx, call.param("user_id"));
     if (has_value(a, "domain_id") && find_string(a, "domain_id") != u.domain_id)
       throw Fault(FaultKind::bad_request, "Cannot change Domain ID");
-    apply_update(u, a, hash);
+    check_default_project(tx, a);
+    if (hash) remember_password(core, tx, u.id, u.password_hash);
+    apply_update(core, u, a, hash);
     merge_extra(u.extra, extra);
     save_user(tx, u);
-    return u;
+    if (find_bool(a, "enabled") || (hash && is_enabled(core, u))) wake_user(tx, u.id, core.clock.now());
+    if (!u.enabled) erase_application_credentials_of_user(tx, u.id);
+    return get_user(tx, u.id);
   });
-  return item_reply(200, "user", user_view(call, changed));
+  return item_reply(200, "user", user_view(core, call, changed));
 }
 
 http::Response delete_user(Core& core, api::Call& call) {
@@ -165,15 +193,16 @@ http::Response change_password(Core& core, api::Call& call) {
   const std::string fresh = text_member(body, "password"), original = text_member(body, "original_password");
   const std::string& id = call.param("user_id");
   const auto user = core.database.read([&](db::Tx& tx) { return find_user(tx, id); });
-  const bool right = core.passwords.verify(id, original, user ? user->password_hash : "");
-  if (!right || !user || !user->enabled) refuse_authentication();
+  verify_password_login(core, user, original, Expired::accepted);
+  check_own_change(core, *user, fresh);
   const std::string hash = core.passwords.hash(fresh);
+  if (!note_login(core, *user)) refuse_authentication();
   core.change([&](db::Tx& tx) {
     UserRow u = get_user(tx, id);
     if (u.password_hash != user->password_hash)
       refuse_authentication();  // somebody else changed it meanwhile
-    u.password_hash = hash;
-    ++u.generation;
+    remember_password(core, tx, id, u.password_hash);
+    set_password(core, u, hash, SetBy::user);
     save_user(tx, u);
   });
   return api::reply(204);

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include "base/fault.h"
+#include "identity/faults.h"
+#include "identity/login.h"
 
 namespace virga::identity {
 namespace {
@@ -30,12 +32,12 @@ json::object self_link(const api::Call& call, std::string_view collection, const
   return {{"self", fmt::format("{}/v3/{}/{}", call.base_url, collection, id)}};
 }
 
-json::object user_view(const api::Call& call, const UserRow& u) {
+json::object user_view(const Core& core, const api::Call& call, const UserRow& u) {
   json::object own{{"id", u.id},
                    {"name", u.name},
                    {"domain_id", u.domain_id},
-                   {"enabled", u.enabled},
-                   {"password_expires_at", nullptr},
+                   {"enabled", is_enabled(core, u)},
+                   {"password_expires_at", time_view(u.password_expires_at)},
                    {"options", u.options},
                    {"links", self_link(call, "users", u.id)}};
   if (!u.default_project_id.empty()) own["default_project_id"] = u.default_project_id;
@@ -96,6 +98,51 @@ http::Response list_reply(const api::Call& call, std::string_view plural, json::
 
 http::Response item_reply(int status, std::string_view name, json::object item) {
   return api::reply(status, json::object{{name, std::move(item)}});
+}
+
+json::value time_view(const std::optional<Time>& time) {
+  return time ? json::value(to_iso_us_no_zone(*time)) : json::value(nullptr);
+}
+
+void add_password_expiry_filter(const api::Call& call, api::Where& where) {
+  const auto filter = call.request.query_value("password_expires_at");
+  if (!filter) return;
+  // "lt:2026-11-23T12:00:00Z"; without an operator the first colon is the time's own.
+  const size_t colon = filter->find(':');
+  const bool has_operator = colon == 2 || colon == 3;
+  const std::string name = has_operator ? filter->substr(0, colon) : "eq";
+  Time time;
+  try {
+    time = parse_time(has_operator ? filter->substr(colon + 1) : *filter);
+  } catch (const Fault&) {
+    refuse_body(
+        "Timestamp not in expected format. The server could not comply with the request since it is either "
+        "malformed or otherwise incorrect. The client is assumed to be in error.");
+  }
+  constexpr std::pair<std::string_view, std::string_view> kOperators[] = {
+      {"lt", "<"}, {"lte", "<="}, {"gt", ">"}, {"gte", ">="}, {"eq", "="}, {"neq", "<>"}};
+  for (const auto& [known, sql] : kOperators)
+    if (known == name) return where.add(fmt::format("password_expires_at {} ?", sql), time);
+  refuse_body(
+      fmt::format("The given operator {} is not valid. It must be one of the following: 'eq', 'neq', "
+                  "'lt', 'lte', 'gt', or 'gte'.",
+                  name));
+}
+
+Time read_expiry(std::string_view text, Time now) {
+  Time time;
+  try {
+    time = parse_time(text);
+  } catch (const Fault&) {
+    refuse_body(
+        "Timestamp not in expected format. The server could not comply with the request since it is either "
+        "malformed or otherwise incorrect. The client is assumed to be in error.");
+  }
+  if (time < now)
+    refuse_body(
+        "The 'expires_at' must not be before now. The server could not comply with the request since it is "
+        "either malformed or otherwise incorrect. The client is assumed to be in error.");
+  return time;
 }
 
 json::object take_extra(const api::Resource& resource, json::object& attributes) {

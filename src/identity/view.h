@@ -9,7 +9,9 @@
 
 namespace virga::identity {
 
-json::object user_view(const api::Call& call, const UserRow& user);
+class Core;
+
+json::object user_view(const Core& core, const api::Call& call, const UserRow& user);
 json::object project_view(const api::Call& call, const ProjectRow& project,
                           const std::vector<std::string>& tags);
 json::object domain_view(const api::Call& call, const ProjectRow& domain);
@@ -23,6 +25,14 @@ http::Response list_reply(const api::Call& call, std::string_view plural, json::
                           const std::string& next_marker = {});
 /// {"user": {…}}
 http::Response item_reply(int status, std::string_view name, json::object item);
+
+/// "2026-11-23T12:00:00.000000", without zone, as keystone shows most times; null if there is none.
+json::value time_view(const std::optional<Time>& time);
+/// Adds the request's password_expires_at ("lt:2026-11-23T12:00:00Z"), if it has one, as a condition on
+/// users.
+void add_password_expiry_filter(const api::Call& call, api::Where& where);
+/// A time that a client gives for the end of something: it must be one, and not be over.
+Time read_expiry(std::string_view text, Time now);
 
 /// Moves what the resource has no row for out of the attributes: keystone's "extra".
 json::object take_extra(const api::Resource& resource, json::object& attributes);
