@@ -152,7 +152,83 @@ def people(b):
         b.do("admin", "user delete", "bob")
 
 
+def log_in_with(b, name, **data):
+    """POST /v3/auth/tokens with one method; the reply."""
+    scope = data.pop("scope", None)
+    auth = {"identity": {"methods": [name], name: data}}
+    return b.rest("POST", "/identity/v3/auth/tokens", {"auth": {**auth, **({"scope": scope} if scope else {})}}, user=None)
+
+
+def delegation(b):
+    ids = {u["Name"]: u["ID"] for u in b.get("admin", "user list")}
+    project = b.get("admin", "project show", "demo")["id"]
+    member = next(r["ID"] for r in b.get("admin", "role list") if r["Name"] == "member")
+    with b.check("application credential: create, use, list, show, delete"):
+        made = b.get("demo", "application credential create", "--description", "of the test", "--role", "member", "ci")
+        equal((made["roles"], made["unrestricted"]), ("member", False))
+        reply = log_in_with(b, "application_credential", id=made["id"], secret=made["secret"])
+        equal((reply.status, reply.json["token"]["project"]["id"]), (201, project))
+        token = reply.headers["X-Subject-Token"]
+        equal(b.rest("GET", "/compute/v2.1/servers", user=None, X_Auth_Token=token).status, 200)
+        subset(["ci"], [r["Name"] for r in b.get("demo", "application credential list")])
+        equal(b.get("demo", "application credential show", "ci")["id"], made["id"])
+        b.do("demo", "application credential delete", "ci")
+        equal(b.rest("GET", "/compute/v2.1/servers", user=None, X_Auth_Token=token).status, 401)
+    with b.check("access rules hold in front of every service; access rule list, show, delete"):
+        rules = '[{"service": "compute", "method": "GET", "path": "/v2.1/servers"}, {"service": "image", "method": "GET", "path": "/v2/images/*"}]'
+        made = b.get("demo", "application credential create", "--access-rules", rules, "narrow")
+        token = log_in_with(b, "application_credential", id=made["id"], secret=made["secret"]).headers["X-Subject-Token"]
+        allowed = {path: b.rest("GET", path, user=None, X_Auth_Token=token).status for path in (
+            "/compute/v2.1/servers", "/compute/v2.1/servers/detail", "/image/v2/images", "/image/v2/images/none", "/network/v2.0/networks",
+            "/identity/v3/auth/projects", "/placement/resource_providers")}
+        equal(allowed, {"/compute/v2.1/servers": 200, "/compute/v2.1/servers/detail": 401, "/image/v2/images": 401, "/image/v2/images/none": 404,
+                        "/network/v2.0/networks": 401, "/identity/v3/auth/projects": 401, "/placement/resource_providers": 401})
+        rules = b.get("demo", "access rule list")
+        equal(sorted(r["Service"] for r in rules), ["compute", "image"])
+        equal(b.get("demo", "access rule show", rules[0]["ID"])["method"], "GET")
+        b.refused("demo", "access rule delete", rules[0]["ID"])
+        b.do("demo", "application credential delete", "narrow")
+        for rule in rules:
+            b.do("demo", "access rule delete", rule["ID"])
+        equal(b.get("demo", "access rule list"), [])
+    with b.check("trust create, use, list, show, delete"):
+        made = b.get("demo", "trust create", "--project", project, "--role", member, "--impersonate", ids["demo"], ids["admin"])
+        equal((made["trustor_user_id"], made["impersonation"], made["roles"]), (ids["demo"], True, "member"))
+        admin = b.state["admin"]
+        reply = log_in_with(b, "password", user={"id": ids["admin"], "password": admin["password"]}, scope={"OS-TRUST:trust": {"id": made["id"]}})
+        equal((reply.status, reply.json["token"]["user"]["name"]), (201, "demo"))
+        token = reply.headers["X-Subject-Token"]
+        equal(b.rest("GET", "/network/v2.0/networks", user=None, X_Auth_Token=token).status, 200)
+        subset([made["id"]], [r["ID"] for r in b.get("admin", "trust list")])
+        equal(b.get("demo", "trust show", made["id"])["project_id"], project)
+        b.do("demo", "trust delete", made["id"])
+        equal(b.rest("GET", "/network/v2.0/networks", user=None, X_Auth_Token=token).status, 401)
+    with b.check("credential create, list, show, set, delete"):
+        made = b.get("admin", "credential create", "--type", "cert", "--project", "demo", "demo", "a secret")
+        equal(b.get("admin", "credential show", made["id"])["blob"], "a secret")
+        subset([made["id"]], [r["ID"] for r in b.get("admin", "credential list", "--type", "cert")])
+        b.do("admin", "credential set", "--user", "demo", "--type", "cert", "--data", "another", made["id"])
+        equal(b.get("admin", "credential show", made["id"])["blob"], "another")
+        b.do("admin", "credential delete", made["id"])
+    with b.check("ec2 credentials create, list, show, delete"):
+        made = b.get("demo", "ec2 credentials create", "--project", project)
+        equal(made["project_id"], project)
+        subset([made["access"]], [r["Access"] for r in b.get("demo", "ec2 credentials list")])
+        equal(b.get("demo", "ec2 credentials show", made["access"])["secret"], made["secret"])
+        b.do("demo", "ec2 credentials delete", made["access"])
+    with b.check("multi-factor rules, passwords that expire"):
+        b.do("admin", "user create", "--password", "pw-cat", "--multi-factor-auth-rule", "password,totp", "--enable-multi-factor-auth", "cat")
+        cat = b.get("admin", "user show", "cat")
+        equal(cat["options"]["multi_factor_auth_rules"], [["password", "totp"]])
+        reply = log_in_with(b, "password", user={"id": cat["id"], "password": "pw-cat"})
+        equal((reply.status, reply.json["required_auth_methods"], bool(reply.headers["Openstack-Auth-Receipt"])), (401, [["password", "totp"]], True))
+        b.do("admin", "user set", "--disable-multi-factor-auth", "cat")
+        equal(log_in_with(b, "password", user={"id": cat["id"], "password": "pw-cat"}).status, 201)
+        b.do("admin", "user delete", "cat")
+
+
 def walk(b):
     discovery(b)
     tokens(b)
     people(b)
+    delegation(b)

@@ -85,7 +85,7 @@ class Cloud:
         return version["min_version"], version["version"]
 
 
-def write_conf(cloud, setup, work, validation=True):
+def write_conf(cloud, setup, work, validation=True, compliance=None):
     conf = configparser.RawConfigParser()
     conf.optionxform = str
 
@@ -104,8 +104,11 @@ def write_conf(cloud, setup, work, validation=True):
     put("auth", admin_username=cloud.admin["user"], admin_password=cloud.admin["password"], admin_project_name=cloud.admin["project"],
         admin_domain_name="Default", use_dynamic_credentials="true", create_isolated_networks="true")
     put("identity", uri_v3=cloud.url + "/identity/v3", auth_version="v3", region="RegionOne", default_domain_id="default")
-    put("identity-feature-enabled", api_v2="false", api_v2_admin="false", api_v3="true", trust="false", application_credentials="true", project_tags="true",
-        domain_specific_drivers="false", security_compliance="false", access_rules="false", external_idp="false")
+    put("identity-feature-enabled", api_v2="false", api_v2_admin="false", api_v3="true", trust="true", application_credentials="true", project_tags="true",
+        domain_specific_drivers="false", security_compliance=str(bool(compliance)).lower(), access_rules="true", external_idp="false")
+    if compliance:
+        failures, seconds, unique = compliance
+        put("identity", user_lockout_failure_attempts=failures, user_lockout_duration=seconds, user_unique_last_password_count=unique)
     put("image", build_timeout=120)
     put("image-feature-enabled", api_v2="true", import_image="false")
     put("compute", image_ref=image, image_ref_alt=cloud.second_image(image), flavor_ref=cloud.flavor("m1.tempest", 128, 1),
@@ -197,6 +200,8 @@ def main():
     args.add_argument("--concurrency", type=int, default=2)
     args.add_argument("--show", type=int, default=12, help="lines of each failure to print")
     args.add_argument("--no-validation", action="store_true", help="never log in to guests: for quick runs of API tests on a fake hypervisor")
+    args.add_argument("--compliance", nargs=3, type=int, metavar=("FAILURES", "SECONDS", "PASSWORDS"),
+                      help="the cloud's security_compliance: failures that lock, how long, and passwords that must differ")
     args.add_argument("lists", nargs="+")
     args = args.parse_args()
     wanted = list(dict.fromkeys(i for name in args.lists for i in read_ids(name)))
@@ -205,7 +210,7 @@ def main():
     shutil.rmtree(work, ignore_errors=True)
     shutil.rmtree(os.path.join(os.path.expanduser("~"), ".tempest"), ignore_errors=True)  # its list of work folders
     subprocess.run(["tempest", "init", work], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "PATH": "/usr/bin:/bin"})
-    write_conf(cloud, args.setup, work, not args.no_validation)
+    write_conf(cloud, args.setup, work, not args.no_validation, args.compliance)
     listed = subprocess.run(["stestr", "list"], cwd=work, capture_output=True, text=True, env={**os.environ, "PATH": "/usr/bin:/bin"}).stdout.split("\n")
     by_name = {re.sub(r"\[.*\]$", "", line): line for line in listed if line.startswith("tempest")}
     full_ids = [by_name[i] for i in wanted if i in by_name]
