@@ -7,21 +7,12 @@
 #include <vector>
 
 #include "base/crypto.h"
+#include "base/text.h"
 
 namespace virga::identity {
 namespace {
 
 constexpr std::string_view kVersion4 = "AWS4-HMAC-SHA256";
-
-std::vector<std::string> split(std::string_view text, char by) {
-  std::vector<std::string> out;
-  for (size_t from = 0; from <= text.size();) {
-    const size_t to = std::min(text.find(by, from), text.size());
-    out.emplace_back(text.substr(from, to - from));
-    from = to + 1;
-  }
-  return out;
-}
 
 std::string lower(std::string_view text) {
   std::string out(text);

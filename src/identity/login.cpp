@@ -32,7 +32,9 @@ std::string today(const Core& core) {
 
 bool is_enabled(const Core& core, const UserRow& user) {
   const int days = core.options.security.disable_user_account_days_inactive;
-  if (!user.enabled || days <= 0 || has_option(user, "ignore_user_inactivity")) return user.enabled;
+  // A row that is just being made has no day yet.
+  if (!user.enabled || days <= 0 || user.last_active_on.empty() || has_option(user, "ignore_user_inactivity"))
+    return user.enabled;
   const Time active = parse_time(user.last_active_on + " 00:00:00.000000");
   return std::chrono::floor<Days>(core.clock.now()) - std::chrono::floor<Days>(active) < Days(days);
 }

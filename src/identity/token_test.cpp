@@ -88,7 +88,9 @@ TEST(Token, RefusesEveryTruncationAndExtension) {
   const std::string whole = pack(t);
   const std::string without_parent = whole.substr(0, whole.size() - 16);
   for (size_t n = 0; n < whole.size(); ++n)
-    if (whole.substr(0, n) != without_parent) EXPECT_FALSE(unpack(std::string_view(whole).substr(0, n))) << n;
+    if (whole.substr(0, n) != without_parent) {
+      EXPECT_FALSE(unpack(std::string_view(whole).substr(0, n))) << n;
+    }
   EXPECT_FALSE(unpack(whole + "x"));
 }
 
