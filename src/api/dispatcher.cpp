@@ -252,7 +252,7 @@ http::Response Dispatcher::answer(Found& found, Call& call) {
     call.maybe_caller = nullptr;  // to this request the token says nothing
   if (!route.policy.empty()) {
     if (!call.maybe_caller) throw unauthorized(call);
-    if (!policy_.needs_target(route.policy)) call.require(Target{});
+    if (!route.chooses_policy && !policy_.needs_target(route.policy)) call.require(Target{});
   }
   http::Response response = route.handler(call);
   if (!route.policy.empty() && !call.checked_)

@@ -54,6 +54,64 @@ bool read_word(const Resource& resource, std::string_view name, const std::strin
   return true;
 }
 
+using Match = ListQuery::Match;
+
+std::string folded(std::string_view text) {
+  std::string out(text);
+  for (char& c : out)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  return out;
+}
+
+/// "name__icontains": the attribute "name" and how it is to be compared; nullopt if it is no inexact filter.
+std::optional<ListQuery::Filter> inexact_filter(const Resource& resource, const std::string& name) {
+  const size_t mark = name.find("__");
+  if (mark == std::string::npos) return std::nullopt;
+  const Attribute* a = resource.find(std::string_view(name).substr(0, mark));
+  if (!a || !a->filter || (a->type != Type::string && a->type != Type::word)) return std::nullopt;
+  std::string_view how = std::string_view(name).substr(mark + 2);
+  const bool fold = how.starts_with('i');
+  if (fold) how.remove_prefix(1);
+  const Match match = how == "contains"     ? Match::contains
+                      : how == "startswith" ? Match::starts_with
+                      : how == "endswith"   ? Match::ends_with
+                                            : Match::exact;
+  if (match == Match::exact) return std::nullopt;
+  return ListQuery::Filter{a, {}, match, fold};
+}
+
+/// A pattern for LIKE with '|' as its escape.
+std::string like_pattern(Match match, std::string_view text) {
+  std::string out = match == Match::starts_with ? "" : "%";
+  for (char c : text) {
+    if (c == '%' || c == '_' || c == '|') out += '|';
+    out += c;
+  }
+  return match == Match::ends_with ? out : out + "%";
+}
+
+/// The condition of one value of an inexact filter. What counts as the same letter in another case, the engine says:
+/// SQLite knows ASCII alone.
+std::string inexact_condition(const ListQuery::Filter& f, const std::string& text, std::vector<db::Value>& values) {
+  values.emplace_back(like_pattern(f.match, text));
+  const std::string_view column = column_of(*f.attribute);
+  return f.fold_case ? fmt::format("LOWER({}) LIKE LOWER(?) ESCAPE '|'", column) : fmt::format("{} LIKE ? ESCAPE '|'", column);
+}
+
+bool value_matches(const ListQuery::Filter& f, std::string have, std::string wanted) {
+  if (f.fold_case) {
+    have = folded(have);
+    wanted = folded(wanted);
+  }
+  switch (f.match) {
+    case Match::exact: return have == wanted;
+    case Match::contains: return have.find(wanted) != std::string::npos;
+    case Match::starts_with: return have.starts_with(wanted);
+    case Match::ends_with: return have.ends_with(wanted);
+  }
+  return false;
+}
+
 std::optional<db::Value> filter_value(const Attribute& a, const std::string& text) {
   if (a.type == Type::boolean) {
     const auto b = parse_bool(text);
@@ -76,11 +134,26 @@ void Where::add_in(std::string_view column, const std::vector<std::string>& any_
   for (const auto& v : any_of) values.emplace_back(v);
 }
 
+bool ListQuery::matches(const json::object& item) const {
+  return std::all_of(filters.begin(), filters.end(), [&](const Filter& f) {
+    const json::value* v = item.if_contains(f.attribute->name);
+    return std::any_of(f.values.begin(), f.values.end(), [&](const std::string& text) {
+      if (!v || v->is_null()) return text.empty() && f.match == Match::exact;
+      if (v->is_bool()) return parse_bool(text) == v->get_bool();
+      return value_matches(f, v->is_string() ? str(*v) : json::serialize(*v), text);
+    });
+  });
+}
+
 void ListQuery::apply(Where& where) const {
   for (const auto& f : filters) {
     std::string any;
     std::vector<db::Value> values;
     for (const auto& text : f.values) {
+      if (f.match != Match::exact) {
+        any += (any.empty() ? "" : " OR ") + inexact_condition(f, text, values);
+        continue;
+      }
       const bool null_text = text.empty() && f.attribute->nullable;
       const auto v = filter_value(*f.attribute, text);
       if (!v) continue;
@@ -100,8 +173,12 @@ ListQuery parse_list(const Resource& resource, const http::Request& request, con
     if (std::find(rules.ignore.begin(), rules.ignore.end(), name) != rules.ignore.end()) continue;
     if (read_word(resource, name, value, query, words)) continue;
     const Attribute* a = resource.find(name);
-    if (a && a->filter) {
-      auto same = std::find_if(query.filters.begin(), query.filters.end(), [&](const auto& f) { return f.attribute == a; });
+    if (auto inexact = rules.inexact ? inexact_filter(resource, name) : std::nullopt) {
+      inexact->values = {value};
+      query.filters.push_back(std::move(*inexact));
+    } else if (a && a->filter) {
+      const auto is_same = [&](const auto& f) { return f.attribute == a && f.match == ListQuery::Match::exact; };
+      auto same = std::find_if(query.filters.begin(), query.filters.end(), is_same);
       if (same == query.filters.end()) same = query.filters.insert(query.filters.end(), {a, {}});
       same->values.push_back(value);
     } else if (rules.refuse_unknown) {

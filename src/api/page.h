@@ -28,9 +28,12 @@ struct Where {
 };
 
 struct ListQuery {
+  enum class Match { exact, contains, starts_with, ends_with };
   struct Filter {
     const Attribute* attribute;
     std::vector<std::string> values;  ///< any of
+    Match match = Match::exact;
+    bool fold_case = false;
   };
   struct Sort {
     const Attribute* attribute;
@@ -43,6 +46,8 @@ struct ListQuery {
   bool page_reverse = false;           ///< neutron
   std::vector<std::string> fields;     ///< neutron: only these attributes
 
+  /// True if the filters let a list's item through that is not in the database.
+  bool matches(const json::object& item) const;
   /// Adds the filters as conditions (booleans and integers are read as such; a value that is none matches nothing).
   void apply(Where& where) const;
 };
@@ -50,6 +55,7 @@ struct ListQuery {
 struct ListRules {
   int64_t max_limit = 1000;     ///< larger limits are cut to it; 0 = none
   bool default_limit = false;   ///< max_limit also when no limit is given (nova, glance)
+  bool inexact = false;         ///< keystone's filters of text: NAME__contains, __startswith, __endswith; __i… without case
   bool refuse_unknown = false;  ///< 400 on a query parameter that is no attribute and not in `ignore`
   std::vector<std::string_view> ignore{};  ///< parameters that the handler reads itself
 };

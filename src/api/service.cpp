@@ -21,9 +21,14 @@ const Caller& Call::caller() const {
   return *maybe_caller;
 }
 
-const std::string& Call::param(std::string_view name) const {
+const std::string* Call::find_param(std::string_view name) const {
   for (const auto& [known, value] : params_)
-    if (known == name) return value;
+    if (known == name) return &value;
+  return nullptr;
+}
+
+const std::string& Call::param(std::string_view name) const {
+  if (const std::string* value = find_param(name)) return *value;
   throw Fault(FaultKind::internal, fmt::format("The route has no parameter {}.", name));
 }
 

@@ -35,6 +35,8 @@ class Call {
   const Caller& caller() const;
   /// Path parameter: "{user_id}" in the route's path. Decoded.
   const std::string& param(std::string_view name) const;
+  /// The same for a handler of several paths: null if this one has no such parameter.
+  const std::string* find_param(std::string_view name) const;
   /// The JSON body as an object. Throws Fault(bad_request).
   const json::object& body();
   /// The member `key` of the body, which must be an object: {"user": {…}}. Throws Fault(bad_request).
@@ -79,6 +81,7 @@ struct Route {
   Handler handler;
   Version min{}, max{};      ///< microversions that know this route; {} = no bound
   http::BodyMode body = http::BodyMode::buffered;
+  bool chooses_policy = false;  ///< the handler decides which rule counts, and must check it
 };
 
 /// One service of the cloud. Built once at start, never copied.
