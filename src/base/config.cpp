@@ -73,6 +73,10 @@ std::vector<ConfigKey> make_keys() {
       {"identity", "password_memory_s", SLOT(identity.password_memory_s),
        "How long a verified password is remembered (keyed hash, memory only), seconds; 0 = never.", F::any, 0, 3600},
       {"identity", "bcrypt_cost", SLOT(identity.bcrypt_cost), "Work of one password hash: 12 is about 250 ms.", F::any, 4, 16},
+      {"identity", "limit_model", SLOT(identity.limit_model),
+       "How unified limits relate: flat: each project's alone. strict_two_level: no project's above its domain's, and no "
+       "deeper trees of projects than two levels.",
+       F::any, 0, 0, {"flat", "strict_two_level"}},
 
       {"identity", "signatures_without_token", SLOT(identity.signatures_without_token),
        "Let anybody ask whose an EC2 or S3 signature is, for services of before 2025 that have no token to show. Whoever sees a signed request can then act as who signed it."},

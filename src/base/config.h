@@ -67,6 +67,7 @@ struct Config {
     int password_memory_s = 60;
     int bcrypt_cost = 12;
     bool signatures_without_token = false;
+    std::string limit_model = "flat";
   } identity;
 
   struct SecurityCompliance {

@@ -49,6 +49,7 @@ struct ControlPlane {
     identity::Options o;
     o.key_dir = paths.token_keys;
     o.region = config.cloud.region;
+    o.limit_model = config.identity.limit_model;
     o.bcrypt_cost = config.identity.bcrypt_cost;
     o.token_lifetime = std::chrono::seconds(config.identity.token_expiration_s);
     o.remember_password = std::chrono::seconds(config.identity.password_memory_s);

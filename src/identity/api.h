@@ -36,6 +36,7 @@ struct Options {
   std::chrono::seconds remember_password{60};       ///< how long a verified password is remembered as a keyed hash; 0 = not
   int bcrypt_cost = 12;                             ///< 4 to 31
   std::string region = "RegionOne";
+  std::string limit_model = "flat";                 ///< how unified limits of a hierarchy relate: or "strict_two_level"
   SecurityCompliance security;
   std::chrono::seconds receipt_lifetime{300};         ///< of a login with several factors, between them
   std::chrono::seconds allow_expired_window{172800};  ///< how long services may still ask about a token that is over

@@ -3,6 +3,7 @@
 
 #include <tuple>
 
+#include "base/text.h"
 #include "identity/roles_of.h"
 #include "identity/routes.h"
 #include "identity/rules.h"
@@ -17,19 +18,29 @@ struct Assignment {
   // Where an effective one comes from; "" = not through that.
   std::string group_id, source_kind, source_id, prior_role_id;
 
-  auto key() const { return std::tie(actor_kind, actor_id, target_kind, target_id, role_id); }
+  auto key() const { return std::tie(actor_kind, actor_id, target_kind, target_id, role_id, inherited); }
+  /// Where the next page begins after this one: its key as text.
+  std::string marker() const {
+    return fmt::format("{},{},{},{},{},{}", actor_kind, actor_id, target_kind, target_id, role_id,
+                       inherited ? 1 : 0);
+  }
 };
 
 struct Filter {
   std::string user, group, role, project, domain;
+  std::string confined_to;  ///< the domain that a domain-scoped caller is confined to, or ""
   bool system = false, effective = false, names = false, subtree = false;
   std::optional<bool> inherited;
+  std::optional<int64_t> limit;
+  std::optional<Assignment> after;  ///< the marker
 };
 
-/// Keystone counts a flag as set unless it is "0".
-bool flag(const api::Call& call, std::string_view name) {
-  const auto value = call.request.query_value(name);
-  return value && *value != "0";
+/// A list of assignments has no ids, so its marker is the last one's whole key.
+Assignment read_marker(const std::string& text) {
+  const auto part = split(text, ',');
+  if (part.size() != 6 || (part[5] != "0" && part[5] != "1"))
+    throw Fault(FaultKind::bad_request, fmt::format("marker [{}] not found", text), "", "MarkerNotFound");
+  return {part[0], part[1], part[2], part[3], part[4], part[5] == "1"};
 }
 
 Filter read_filter(const api::Call& call) {
@@ -40,21 +51,34 @@ Filter read_filter(const api::Call& call) {
            .project = text("scope.project.id"),
            .domain = text("scope.domain.id")};
   f.system = !text("scope.system").empty();
-  f.effective = flag(call, "effective");
-  f.names = flag(call, "include_names");
-  f.subtree = flag(call, "include_subtree");
-  if (text("scope.OS-INHERIT:inherited_to") == "projects") f.inherited = true;
-  if (!f.user.empty() && !f.group.empty())
-    throw Fault(FaultKind::bad_request, "Specify a user or group, not both");
-  if (!f.project.empty() && !f.domain.empty())
-    throw Fault(FaultKind::bad_request, "Specify a domain or project, not both");
-  if (f.effective && !f.group.empty())
-    throw Fault(FaultKind::bad_request,
-                "Combining effective and group filter will always result in an empty list.");
-  if (f.subtree && f.project.empty())
-    throw Fault(FaultKind::bad_request,
-                "scope.project.id must be specified if include_subtree is also specified");
+  f.effective = query_flag(call, "effective");
+  f.names = query_flag(call, "include_names");
+  f.subtree = query_flag(call, "include_subtree");
+  if (const auto to = call.request.query_value("scope.OS-INHERIT:inherited_to"))
+    f.inherited = *to == "projects";
+  f.confined_to = call.caller().domain_id;
+  static const api::Resource nothing{.name = "role_assignment", .plural = "role_assignments"};
+  const auto page = api::parse_list(nothing, call.request, list_rules());
+  f.limit = page.limit;
+  if (!page.marker.empty()) f.after = read_marker(page.marker);
   return f;
+}
+
+/// Filters that contradict each other, in the order keystone looks at them.
+void check_filter(const Filter& f) {
+  const auto refuse_if = [](bool wrong, const char* message) {
+    if (wrong) throw Fault(FaultKind::bad_request, message);
+  };
+  refuse_if(f.subtree && f.project.empty(),
+            "scope.project.id must be specified if include_subtree is also specified");
+  refuse_if(!f.domain.empty() && !f.project.empty(), "Specify a domain or project, not both");
+  refuse_if(f.system && !f.domain.empty(), "Specify system or domain, not both");
+  refuse_if(f.system && !f.project.empty(), "Specify system or project, not both");
+  refuse_if(!f.user.empty() && !f.group.empty(), "Specify a user or group, not both");
+  refuse_if(f.effective && !f.group.empty(),
+            "Combining effective and group filter will always result in an empty list.");
+  refuse_if(f.effective && f.inherited.value_or(false) && !f.domain.empty(),
+            "Combining effective, domain and inherited filters will always result in an empty list.");
 }
 
 std::vector<std::string> groups_of(db::Tx& tx, const std::string& user_id) {
@@ -92,16 +116,32 @@ void add_target(db::Tx& tx, const Filter& f, api::Where& where) {
   where.add_in("target_id", ids);
 }
 
+constexpr std::string_view kKey = "actor_kind, actor_id, target_kind, target_id, role_id, inherited";
+
+/// What comes after the marker, and one more than the limit. Effective lists are cut when they are worked
+/// out.
+std::string add_page(const Filter& f, api::Where& where) {
+  if (!f.confined_to.empty())
+    where.add(
+        "((target_kind = 'domain' AND target_id = ?) OR (target_kind = 'project' AND target_id IN (SELECT id "
+        "FROM identity_projects WHERE domain_id = ?)))",
+        f.confined_to, f.confined_to);
+  if (f.after)
+    where.add(fmt::format("({}) > (?, ?, ?, ?, ?, ?)", kKey), f.after->actor_kind, f.after->actor_id,
+              f.after->target_kind, f.after->target_id, f.after->role_id, f.after->inherited);
+  return f.limit ? fmt::format(" LIMIT {}", *f.limit + 1) : "";
+}
+
 std::vector<Assignment> stored(db::Tx& tx, const Filter& f) {
   api::Where where;
   add_actor(tx, f, where);
   add_target(tx, f, where);
+  const std::string limit = f.effective ? "" : add_page(f, where);
   if (!f.effective && !f.role.empty()) where.add("role_id = ?", f.role);
   if (f.inherited) where.add("inherited = ?", *f.inherited);
   std::vector<Assignment> out;
   const std::string sql =
-      "SELECT actor_kind, actor_id, target_kind, target_id, role_id, inherited FROM identity_assignments" +
-      where.sql() + " ORDER BY target_kind, target_id, actor_kind, actor_id, role_id";
+      fmt::format("SELECT {0} FROM identity_assignments{1} ORDER BY {0}{2}", kKey, where.sql(), limit);
   for (const auto& r : tx.query(sql, where.values))
     out.push_back({r.text(0), r.text(1), r.text(2), r.text(3), r.text(4), r.boolean(5)});
   return out;
@@ -243,23 +283,54 @@ json::object view(const api::Call& call, const Assignment& a, Names* names) {
           {"links", std::move(links)}};
 }
 
+void check_policy(db::Tx& tx, const Filter& f, api::Call& call) {
+  if (!f.subtree)
+    return call.require("identity:list_role_assignments", {{"target.domain_id", f.confined_to}});
+  api::Target target;
+  if (!f.project.empty()) {
+    const ProjectRow project = get_project(tx, f.project);
+    target = {{"target.project.id", project.id}, {"target.project.domain_id", project.home()}};
+  }
+  call.require("identity:list_role_assignments_for_tree", target);
+}
+
+/// Cuts a list to its page; the next page's marker, or "".
+std::string take_page(const Filter& f, std::vector<Assignment>& all) {
+  if (f.after) std::erase_if(all, [&](const Assignment& a) { return a.key() <= f.after->key(); });
+  if (!f.limit || all.size() <= static_cast<size_t>(*f.limit)) return "";
+  all.resize(static_cast<size_t>(*f.limit));
+  return all.empty() ? "" : all.back().marker();
+}
+
+/// Leaves what is on the domain and its projects.
+void confine(db::Tx& tx, const std::string& domain_id, std::vector<Assignment>& all) {
+  std::map<std::string, bool> inside;
+  std::erase_if(all, [&](const Assignment& a) {
+    if (a.target_kind != "project") return a.target_kind != "domain" || a.target_id != domain_id;
+    const auto [known, fresh] = inside.emplace(a.target_id, false);
+    if (fresh) {
+      const auto project = find_project(tx, a.target_id);
+      known->second = project && project->home() == domain_id;
+    }
+    return !known->second;
+  });
+}
+
 http::Response list_assignments(Core& core, api::Call& call) {
   const Filter f = read_filter(call);
   json::array out;
+  std::string next;
   core.database.read([&](db::Tx& tx) {
-    std::string domain = f.domain;
-    if (!f.project.empty())
-      if (const auto project = find_project(tx, f.project)) domain = project->home();
-    call.require(f.subtree ? "identity:list_role_assignments_for_tree" : "identity:list_role_assignments",
-                 {{"target.domain_id", domain},
-                  {"target.project.id", f.project},
-                  {"target.project.domain_id", domain}});
+    check_policy(tx, f, call);
+    check_filter(f);
+    auto all = f.effective ? effective(tx, f, RoleGraph(tx)) : stored(tx, f);
+    if (f.effective && !f.confined_to.empty()) confine(tx, f.confined_to, all);
+    next = take_page(f, all);
     Names names(tx);
     out.clear();
-    for (const auto& a : f.effective ? effective(tx, f, RoleGraph(tx)) : stored(tx, f))
-      out.push_back(view(call, a, f.names ? &names : nullptr));
+    for (const auto& a : all) out.push_back(view(call, a, f.names ? &names : nullptr));
   });
-  return list_reply(call, "role_assignments", std::move(out));
+  return list_reply(call, "role_assignments", std::move(out), next);
 }
 
 }  // namespace

@@ -166,13 +166,18 @@ std::shared_ptr<Session> make_session(Core& core, const json::object& auth, cons
   return wants_trust(auth) ? core.database.write(make) : core.database.read(make);
 }
 
+/// May throw OtherAnswer.
+std::shared_ptr<Session> authenticate(Core& core, const api::Call& call, const json::object& auth) {
+  Proof proof = check_identity(core, call, auth);
+  const UserRow user = check_rules(core, call, proof);
+  auto session = make_session(core, auth, proof);
+  if (!session || (proof.generation && !note_login(core, user))) refuse_authentication();
+  return session;
+}
+
 http::Response create_token(Core& core, api::Call& call) {
-  const json::object& auth = call.body_of("auth");
   try {
-    Proof proof = check_identity(core, call, auth);
-    const UserRow user = check_rules(core, call, proof);
-    const auto session = make_session(core, auth, proof);
-    if (!session || (proof.generation && !note_login(core, user))) refuse_authentication();
+    const auto session = authenticate(core, call, call.body_of("auth"));
     return token_reply(core, call, 201, *session, core.keys.seal(pack(session->token)));
   } catch (OtherAnswer& answer) {
     return std::move(answer.response);
@@ -180,6 +185,14 @@ http::Response create_token(Core& core, api::Call& call) {
 }
 
 }  // namespace
+
+std::shared_ptr<Session> log_in(Core& core, const api::Call& call, const json::object& auth) {
+  try {
+    return authenticate(core, call, auth);
+  } catch (const OtherAnswer&) {
+    refuse_authentication();
+  }
+}
 
 Token new_token(const Core& core, const Proof& proof) {
   Token t;

@@ -56,6 +56,7 @@ void check_password_method(Attempt&);
 void check_token_method(Attempt&);
 void check_application_credential_method(Attempt&);
 void check_totp_method(Attempt&);
+void check_oauth1_method(Attempt&);
 
 /// A member that must be there and of that type, or 400 in keystone's words.
 const json::object& need_object(const json::object& in, std::string_view key, std::string_view where);
@@ -69,6 +70,10 @@ std::optional<UserRow> named_user(db::Tx& tx, const json::object& user);
 /// Fills in the scope a request asks for; false if it asks for none (unscoped counts as one). A trust becomes
 /// the token's delegation.
 bool read_scope(db::Tx& tx, const Core& core, const json::object& auth, Token& token);
+
+/// The session that a login gives: everything POST /v3/auth/tokens does but its answer. A login that needs
+/// more factors is refused.
+std::shared_ptr<Session> log_in(Core& core, const api::Call& call, const json::object& auth);
 
 /// The answer that carries a token.
 http::Response token_reply(Core& core, const api::Call& call, int status, const Session& session,

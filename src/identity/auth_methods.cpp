@@ -11,7 +11,7 @@ const std::vector<AuthMethod>& auth_methods() {
       {"token", method_token, check_token_method},
       {"application_credential", method_application_credential, check_application_credential_method},
       {"totp", method_totp, check_totp_method},
-      {"oauth1", method_oauth1, nullptr},
+      {"oauth1", method_oauth1, check_oauth1_method},
       {"mapped", method_mapped, nullptr},
       {"external", method_external, nullptr},
   };

@@ -1,5 +1,8 @@
 #include "identity/bootstrap.h"
 
+#include <fmt/format.h>
+
+#include "identity/limits.h"
 #include "identity/table.h"
 
 namespace virga::identity {
@@ -14,7 +17,8 @@ void ensure_domain(db::Tx& tx) {
 std::string ensure_role(db::Tx& tx, const std::string& name) {
   if (const auto row = tx.first("SELECT id FROM identity_roles WHERE domain_id = '' AND name = ?", name))
     return row->text(0);
-  RoleRow role{.id = new_hex_id(), .name = name};
+  // As keystone's bootstrap does: who deletes "admin" by mistake has no cloud any more.
+  RoleRow role{.id = new_hex_id(), .name = name, .options = {{"immutable", true}}};
   insert_role(tx, role);
   return role.id;
 }
@@ -64,6 +68,22 @@ void ensure_service_users(db::Tx& tx, const std::vector<std::string>& names, con
   for (const auto& name : names) ensure_grant(tx, ensure_user(tx, name, "", now), "project", project, role);
 }
 
+/// A tree that is deeper than the model of limits allows would break its promise: as keystone, we do not
+/// begin then.
+void check_depth(const Core& core, db::Tx& tx) {
+  const LimitModel& model = limit_model(core.options.limit_model);
+  if (!model.max_depth) return;
+  const auto too_deep = tx.first(
+      "SELECT p.id FROM identity_projects p JOIN identity_projects q ON q.id = p.parent_id JOIN "
+      "identity_projects "
+      "r ON r.id = q.parent_id WHERE r.is_domain = 0");
+  if (too_deep)
+    throw Fault(FaultKind::conflict,
+                fmt::format("The project {} lies deeper than the limit model {} allows.", too_deep->text(0),
+                            model.name),
+                "Set limit_model = \"flat\" in [identity] of virga.toml, or remove that project.");
+}
+
 }  // namespace
 
 void bootstrap(Core& core, const Bootstrap& what) {
@@ -72,6 +92,7 @@ void bootstrap(Core& core, const Bootstrap& what) {
   const std::string hash = fresh ? core.passwords.hash(what.admin_password) : "";
   core.change([&](db::Tx& tx) {
     ensure_domain(tx);
+    check_depth(core, tx);
     const std::string admin = ensure_role(tx, "admin"), member = ensure_role(tx, "member"),
                       reader = ensure_role(tx, "reader"), service = ensure_role(tx, "service");
     ensure_implied(tx, admin, member);

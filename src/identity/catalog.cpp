@@ -41,6 +41,8 @@ json::object service_view(const api::Call& call, const ServiceRow& s) {
   return out;
 }
 
+}  // namespace
+
 json::object endpoint_view(const api::Call& call, const EndpointRow& e) {
   json::object out = e.extra;
   out["id"] = e.id;
@@ -53,8 +55,6 @@ json::object endpoint_view(const api::Call& call, const EndpointRow& e) {
   out["links"] = self_link(call, "endpoints", e.id);
   return out;
 }
-
-}  // namespace
 
 std::string stable_id(std::string_view name) {
   return to_hex(sha256(fmt::format("virga catalogue {}", name))).substr(0, 32);
@@ -88,22 +88,37 @@ std::vector<EndpointRow> all_endpoints(const Core& core, db::Tx& tx, const std::
   return out;
 }
 
+ServiceRow get_service(const Core& core, db::Tx& tx, const std::string& id) {
+  for (auto& s : all_services(core, tx))
+    if (s.id == id) return s;
+  not_found("service", id);
+}
+
+EndpointRow get_endpoint(const Core& core, db::Tx& tx, const std::string& id, const std::string& cloud_url) {
+  for (auto& e : all_endpoints(core, tx, cloud_url))
+    if (e.id == id) return e;
+  not_found("endpoint", id);
+}
+
 json::array catalog_view(const Core& core, db::Tx& tx, const std::string& cloud_url,
                          const api::Caller& caller) {
   const auto endpoints = all_endpoints(core, tx, cloud_url);
+  const auto only = filtered_endpoints(tx, caller.project_id, endpoints);
   json::array out;
   for (const auto& service : all_services(core, tx)) {
     if (!service.enabled) continue;
     json::array listed;
     for (const auto& e : endpoints) {
       std::string url = e.url;
-      if (e.service_id != service.id || !e.enabled || !substitute(url, caller)) continue;
+      if (e.service_id != service.id || !e.enabled || (only && !only->contains(e.id))) continue;
+      if (!substitute(url, caller)) continue;
       listed.push_back(json::object{{"id", e.id},
                                     {"interface", e.interface},
                                     {"region_id", or_null(e.region_id)},
                                     {"region", or_null(e.region_id)},
                                     {"url", std::move(url)}});
     }
+    if (only && listed.empty()) continue;
     out.push_back(json::object{{"id", service.id},
                                {"type", service.type},
                                {"name", service.name},
@@ -118,28 +133,32 @@ using api::Set;
 using api::Type;
 
 const api::Resource& service_resource() {
-  static const api::Resource r{
-      .name = "service",
-      .plural = "services",
-      .attributes =
-          {{.name = "type", .type = Type::string, .create = Set::required, .update = Set::optional, .min = 1},
-           {.name = "name",
-            .type = Type::string,
-            .create = Set::optional,
-            .update = Set::optional,
-            .nullable = true},
-           {.name = "description",
-            .type = Type::string,
-            .create = Set::optional,
-            .update = Set::optional,
-            .nullable = true,
-            .max = 0},
-           {.name = "enabled",
-            .type = Type::boolean,
-            .create = Set::optional,
-            .update = Set::optional,
-            .fallback = json::value(true)}},
-      .extra = true};
+  static const api::Resource r{.name = "service",
+                               .plural = "services",
+                               .attributes = {{.name = "type",
+                                               .type = Type::string,
+                                               .create = Set::required,
+                                               .update = Set::optional,
+                                               .min = 1,
+                                               .filter = true},
+                                              {.name = "name",
+                                               .type = Type::string,
+                                               .create = Set::optional,
+                                               .update = Set::optional,
+                                               .nullable = true,
+                                               .filter = true},
+                                              {.name = "description",
+                                               .type = Type::string,
+                                               .create = Set::optional,
+                                               .update = Set::optional,
+                                               .nullable = true,
+                                               .max = 0},
+                                              {.name = "enabled",
+                                               .type = Type::boolean,
+                                               .create = Set::optional,
+                                               .update = Set::optional,
+                                               .fallback = json::value(true)}},
+                               .extra = true};
   return r;
 }
 
@@ -150,12 +169,14 @@ const api::Resource& endpoint_resource() {
                                                .type = Type::string,
                                                .create = Set::required,
                                                .update = Set::optional,
-                                               .min = 1},
+                                               .min = 1,
+                                               .filter = true},
                                               {.name = "interface",
                                                .type = Type::string,
                                                .create = Set::required,
                                                .update = Set::optional,
-                                               .one_of = {"public", "internal", "admin"}},
+                                               .one_of = {"public", "internal", "admin"},
+                                               .filter = true},
                                               {.name = "url",
                                                .type = Type::string,
                                                .create = Set::required,
@@ -171,7 +192,8 @@ const api::Resource& endpoint_resource() {
                                                .type = Type::string,
                                                .create = Set::optional,
                                                .update = Set::optional,
-                                               .nullable = true},
+                                               .nullable = true,
+                                               .filter = true},
                                               {.name = "enabled",
                                                .type = Type::boolean,
                                                .create = Set::optional,
@@ -179,18 +201,6 @@ const api::Resource& endpoint_resource() {
                                                .fallback = json::value(true)}},
                                .extra = true};
   return r;
-}
-
-ServiceRow get_service(const Core& core, db::Tx& tx, const std::string& id) {
-  for (auto& s : all_services(core, tx))
-    if (s.id == id) return s;
-  not_found("service", id);
-}
-
-EndpointRow get_endpoint(const Core& core, db::Tx& tx, const std::string& id, const std::string& cloud_url) {
-  for (auto& e : all_endpoints(core, tx, cloud_url))
-    if (e.id == id) return e;
-  not_found("endpoint", id);
 }
 
 [[noreturn]] void refuse_built_in(std::string_view what) {
@@ -221,10 +231,12 @@ http::Response create_service(Core& core, api::Call& call) {
 }
 
 http::Response list_services(Core& core, api::Call& call) {
-  const auto type = call.request.query_value("type"), name = call.request.query_value("name");
+  const auto query = api::parse_list(service_resource(), call.request, list_rules());
   json::array out;
-  for (const auto& s : core.database.read([&](db::Tx& tx) { return all_services(core, tx); }))
-    if ((!type || *type == s.type) && (!name || *name == s.name)) out.push_back(service_view(call, s));
+  for (const auto& s : core.database.read([&](db::Tx& tx) { return all_services(core, tx); })) {
+    json::object view = service_view(call, s);
+    if (query.matches(view)) out.push_back(std::move(view));
+  }
   return list_reply(call, "services", std::move(out));
 }
 
@@ -255,6 +267,13 @@ http::Response delete_service(Core& core, api::Call& call) {
   core.change([&](db::Tx& tx) {
     const ServiceRow s = get_service(core, tx, call.param("service_id"));
     if (s.built_in) refuse_built_in("service");
+    if (tx.first("SELECT 1 FROM identity_registered_limits WHERE service_id = ?", s.id))
+      throw Fault(FaultKind::forbidden,
+                  fmt::format("Unable to delete service {} because registered limits name it.", s.id),
+                  "Delete those limits first.");
+    for (const auto& row : tx.query("SELECT id FROM identity_endpoints WHERE service_id = ?", s.id))
+      forget_endpoint(tx, row.text(0));
+    forget_service(tx, s.id);
     tx.exec("DELETE FROM identity_endpoints WHERE service_id = ?", s.id);
     tx.exec("DELETE FROM identity_services WHERE id = ?", s.id);
   });
@@ -298,15 +317,13 @@ http::Response create_endpoint(Core& core, api::Call& call) {
 }
 
 http::Response list_endpoints(Core& core, api::Call& call) {
-  const auto service = call.request.query_value("service_id"),
-             interface = call.request.query_value("interface"),
-             region = call.request.query_value("region_id");
+  const auto query = api::parse_list(endpoint_resource(), call.request, list_rules());
   json::array out;
   for (const auto& e :
-       core.database.read([&](db::Tx& tx) { return all_endpoints(core, tx, call.cloud_url); }))
-    if ((!service || *service == e.service_id) && (!interface || *interface == e.interface) &&
-        (!region || *region == e.region_id))
-      out.push_back(endpoint_view(call, e));
+       core.database.read([&](db::Tx& tx) { return all_endpoints(core, tx, call.cloud_url); })) {
+    json::object view = endpoint_view(call, e);
+    if (query.matches(view)) out.push_back(std::move(view));
+  }
   return list_reply(call, "endpoints", std::move(out));
 }
 
@@ -339,6 +356,7 @@ http::Response delete_endpoint(Core& core, api::Call& call) {
   core.change([&](db::Tx& tx) {
     const EndpointRow e = get_endpoint(core, tx, call.param("endpoint_id"), call.cloud_url);
     if (e.built_in) refuse_built_in("endpoint");
+    forget_endpoint(tx, e.id);
     tx.exec("DELETE FROM identity_endpoints WHERE id = ?", e.id);
   });
   return api::reply(204);

@@ -2,6 +2,8 @@
 // The catalogue: the cloud's own services, whose endpoints follow from the URL a client used, and rows added
 // by hand.
 
+#include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -28,6 +30,18 @@ struct ServiceRow {
 std::string stable_id(std::string_view name);
 std::vector<ServiceRow> all_services(const Core& core, db::Tx& tx);
 std::vector<EndpointRow> all_endpoints(const Core& core, db::Tx& tx, const std::string& cloud_url);
+// One of them, or Fault(not_found).
+ServiceRow get_service(const Core& core, db::Tx& tx, const std::string& id);
+EndpointRow get_endpoint(const Core& core, db::Tx& tx, const std::string& id, const std::string& cloud_url);
+json::object endpoint_view(const api::Call& call, const EndpointRow& endpoint);
+/// The endpoints that the endpoint filter leaves a project, directly or by endpoint groups; nullopt if it has
+/// no filter or that lets nothing through, and so gets all.
+std::optional<std::set<std::string>> filtered_endpoints(db::Tx& tx, const std::string& project_id,
+                                                        const std::vector<EndpointRow>& all);
+/// Associations with an endpoint or service that is gone.
+void forget_endpoint(db::Tx& tx, const std::string& endpoint_id);
+void forget_service(db::Tx& tx, const std::string& service_id);
+
 /// The catalogue of a scoped token.
 json::array catalog_view(const Core& core, db::Tx& tx, const std::string& cloud_url,
                          const api::Caller& caller);

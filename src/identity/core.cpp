@@ -113,6 +113,15 @@ bool read_application_credential(db::Tx& tx, const Token& token, Time now, Sessi
   return true;
 }
 
+bool read_access_token(db::Tx& tx, const Token& token, Time now, Session& session) {
+  auto found = find_access_token(tx, token.delegation_id);
+  if (!found || found->user_id != token.user_id || found->project_id != token.scope_id || found->expired(now))
+    return false;
+  session.caller.access_token_id = found->id;
+  session.access_token = std::move(*found);
+  return true;
+}
+
 /// Narrows the session to what was delegated to the token; false if that is over.
 bool read_delegation(db::Tx& tx, const Token& token, Time now, Session& session, uint64_t& generation) {
   switch (token.delegation) {
@@ -123,7 +132,7 @@ bool read_delegation(db::Tx& tx, const Token& token, Time now, Session& session,
     case Delegation::application_credential:
       return read_application_credential(tx, token, now, session);
     case Delegation::access_token:
-      return false;
+      return read_access_token(tx, token, now, session);
   }
   return false;
 }
@@ -132,8 +141,10 @@ bool read_delegation(db::Tx& tx, const Token& token, Time now, Session& session,
 /// implies goes with it.
 std::vector<RoleName> session_roles(db::Tx& tx, const Session& session, const TargetRef& target) {
   if (session.trust) return trust_roles(tx, *session.trust);
-  if (!session.application_credential) return roles_of(tx, session.token.user_id, target);
-  const auto& delegated = session.application_credential->role_ids;
+  if (!session.application_credential && !session.access_token)
+    return roles_of(tx, session.token.user_id, target);
+  const auto& delegated = session.application_credential ? session.application_credential->role_ids
+                                                         : session.access_token->role_ids;
   const auto held = role_ids_of(tx, session.token.user_id, target);
   if (!std::includes(held.begin(), held.end(), delegated.begin(), delegated.end())) return {};
   return RoleGraph(tx).expand(delegated);
@@ -207,6 +218,7 @@ std::shared_ptr<Session> Core::begin_session(db::Tx& tx, Token token) {
   if (!session) return nullptr;
   const auto end = session->trust                    ? session->trust->expires_at
                    : session->application_credential ? session->application_credential->expires_at
+                   : session->access_token           ? session->access_token->expires_at
                                                      : std::nullopt;
   if (end && *end < session->token.expires) session->token.expires = session->caller.expires = *end;
   session->token.user_generation = user;

@@ -1,4 +1,5 @@
 // Version documents at "/", "/v3". Clients read the links to find everything else.
+#include "identity/json_home.h"
 #include "identity/routes.h"
 
 namespace virga::identity {
@@ -27,11 +28,27 @@ http::Response show_version(api::Call& call) {
   return r;
 }
 
+/// `routes` is the service's whole table by the time somebody asks.
+http::Response home_reply(const Routes& routes, std::string_view prefix) {
+  http::Response r = api::reply(200, home_document(routes, prefix));
+  r.headers.set("Content-Type", "application/json-home");
+  r.headers.set("Vary", "X-Auth-Token");
+  return r;
+}
+
+bool wants_home(const api::Call& call) {
+  return wants_home_document(call.request.headers.get("Accept"));
+}
+
 }  // namespace
 
 void add_discovery_routes(Core&, Routes& to) {
-  to.push_back({"GET", "/", "", "", show_versions});
-  to.push_back({"GET", "/v3", "", "", show_version});
+  to.push_back({"GET", "/", "", "", [&to](api::Call& call) {
+                  return wants_home(call) ? home_reply(to, "/v3") : show_versions(call);
+                }});
+  to.push_back({"GET", "/v3", "", "", [&to](api::Call& call) {
+                  return wants_home(call) ? home_reply(to, "") : show_version(call);
+                }});
 }
 
 }  // namespace virga::identity

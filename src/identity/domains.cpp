@@ -1,6 +1,8 @@
 // Domains: projects without a parent, that hold users, groups and projects.
 #include <fmt/format.h>
 
+#include "identity/immutable.h"
+#include "identity/project_attributes.h"
 #include "identity/routes.h"
 #include "identity/rules.h"
 #include "identity/view.h"
@@ -12,34 +14,34 @@ using api::Set;
 using api::Type;
 
 const api::Resource& resource() {
-  static const api::Resource r{.name = "domain",
-                               .plural = "domains",
-                               .attributes = {{.name = "id", .filter = true, .sort = true},
-                                              {.name = "name",
-                                               .type = Type::string,
-                                               .create = Set::required,
-                                               .update = Set::optional,
-                                               .min = 1,
-                                               .max = 64,
-                                               .filter = true,
-                                               .sort = true},
-                                              {.name = "enabled",
-                                               .type = Type::boolean,
-                                               .create = Set::optional,
-                                               .update = Set::optional,
-                                               .fallback = json::value(true),
-                                               .filter = true},
-                                              {.name = "description",
-                                               .type = Type::string,
-                                               .create = Set::optional,
-                                               .update = Set::optional,
-                                               .nullable = true,
-                                               .max = 0},
-                                              {.name = "options",
-                                               .type = Type::object,
-                                               .create = Set::optional,
-                                               .update = Set::optional}},
-                               .extra = true};
+  static const api::Resource r{
+      .name = "domain",
+      .plural = "domains",
+      .attributes =
+          {{.name = "id", .filter = true, .sort = true},
+           {.name = "name",
+            .type = Type::string,
+            .create = Set::required,
+            .update = Set::optional,
+            .min = 1,
+            .max = 64,
+            .filter = true,
+            .sort = true},
+           {.name = "enabled",
+            .type = Type::boolean,
+            .create = Set::optional,
+            .update = Set::optional,
+            .fallback = json::value(true),
+            .filter = true},
+           {.name = "description",
+            .type = Type::string,
+            .create = Set::optional,
+            .update = Set::optional,
+            .nullable = true,
+            .max = 0},
+           {.name = "tags", .type = Type::array, .create = Set::optional, .update = Set::optional, .max = 0},
+           {.name = "options", .type = Type::object, .create = Set::optional, .update = Set::optional}},
+      .extra = true};
   return r;
 }
 
@@ -47,60 +49,69 @@ http::Response create_domain(Core& core, api::Call& call) {
   json::object a = api::validate_create(resource(), call.body_of("domain"));
   ProjectRow d{.id = new_hex_id(), .is_domain = true};
   d.extra = take_extra(resource(), a);
-  d.name = find_string(a, "name");
+  check_options(a);
+  d.name = read_project_name(a);
   d.enabled = find_bool(a, "enabled", true);
   d.description = find_string(a, "description");
-  if (const auto* options = find_object(a, "options")) d.options = *options;
-  core.change([&](db::Tx& tx) { insert_project(tx, d); });
-  return item_reply(201, "domain", domain_view(call, d));
+  merge_options(d.options, a);
+  const auto tags = read_tags(a).value_or(std::vector<std::string>{});
+  core.change([&](db::Tx& tx) {
+    insert_project(tx, d);
+    replace_tags(tx, d.id, tags);
+  });
+  return item_reply(201, "domain", domain_view(call, d, tags));
 }
 
 http::Response list_domains(Core& core, api::Call& call) {
-  const auto query = api::parse_list(resource(), call.request, {.max_limit = 0});
+  const auto query = api::parse_list(resource(), call.request, list_rules());
   call.require({{"target.domain_id", call.caller().domain_id}});
-  db::Rows rows = core.database.read([&](db::Tx& tx) {
+  json::array out;
+  std::string next;
+  core.database.read([&](db::Tx& tx) {
     api::Where where;
     confine(call, where, "id");
     where.add("is_domain = 1");
-    return api::select_page(tx, kProjectColumns, "identity_projects", query, where);
+    db::Rows rows = api::select_page(tx, kProjectColumns, "identity_projects", query, where);
+    next = api::take_page(rows, query) ? rows.back().text(0) : "";
+    out.clear();
+    for (const auto& row : rows)
+      out.push_back(domain_view(call, read_project(row), tags_of(tx, row.text(0))));
   });
-  const bool more = api::take_page(rows, query);
-  json::array out;
-  for (const auto& row : rows) out.push_back(domain_view(call, read_project(row)));
-  return list_reply(call, "domains", std::move(out), more ? rows.back().text(0) : "");
+  return list_reply(call, "domains", std::move(out), next);
 }
 
 http::Response show_domain(Core& core, api::Call& call) {
   call.require({{"target.domain.id", call.param("domain_id")}});
-  const auto d = core.database.read([&](db::Tx& tx) { return get_domain(tx, call.param("domain_id")); });
-  return item_reply(200, "domain", domain_view(call, d));
+  return item_reply(200, "domain", core.database.read([&](db::Tx& tx) {
+    const ProjectRow d = get_domain(tx, call.param("domain_id"));
+    return domain_view(call, d, tags_of(tx, d.id));
+  }));
 }
 
 http::Response update_domain(Core& core, api::Call& call) {
   json::object a = update_body(call, resource(), call.param("domain_id"));
   const json::object extra = take_extra(resource(), a);
-  const auto changed = core.change([&](db::Tx& tx) {
+  check_options(a);
+  const auto tags = read_tags(a);
+  auto view = core.change([&](db::Tx& tx) {
     ProjectRow d = get_domain(tx, call.param("domain_id"));
+    check_mutable(d.options, call.body_of("domain"), "domain", d.id);
     const bool enabled = find_bool(a, "enabled", d.enabled);
     if (d.enabled && !enabled) ++d.generation;  // ends the tokens of its users and of scopes in it
     d.enabled = enabled;
-    d.name = find_string(a, "name", d.name);
+    if (a.contains("name")) d.name = read_project_name(a);
     if (a.contains("description")) d.description = find_string(a, "description");
-    if (const auto* options = find_object(a, "options")) merge_extra(d.options, *options);
+    merge_options(d.options, a);
     merge_extra(d.extra, extra);
     save_project(tx, d);
-    return d;
+    if (tags) replace_tags(tx, d.id, *tags);
+    return domain_view(call, d, tags_of(tx, d.id));
   });
-  return item_reply(200, "domain", domain_view(call, changed));
+  return item_reply(200, "domain", std::move(view));
 }
 
 http::Response delete_domain(Core& core, api::Call& call) {
-  core.change([&](db::Tx& tx) {
-    const ProjectRow d = get_domain(tx, call.param("domain_id"));
-    if (d.enabled)
-      throw Fault(FaultKind::forbidden, "Cannot delete a domain that is enabled, please disable it first.");
-    erase_domain(tx, d.id);
-  });
+  core.change([&](db::Tx& tx) { remove_domain(tx, get_domain(tx, call.param("domain_id"))); });
   return api::reply(204);
 }
 

@@ -48,8 +48,25 @@ std::string target_id(const Family& f, const api::Call& call) {
   return f.target == "system" ? "system" : call.param("target_id");
 }
 
-/// Actor and target must be there, and a domain role must be of the target's domain. `strict` = also the
-/// actor (a grant may be revoked from an actor that is gone: keystone lets it, for users of LDAP).
+/// What the path names, as policies ask for it. What is not there has no attributes: whether that may be told
+/// is the policy's to say first.
+api::Target policy_target(db::Tx& tx, const Family& f, const api::Call& call) {
+  api::Target out;
+  const std::string& actor = call.param("actor_id");
+  const auto home = tx.first(fmt::format("SELECT domain_id FROM identity_{}s WHERE id = ?", f.actor), actor);
+  if (home) out.emplace_back(fmt::format("target.{}.domain_id", f.actor), home->text(0));
+  if (f.target != "system")
+    if (const auto project = find_project(tx, call.param("target_id"))) {
+      if (f.target == "project") out.emplace_back("target.project.domain_id", project->home());
+      if (f.target == "domain" && project->is_domain) out.emplace_back("target.domain.id", project->id);
+    }
+  if (const std::string* role = call.find_param("role_id"))
+    if (const auto row = tx.first("SELECT domain_id FROM identity_roles WHERE id = ?", *role))
+      out.emplace_back("target.role.domain_id", row->text(0));
+  return out;
+}
+
+/// Actor and target must be there, and a domain role on a project must be of the project's domain.
 void check_ends(db::Tx& tx, const Family& f, const api::Call& call, const RoleRow* role) {
   if (f.actor == "user")
     get_user(tx, call.param("actor_id"));
@@ -59,10 +76,10 @@ void check_ends(db::Tx& tx, const Family& f, const api::Call& call, const RoleRo
   if (f.target == "project") home = get_project(tx, call.param("target_id")).home();
   if (f.target == "domain") home = get_domain(tx, call.param("target_id")).id;
   if (!role || role->domain_id.empty()) return;
-  if (f.target != "project" || role->domain_id != home)
+  if (f.target == "project" && role->domain_id != home)
     throw Fault(FaultKind::forbidden,
-                fmt::format("Domain specific role {} cannot be assigned there.", role->id),
-                "A domain role can be given on projects of its own domain only.");
+                fmt::format("Project {} must be in the same domain as the role {} being assigned.",
+                            call.param("target_id"), role->id));
 }
 
 constexpr std::string_view kThisGrant =
@@ -79,8 +96,10 @@ bool is_granted(db::Tx& tx, const Family& f, const api::Call& call) {
 [[noreturn]] void no_grant(const Family& f, const api::Call& call) {
   throw Fault(
       FaultKind::not_found,
-      fmt::format("Could not find role assignment with role: {}, {}: {}, {}: {}.", call.param("role_id"),
-                  f.actor, call.param("actor_id"), f.target, target_id(f, call)));
+      fmt::format(
+          "Could not find role assignment with role: {}, user or group: {}, project, domain, or system: "
+          "{}.",
+          call.param("role_id"), call.param("actor_id"), target_id(f, call)));
 }
 
 http::Response grant(Core& core, const Family& f, api::Call& call) {
@@ -98,6 +117,7 @@ http::Response grant(Core& core, const Family& f, api::Call& call) {
 
 http::Response check_grant(Core& core, const Family& f, api::Call& call) {
   core.database.read([&](db::Tx& tx) {
+    call.require(policy_target(tx, f, call));
     get_role(tx, call.param("role_id"));
     check_ends(tx, f, call, nullptr);
     if (!is_granted(tx, f, call)) no_grant(f, call);
@@ -107,6 +127,7 @@ http::Response check_grant(Core& core, const Family& f, api::Call& call) {
 
 http::Response revoke(Core& core, const Family& f, api::Call& call) {
   core.change([&](db::Tx& tx) {
+    get_role(tx, call.param("role_id"));
     const int64_t gone = tx.exec(fmt::format("DELETE{}", kThisGrant), f.actor, call.param("actor_id"),
                                  f.target, target_id(f, call), call.param("role_id"), f.inherited);
     if (gone == 0) no_grant(f, call);
@@ -120,6 +141,7 @@ http::Response revoke(Core& core, const Family& f, api::Call& call) {
 
 http::Response list_grants(Core& core, const Family& f, api::Call& call) {
   const auto rows = core.database.read([&](db::Tx& tx) {
+    call.require(policy_target(tx, f, call));
     check_ends(tx, f, call, nullptr);
     return tx.query(
         "SELECT r.id, r.domain_id, r.name, r.description, r.options, r.extra FROM identity_assignments a "
@@ -155,8 +177,11 @@ void add_grant_routes(Core& core, Routes& to) {
       return [&core, &f, handler](api::Call& call) { return handler(core, f, call); };
     };
     const Policies p = policies_of(f);
-    to.push_back({"GET", f.list, p.list, rules::admin_or_reader, on(list_grants)});
-    to.push_back({"GET", f.item, p.check, rules::admin_or_reader, on(check_grant)});
+    const bool system = f.target == "system";
+    to.push_back(
+        {"GET", f.list, p.list, system ? rules::admin_or_reader : rules::grant_list_reader, on(list_grants)});
+    to.push_back(
+        {"GET", f.item, p.check, system ? rules::admin_or_reader : rules::grant_reader, on(check_grant)});
     to.push_back({"PUT", f.item, p.create, rules::admin, on(grant)});
     to.push_back({"DELETE", f.item, p.revoke, rules::admin, on(revoke)});
   }

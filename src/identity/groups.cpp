@@ -65,7 +65,7 @@ http::Response create_group(Core& core, api::Call& call) {
 }
 
 http::Response list_groups(Core& core, api::Call& call) {
-  const auto query = api::parse_list(resource(), call.request, {.max_limit = 0});
+  const auto query = api::parse_list(resource(), call.request, list_rules());
   call.require({{"target.domain_id", call.caller().domain_id}});
   db::Rows rows = core.database.read([&](db::Tx& tx) {
     api::Where where;
@@ -113,8 +113,18 @@ http::Response delete_group(Core& core, api::Call& call) {
   return api::reply(204);
 }
 
+/// What a group's list of users filters by.
+const api::Resource& member_filters() {
+  static const api::Resource r{.name = "user",
+                               .plural = "users",
+                               .attributes = {{.name = "name", .filter = true},
+                                              {.name = "domain_id", .filter = true},
+                                              {.name = "enabled", .type = Type::boolean, .filter = true}}};
+  return r;
+}
+
 http::Response list_members(Core& core, api::Call& call) {
-  const auto name = call.request.query_value("name");
+  const auto query = api::parse_list(member_filters(), call.request, list_rules());
   json::array out;
   GroupRow group;
   core.database.read([&](db::Tx& tx) {
@@ -126,8 +136,10 @@ http::Response list_members(Core& core, api::Call& call) {
     const auto rows =
         tx.query(fmt::format("SELECT {} FROM identity_users{} ORDER BY name", kUserColumns, where.sql()),
                  where.values);
-    for (const auto& row : rows)
-      if (!name || row.text(2) == *name) out.push_back(user_view(core, call, read_user(row)));
+    for (const auto& row : rows) {
+      json::object view = user_view(core, call, read_user(row));
+      if (query.matches(view)) out.push_back(std::move(view));
+    }
   });
   call.require(target_of(group));
   return list_reply(call, "users", std::move(out));

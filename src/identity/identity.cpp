@@ -43,7 +43,17 @@ class IdentityService final : public Identity {
                       add_grant_routes,
                       add_assignment_routes,
                       add_catalog_routes,
-                      add_region_routes})
+                      add_region_routes,
+                      add_domain_config_routes,
+                      add_policy_routes,
+                      add_endpoint_filter_routes,
+                      add_oauth1_routes,
+                      add_oauth1_flow_routes,
+                      add_oauth2_routes,
+                      add_limit_routes,
+                      add_registered_limit_routes,
+                      add_identity_provider_routes,
+                      add_federation_routes})
       add(core_, service_.routes);
   }
 

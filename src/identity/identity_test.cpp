@@ -369,7 +369,9 @@ TEST_P(IdentityTest, ProjectTreeAndTags) {
   const std::string low = make("projects", "project", {{"name", "low"}, {"parent_id", mid}});
   EXPECT_EQ(
       cloud_.get("/v3/projects/" + low + "?parents_as_ids", admin_).at("project.parents." + mid + "." + top),
-      "null");
+      R"({"default":null})");
+  grant("OS-INHERIT/domains/default/users/" + cloud_.get("/v3/users?name=admin", admin_).at("users.0.id") +
+        "/roles/" + role("reader") + "/inherited_to_projects");
   EXPECT_EQ(cloud_.get("/v3/projects/" + low + "?parents_as_list", admin_).count("project.parents"), 2u);
   EXPECT_EQ(cloud_.get("/v3/projects/" + top + "?subtree_as_list", admin_).count("project.subtree"), 2u);
   EXPECT_EQ(cloud_.get("/v3/projects?parent_id=" + top, admin_).each("projects", "name"),

@@ -353,7 +353,7 @@ TEST_P(FactorTest, RulesCanBeOffOrUnmeant) {
 }
 
 TEST_P(FactorTest, UnknownMethodsAreNamed) {
-  for (const char* name : {"mapped", "external", "oauth1", "magic"}) {
+  for (const char* name : {"mapped", "external", "magic"}) {
     const Reply r =
         cloud_.post("/v3/auth/tokens",
                     {{"auth", {{"identity", {{"methods", json::array{name}}, {name, json::object{}}}}}}});

@@ -1,6 +1,10 @@
 // Projects: a tree below each domain, with tags.
 #include <fmt/format.h>
 
+#include "identity/immutable.h"
+#include "identity/limits.h"
+#include "identity/project_attributes.h"
+#include "identity/roles_of.h"
 #include "identity/routes.h"
 #include "identity/rules.h"
 #include "identity/view.h"
@@ -12,7 +16,6 @@ using api::Set;
 using api::Type;
 
 constexpr size_t kMaxDepth = 5;  ///< keystone's max_project_tree_depth
-constexpr size_t kMaxTags = 80;
 
 const api::Resource& resource() {
   static const api::Resource r{
@@ -69,66 +72,59 @@ api::Target target_of(const ProjectRow& p) {
       {"target.project.id", p.id}, {"target.project.domain_id", p.home()}, {"target.domain_id", p.home()}};
 }
 
-void check_tag(std::string_view tag) {
-  if (tag.empty() || tag.size() > 255 || tag.find_first_of("/,") != std::string_view::npos)
-    throw Fault(FaultKind::bad_request,
-                fmt::format("'{}' is not a tag: it needs 1 to 255 characters, without '/' and ','.", tag));
-}
-
-std::vector<std::string> read_tags(const json::array& given) {
-  if (given.size() > kMaxTags)
-    throw Fault(FaultKind::bad_request, fmt::format("A project has at most {} tags.", kMaxTags));
-  std::vector<std::string> out;
-  for (const auto& tag : given) {
-    if (!tag.is_string()) throw Fault(FaultKind::bad_request, "A tag must be a string.");
-    check_tag(tag.get_string());
-    out.push_back(str(tag));
-  }
-  return out;
+/// What a new project names must be there; what is not is the request's fault, not a missing resource.
+ProjectRow named(db::Tx& tx, std::string_view kind, const std::string& id) {
+  const auto found = find_project(tx, id);
+  if (!found || (kind == "domain" && !found->is_domain))
+    throw Fault(FaultKind::bad_request, fmt::format("Could not find {}: {}.", kind, id));
+  return *found;
 }
 
 /// Places a new project in its tree and checks what surrounds it.
-void place(db::Tx& tx, ProjectRow& p, const std::string& fallback_domain) {
+void place(const Core& core, db::Tx& tx, ProjectRow& p, const std::string& fallback_domain) {
   if (p.is_domain) {
     if (!p.parent_id.empty() || !p.domain_id.empty())
-      throw Fault(FaultKind::bad_request, "A project that is a domain has neither a parent nor a domain.");
+      throw Fault(FaultKind::bad_request, "only root projects are allowed to act as domains.");
     return;
   }
-  if (p.parent_id.empty()) {
-    if (p.domain_id.empty()) p.domain_id = fallback_domain;
-    get_domain(tx, p.domain_id);
-    p.parent_id = p.domain_id;
-    return;
-  }
-  const ProjectRow parent = get_project(tx, p.parent_id);
-  if (p.domain_id.empty()) p.domain_id = parent.home();
+  if (p.domain_id.empty())
+    p.domain_id = p.parent_id.empty() ? fallback_domain : named(tx, "project", p.parent_id).home();
+  named(tx, "domain", p.domain_id);
+  if (p.parent_id.empty()) p.parent_id = p.domain_id;
+  const ProjectRow parent = named(tx, "project", p.parent_id);
   if (p.domain_id != parent.home())
     throw Fault(
         FaultKind::bad_request,
-        "Cannot create project, since it specifies its domain_id, but its parent is in a different domain.");
-  if (!parent.enabled)
-    throw Fault(
-        FaultKind::forbidden,
-        fmt::format("cannot create a project in a branch containing a disabled project: {}", parent.id));
-  if (ancestors_of(tx, parent).size() + 1 > kMaxDepth)
-    throw Fault(FaultKind::forbidden, "Max hierarchy depth reached.");
+        fmt::format("Cannot create project, since it specifies its domain_id {}, but specifies a parent "
+                    "in a different domain ({}).",
+                    p.domain_id, parent.home()));
+  auto branch = ancestors_of(tx, parent);
+  if (branch.size() + 1 >
+      std::min(kMaxDepth, limit_model(core.options.limit_model).max_depth.value_or(kMaxDepth)))
+    throw Fault(FaultKind::forbidden, fmt::format("Max hierarchy depth reached for {} branch.", parent.id));
+  branch.push_back(parent);
+  for (const auto& above : branch)
+    if (!above.enabled)
+      throw Fault(
+          FaultKind::bad_request,
+          fmt::format("cannot create a project in a branch containing a disabled project: {}", above.id));
 }
 
 http::Response create_project(Core& core, api::Call& call) {
   json::object a = api::validate_create(resource(), call.body_of("project"));
   ProjectRow p{.id = new_hex_id()};
   p.extra = take_extra(resource(), a);
-  const auto* tags = find_array(a, "tags");
-  const auto wanted = tags ? read_tags(*tags) : std::vector<std::string>{};
-  p.name = find_string(a, "name");
+  check_options(a);
+  const auto wanted = read_tags(a).value_or(std::vector<std::string>{});
+  p.name = read_project_name(a);
   p.is_domain = find_bool(a, "is_domain");
   p.enabled = find_bool(a, "enabled", true);
   p.description = find_string(a, "description");
-  if (const auto* options = find_object(a, "options")) p.options = *options;
+  merge_options(p.options, a);
   core.change([&](db::Tx& tx) {
     p.domain_id = find_string(a, "domain_id");
     p.parent_id = find_string(a, "parent_id");
-    place(tx, p, own_domain(call));
+    place(core, tx, p, own_domain(call));
     insert_project(tx, p);
     replace_tags(tx, p.id, wanted);
   });
@@ -167,7 +163,7 @@ void add_tag_filters(const api::Call& call, api::Where& where) {
 }
 
 http::Response list_projects(Core& core, api::Call& call) {
-  const auto query = api::parse_list(resource(), call.request, {.max_limit = 0, .ignore = {"tags"}});
+  const auto query = api::parse_list(resource(), call.request, list_rules());
   call.require({{"target.domain_id", call.caller().domain_id}});
   json::array out;
   std::string next;
@@ -192,25 +188,37 @@ json::value nested_ids(const std::vector<ProjectRow>& nodes, const std::string& 
   return out.empty() ? json::value(nullptr) : json::value(std::move(out));
 }
 
-/// {"PARENT": {"GRANDPARENT": null}}
+/// {"PARENT": {"GRANDPARENT": {"DOMAIN": null}}}
 json::value chain_ids(const std::vector<ProjectRow>& parents) {
   json::value out = nullptr;
-  for (auto it = parents.rbegin(); it != parents.rend(); ++it)
-    if (!it->is_domain) out = json::object{{it->id, std::move(out)}};
+  for (auto it = parents.rbegin(); it != parents.rend(); ++it) out = json::object{{it->id, std::move(out)}};
   return out;
 }
 
+json::array limit_views(db::Tx& tx, const std::string& project_id) {
+  json::array out;
+  for (const auto& limit : limits_of_project(tx, project_id)) out.push_back(limit_view(limit));
+  return out;
+}
+
+/// Parents and subtree, as the request wants them. Lists show what the caller may enter only.
 void add_family(db::Tx& tx, const api::Call& call, const ProjectRow& p, json::object& view) {
-  const auto asked = [&](std::string_view name) { return call.request.query_value(name).has_value(); };
+  const auto asked = [&](std::string_view name) { return query_flag(call, name); };
   const auto listed = [&](const std::vector<ProjectRow>& rows) {
+    const auto mine = projects_of(tx, call.caller().user_id);
     json::array out;
-    for (const auto& r : rows)
-      if (!r.is_domain) out.push_back(json::object{{"project", project_view(call, r, tags_of(tx, r.id))}});
+    for (const auto& r : rows) {
+      if (!mine.contains(r.id)) continue;
+      json::object project = project_view(call, r, tags_of(tx, r.id));
+      if (asked("include_limits")) project["limits"] = limit_views(tx, r.id);
+      out.push_back(json::object{{"project", std::move(project)}});
+    }
     return out;
   };
-  if ((asked("parents_as_list") && asked("parents_as_ids")) ||
-      (asked("subtree_as_list") && asked("subtree_as_ids")))
-    throw Fault(FaultKind::bad_request, "Use either the _as_list or the _as_ids parameter, not both.");
+  for (std::string_view side : {"parents", "subtree"})
+    if (asked(fmt::format("{}_as_list", side)) && asked(fmt::format("{}_as_ids", side)))
+      throw Fault(FaultKind::bad_request,
+                  fmt::format("Cannot use {0}_as_list and {0}_as_ids query params at the same time.", side));
   if (asked("parents_as_list")) view["parents"] = listed(ancestors_of(tx, p));
   if (asked("parents_as_ids")) view["parents"] = chain_ids(ancestors_of(tx, p));
   if (asked("subtree_as_list")) view["subtree"] = listed(subtree_of(tx, p.id));
@@ -249,7 +257,7 @@ void check_enabling(db::Tx& tx, const ProjectRow& p, bool wanted) {
   if (p.is_domain) return;
   if (wanted)
     for (const auto& parent : ancestors_of(tx, p))
-      if (!parent.enabled && !parent.is_domain)
+      if (!parent.enabled)
         throw Fault(FaultKind::forbidden,
                     fmt::format("Cannot enable project {} since it has disabled parents.", p.id));
   if (!wanted)
@@ -263,18 +271,19 @@ void check_enabling(db::Tx& tx, const ProjectRow& p, bool wanted) {
 http::Response update_project(Core& core, api::Call& call) {
   json::object a = update_body(call, resource(), call.param("project_id"));
   const json::object extra = take_extra(resource(), a);
-  const auto* tags = find_array(a, "tags");
-  const auto wanted = tags ? std::optional(read_tags(*tags)) : std::nullopt;
+  check_options(a);
+  const auto wanted = read_tags(a);
   const auto view = core.change([&](db::Tx& tx) {
     ProjectRow p = get_project(tx, call.param("project_id"));
+    check_mutable(p.options, call.body_of("project"), p.is_domain ? "domain" : "project", p.id);
     check_fixed(p, a);
     const bool enabled = find_bool(a, "enabled", p.enabled);
     if (enabled != p.enabled) check_enabling(tx, p, enabled);
     if (p.enabled && !enabled) ++p.generation;
     p.enabled = enabled;
-    p.name = find_string(a, "name", p.name);
+    if (a.contains("name")) p.name = read_project_name(a);
     if (a.contains("description")) p.description = find_string(a, "description");
-    if (const auto* options = find_object(a, "options")) merge_extra(p.options, *options);
+    merge_options(p.options, a);
     merge_extra(p.extra, extra);
     save_project(tx, p);
     if (wanted) replace_tags(tx, p.id, *wanted);
@@ -286,16 +295,13 @@ http::Response update_project(Core& core, api::Call& call) {
 http::Response delete_project(Core& core, api::Call& call) {
   core.change([&](db::Tx& tx) {
     const ProjectRow p = get_project(tx, call.param("project_id"));
+    if (p.is_domain) return remove_domain(tx, p);
+    check_deletable(p.options, "project", p.id);
     if (tx.first("SELECT 1 FROM identity_projects WHERE parent_id = ?", p.id))
       throw Fault(FaultKind::forbidden,
                   fmt::format("Cannot delete the project {} since it is not a leaf in the hierarchy.", p.id),
                   "Delete the projects below it first.");
-    if (p.is_domain && p.enabled)
-      throw Fault(FaultKind::forbidden, "Cannot delete a domain that is enabled, please disable it first.");
-    if (p.is_domain)
-      erase_domain(tx, p.id);
-    else
-      erase_project(tx, p.id);
+    erase_project(tx, p.id);
   });
   return api::reply(204);
 }
@@ -309,21 +315,32 @@ http::Response list_tags(Core& core, api::Call& call) {
   return list_reply(call, "tags", std::move(out));
 }
 
+/// The project whose tags the path names, if they may be changed.
+std::string taggable(db::Tx& tx, const api::Call& call, std::string_view verb) {
+  const ProjectRow p = get_project(tx, call.param("project_id"));
+  if (is_immutable(p.options))
+    throw Fault(
+        FaultKind::forbidden,
+        fmt::format("Cannot {} project tags for {}, project is immutable. Set \"immutable\" option to "
+                    "false before creating project tags.",
+                    verb, p.id));
+  return p.id;
+}
+
 http::Response put_tags(Core& core, api::Call& call) {
-  const json::array* given = find_array(call.body(), "tags");
-  if (!given) throw Fault(FaultKind::bad_request, "'tags' is a required property, and must be a list.");
-  const auto wanted = read_tags(*given);
+  const auto wanted = read_tags(call.body());
+  if (!wanted) throw Fault(FaultKind::bad_request, "'tags' is a required property, and must be a list.");
   json::array out;
   core.change([&](db::Tx& tx) {
     out.clear();
-    replace_tags(tx, get_project(tx, call.param("project_id")).id, wanted);
+    replace_tags(tx, taggable(tx, call, "update"), *wanted);
     for (const auto& tag : tags_of(tx, call.param("project_id"))) out.emplace_back(tag);
   });
   return list_reply(call, "tags", std::move(out));
 }
 
 http::Response delete_tags(Core& core, api::Call& call) {
-  core.change([&](db::Tx& tx) { replace_tags(tx, get_project(tx, call.param("project_id")).id, {}); });
+  core.change([&](db::Tx& tx) { replace_tags(tx, taggable(tx, call, "update"), {}); });
   return api::reply(204);
 }
 
@@ -345,10 +362,9 @@ http::Response check_tag_of(Core& core, api::Call& call) {
 http::Response add_tag(Core& core, api::Call& call) {
   check_tag(call.param("tag"));
   core.change([&](db::Tx& tx) {
-    auto tags = tags_of(tx, get_project(tx, call.param("project_id")).id);
+    auto tags = tags_of(tx, taggable(tx, call, "create"));
     if (has_tag(tx, call)) return;
-    if (tags.size() >= kMaxTags)
-      throw Fault(FaultKind::bad_request, fmt::format("A project has at most {} tags.", kMaxTags));
+    check_tag_count(tags.size() + 1);
     tx.exec("INSERT INTO identity_project_tags (project_id, name) VALUES (?, ?)", call.param("project_id"),
             call.param("tag"));
   });
@@ -360,7 +376,7 @@ http::Response add_tag(Core& core, api::Call& call) {
 
 http::Response remove_tag(Core& core, api::Call& call) {
   core.change([&](db::Tx& tx) {
-    get_project(tx, call.param("project_id"));
+    taggable(tx, call, "delete");
     if (tx.exec("DELETE FROM identity_project_tags WHERE project_id = ? AND name = ?",
                 call.param("project_id"), call.param("tag")) == 0)
       not_found("project tag", call.param("tag"));

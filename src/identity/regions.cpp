@@ -102,7 +102,7 @@ http::Response put_region(Core& core, api::Call& call) {
 }
 
 http::Response list_regions(Core& core, api::Call& call) {
-  const auto query = api::parse_list(resource(), call.request, {.max_limit = 0});
+  const auto query = api::parse_list(resource(), call.request, list_rules());
   db::Rows rows = core.database.read(
       [&](db::Tx& tx) { return api::select_page(tx, kColumns, "identity_regions", query, {}); });
   const bool more = api::take_page(rows, query);
@@ -143,6 +143,11 @@ http::Response delete_region(Core& core, api::Call& call) {
           FaultKind::forbidden,
           fmt::format("Unable to delete region {} because it or its child regions have associated endpoints.",
                       r.id));
+    if (tx.first("SELECT 1 FROM identity_registered_limits WHERE region_id = ?", r.id))
+      throw Fault(FaultKind::forbidden,
+                  fmt::format("Unable to delete region {} because registered limits name it.", r.id),
+                  "Delete those limits first.");
+    tx.exec("DELETE FROM identity_policy_associations WHERE region_id = ?", r.id);
     tx.exec("DELETE FROM identity_regions WHERE id = ?", r.id);
   });
   return api::reply(204);

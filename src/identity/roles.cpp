@@ -1,6 +1,7 @@
 // Roles, and which role implies which.
 #include <fmt/format.h>
 
+#include "identity/immutable.h"
 #include "identity/roles_of.h"
 #include "identity/routes.h"
 #include "identity/rules.h"
@@ -48,14 +49,33 @@ void read_description(RoleRow& r, const json::object& a) {
   r.description = has_value(a, "description") ? std::optional(find_string(a, "description")) : std::nullopt;
 }
 
+/// Domain roles have rules of their own: "identity:get_role" or "identity:get_domain_role".
+void require(api::Call& call, std::string_view verb, bool domain_role, std::string_view noun = "role") {
+  call.require(fmt::format("identity:{}_{}{}", verb, domain_role ? "domain_" : "", noun), api::Target{});
+}
+
+/// The role in the path, if the caller may `verb` it. A role that is not there counts as no domain role, so
+/// that who may not look does not learn what there is.
+RoleRow get_target(Core& core, api::Call& call, std::string_view verb) {
+  const std::string& id = call.param("role_id");
+  return core.database.read([&](db::Tx& tx) {
+    const auto row = tx.first(fmt::format("SELECT {} FROM identity_roles WHERE id = ?", kRoleColumns), id);
+    require(call, verb, row && !row->text(1).empty());
+    if (!row) not_found("role", id);
+    return read_role(*row);
+  });
+}
+
 http::Response create_role(Core& core, api::Call& call) {
+  require(call, "create", has_value(call.body_of("role"), "domain_id"));
   json::object a = api::validate_create(resource(), call.body_of("role"));
   RoleRow r{.id = new_hex_id()};
   r.extra = take_extra(resource(), a);
   r.name = find_string(a, "name");
   r.domain_id = find_string(a, "domain_id");
+  check_options(a);
   read_description(r, a);
-  if (const auto* options = find_object(a, "options")) r.options = *options;
+  merge_options(r.options, a);
   core.change([&](db::Tx& tx) {
     if (!r.domain_id.empty()) get_domain(tx, r.domain_id);
     insert_role(tx, r);
@@ -64,7 +84,8 @@ http::Response create_role(Core& core, api::Call& call) {
 }
 
 http::Response list_roles(Core& core, api::Call& call) {
-  const auto query = api::parse_list(resource(), call.request, {.max_limit = 0});
+  require(call, "list", !call.request.query_value("domain_id").value_or("").empty(), "roles");
+  const auto query = api::parse_list(resource(), call.request, list_rules());
   db::Rows rows = core.database.read([&](db::Tx& tx) {
     api::Where where;
     if (!call.request.query_value("domain_id")) where.add("domain_id = ''");
@@ -77,20 +98,22 @@ http::Response list_roles(Core& core, api::Call& call) {
 }
 
 http::Response show_role(Core& core, api::Call& call) {
-  const auto r = core.database.read([&](db::Tx& tx) { return get_role(tx, call.param("role_id")); });
-  return item_reply(200, "role", role_view(call, r));
+  return item_reply(200, "role", role_view(call, get_target(core, call, "get")));
 }
 
 http::Response update_role(Core& core, api::Call& call) {
+  get_target(core, call, "update");
   json::object a = update_body(call, resource(), call.param("role_id"));
   const json::object extra = take_extra(resource(), a);
+  check_options(a);
   const auto changed = core.change([&](db::Tx& tx) {
     RoleRow r = get_role(tx, call.param("role_id"));
-    if (has_value(a, "domain_id") && find_string(a, "domain_id") != r.domain_id)
-      throw Fault(FaultKind::bad_request, "Cannot change Domain ID");
+    check_mutable(r.options, call.body_of("role"), "role", r.id);
+    if (a.contains("domain_id") && find_string(a, "domain_id") != r.domain_id)
+      throw Fault(FaultKind::bad_request, "Update of `domain_id` is not allowed.");
     r.name = find_string(a, "name", r.name);
     read_description(r, a);
-    if (const auto* options = find_object(a, "options")) merge_extra(r.options, *options);
+    merge_options(r.options, a);
     merge_extra(r.extra, extra);
     try {
       tx.exec("UPDATE identity_roles SET name = ?, description = ?, options = ?, extra = ? WHERE id = ?",
@@ -104,9 +127,11 @@ http::Response update_role(Core& core, api::Call& call) {
 }
 
 http::Response delete_role(Core& core, api::Call& call) {
+  get_target(core, call, "delete");
   core.change([&](db::Tx& tx) {
-    get_role(tx, call.param("role_id"));
-    erase_role(tx, call.param("role_id"));
+    const RoleRow r = get_role(tx, call.param("role_id"));
+    check_deletable(r.options, "role", r.id);
+    erase_role(tx, r.id);
   });
   return api::reply(204);
 }
@@ -165,10 +190,9 @@ http::Response create_implied(Core& core, api::Call& call) {
     const RoleRow prior = get_role(tx, call.param("role_id")),
                   implied = get_role(tx, call.param("implied_id"));
     if (prior.domain_id.empty() && !implied.domain_id.empty())
-      throw Fault(FaultKind::forbidden,
-                  fmt::format("The global role {} cannot imply the domain role {}.", prior.id, implied.id));
+      throw Fault(FaultKind::forbidden, "Global role cannot imply a domain-specific role");
     if (implied.name == "admin" && implied.domain_id.empty())
-      throw Fault(FaultKind::forbidden, fmt::format("{} cannot be an implied roles", implied.id));
+      throw Fault(FaultKind::forbidden, fmt::format("{} cannot be an implied roles.", implied.id));
     if (!implies(tx, prior.id, implied.id))
       tx.exec("INSERT INTO identity_implied_roles (prior_role_id, implied_role_id) VALUES (?, ?)", prior.id,
               implied.id);
@@ -182,7 +206,7 @@ http::Response show_implied(Core& core, api::Call& call) {
     const RoleRow prior = get_role(tx, call.param("role_id")),
                   implied = get_role(tx, call.param("implied_id"));
     if (!implies(tx, prior.id, implied.id))
-      throw Fault(FaultKind::not_found, fmt::format("{} does not imply {}", prior.id, implied.id));
+      throw Fault(FaultKind::not_found, fmt::format("{} does not imply {}.", prior.id, implied.id));
     return inference_view(call, prior, implied);
   });
   http::Response r = call.request.method == "HEAD" ? api::reply(204) : api::reply(200, view);
@@ -194,7 +218,7 @@ http::Response delete_implied(Core& core, api::Call& call) {
     const std::string &prior = call.param("role_id"), &implied = call.param("implied_id");
     if (tx.exec("DELETE FROM identity_implied_roles WHERE prior_role_id = ? AND implied_role_id = ?", prior,
                 implied) == 0)
-      throw Fault(FaultKind::not_found, fmt::format("{} does not imply {}", prior, implied));
+      throw Fault(FaultKind::not_found, fmt::format("{} does not imply {}.", prior, implied));
   });
   return api::reply(204);
 }
@@ -206,11 +230,20 @@ void add_role_routes(Core& core, Routes& to) {
     return [&core, handler](api::Call& call) { return handler(core, call); };
   };
   constexpr std::string_view implied = "/v3/roles/{role_id}/implies/{implied_id}";
-  to.push_back({"POST", "/v3/roles", "identity:create_role", rules::admin, on(create_role)});
-  to.push_back({"GET", "/v3/roles", "identity:list_roles", rules::admin_or_reader, on(list_roles)});
-  to.push_back({"GET", "/v3/roles/{role_id}", "identity:get_role", rules::admin_or_reader, on(show_role)});
-  to.push_back({"PATCH", "/v3/roles/{role_id}", "identity:update_role", rules::admin, on(update_role)});
-  to.push_back({"DELETE", "/v3/roles/{role_id}", "identity:delete_role", rules::admin, on(delete_role)});
+  const auto add = [&](const char* method, const char* path, const char* policy, std::string_view rule,
+                       auto handler) {
+    to.push_back({method, path, policy, rule, on(handler)});
+    to.back().chooses_policy = true;
+  };
+  add("POST", "/v3/roles", "identity:create_role", rules::admin, create_role);
+  add("GET", "/v3/roles", "identity:list_roles", rules::admin_or_reader, list_roles);
+  add("GET", "/v3/roles/{role_id}", "identity:get_role", rules::admin_or_reader, show_role);
+  add("PATCH", "/v3/roles/{role_id}", "identity:update_role", rules::admin, update_role);
+  add("DELETE", "/v3/roles/{role_id}", "identity:delete_role", rules::admin, delete_role);
+  for (std::string_view verb : {"create_domain_role", "update_domain_role", "delete_domain_role"})
+    core.policy.declare(fmt::format("identity:{}", verb), rules::admin);
+  for (std::string_view verb : {"get_domain_role", "list_domain_roles"})
+    core.policy.declare(fmt::format("identity:{}", verb), rules::admin_or_reader);
   to.push_back({"GET", "/v3/roles/{role_id}/implies", "identity:list_implied_roles", rules::admin_or_reader,
                 on(list_implied)});
   to.push_back({"PUT", implied, "identity:create_implied_role", rules::admin, on(create_implied)});

@@ -29,5 +29,15 @@ void add_grant_routes(Core& core, Routes& to);
 void add_assignment_routes(Core& core, Routes& to);
 void add_catalog_routes(Core& core, Routes& to);
 void add_region_routes(Core& core, Routes& to);
+void add_domain_config_routes(Core& core, Routes& to);
+void add_policy_routes(Core& core, Routes& to);
+void add_endpoint_filter_routes(Core& core, Routes& to);
+void add_limit_routes(Core& core, Routes& to);
+void add_registered_limit_routes(Core& core, Routes& to);
+void add_identity_provider_routes(Core& core, Routes& to);
+void add_federation_routes(Core& core, Routes& to);
+void add_oauth1_routes(Core& core, Routes& to);
+void add_oauth2_routes(Core& core, Routes& to);
+void add_oauth1_flow_routes(Core& core, Routes& to);
 
 }  // namespace virga::identity

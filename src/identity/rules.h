@@ -55,6 +55,19 @@ inline constexpr std::string_view trustor_reader =
     "(role:reader and system_scope:all) or user_id:%(target.trust.trustor_user_id)s";
 inline constexpr std::string_view trustee_reader =
     "(role:reader and system_scope:all) or user_id:%(target.trust.trustee_user_id)s";
+inline constexpr std::string_view grant_list_reader =
+    "rule:admin_required or (role:reader and system_scope:all) or (role:reader and "
+    "(domain_id:%(target.user.domain_id)s or domain_id:%(target.group.domain_id)s) and "
+    "(domain_id:%(target.project.domain_id)s or domain_id:%(target.domain.id)s))";
+inline constexpr std::string_view grant_reader =
+    "rule:admin_required or (role:reader and system_scope:all) or (role:reader and "
+    "(domain_id:%(target.user.domain_id)s or domain_id:%(target.group.domain_id)s) and "
+    "(domain_id:%(target.project.domain_id)s or domain_id:%(target.domain.id)s) and "
+    "(domain_id:%(target.role.domain_id)s or None:%(target.role.domain_id)s))";
+inline constexpr std::string_view system_admin = "role:admin and system_scope:all";
+inline constexpr std::string_view limit_reader =
+    "(role:reader and system_scope:all) or domain_id:%(target.limit.domain.id)s or "
+    "domain_id:%(target.limit.project.domain_id)s or project_id:%(target.limit.project_id)s";
 inline constexpr std::string_view anyone = "";
 
 }  // namespace virga::identity::rules

@@ -15,6 +15,7 @@
 
 #include "api/context.h"
 #include "identity/application_credential_table.h"
+#include "identity/oauth1_table.h"
 #include "identity/token.h"
 #include "identity/trust_table.h"
 
@@ -28,6 +29,7 @@ struct Session {
   std::optional<Time> password_expires_at;  ///< of the user it stands for
   std::optional<TrustRow> trust;
   std::optional<ApplicationCredentialRow> application_credential;
+  std::optional<AccessTokenRow> access_token;
 };
 
 class SessionCache {

@@ -5,6 +5,7 @@
 #include "base/fault.h"
 #include "identity/application_credential_table.h"
 #include "identity/credential_table.h"
+#include "identity/immutable.h"
 #include "identity/revocations.h"
 #include "identity/trust_table.h"
 
@@ -252,6 +253,7 @@ void erase_user(db::Tx& tx, const std::string& id) {
   erase_trusts_of_user(tx, id);
   erase_application_credentials_of_user(tx, id);
   erase_credentials_of_user(tx, id);
+  tx.exec("DELETE FROM identity_access_tokens WHERE user_id = ?", id);
   tx.exec("DELETE FROM identity_users WHERE id = ?", id);
   record_revocation(tx, {.user_id = id}, db::database_now(tx));
 }
@@ -276,6 +278,7 @@ void erase_project(db::Tx& tx, const std::string& id) {
   erase_trusts_of_project(tx, id);
   erase_application_credentials_of_project(tx, id);
   erase_credentials_of_project(tx, id);
+  tx.exec("DELETE FROM identity_limits WHERE project_id = ? OR domain_id = ?", id, id);
   tx.exec("UPDATE identity_users SET default_project_id = NULL WHERE default_project_id = ?", id);
   tx.exec("DELETE FROM identity_project_tags WHERE project_id = ?", id);
   tx.exec("DELETE FROM identity_projects WHERE id = ?", id);
@@ -293,6 +296,14 @@ void erase_domain(db::Tx& tx, const std::string& id) {
     erase_project(tx, project);
   erase_assignments(tx, "target", "domain", id);
   erase_project(tx, id);
+}
+
+void remove_domain(db::Tx& tx, const ProjectRow& d) {
+  check_deletable(d.options, "domain", d.id);
+  if (d.enabled)
+    throw Fault(FaultKind::forbidden, "Cannot delete a domain that is enabled, please disable it first.");
+  for (const auto& below : subtree_of(tx, d.id)) check_deletable(below.options, "project", below.id);
+  erase_domain(tx, d.id);
 }
 
 std::vector<ProjectRow> ancestors_of(db::Tx& tx, const ProjectRow& project) {

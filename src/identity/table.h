@@ -96,6 +96,10 @@ void erase_project(db::Tx& tx, const std::string& id);
 /// The domain's users, groups, roles and projects too.
 void erase_domain(db::Tx& tx, const std::string& id);
 
+/// What a request to delete a domain does: refuses an enabled or immutable one (and one that holds something
+/// immutable).
+void remove_domain(db::Tx& tx, const ProjectRow& domain);
+
 /// The project's ancestors, nearest first, its domain last.
 std::vector<ProjectRow> ancestors_of(db::Tx& tx, const ProjectRow& project);
 /// All projects below (not itself), parents before children.

@@ -29,6 +29,9 @@ void add_delegation(const Session& s, json::object& out) {
                              {"impersonation", s.trust->impersonation},
                              {"trustor_user", {{"id", s.trust->trustor_user_id}}},
                              {"trustee_user", {{"id", s.trust->trustee_user_id}}}};
+  if (s.access_token)
+    out["OS-OAUTH1"] = {{"access_token_id", s.access_token->id},
+                        {"consumer_id", s.access_token->consumer_id}};
   if (!s.application_credential) return;
   json::object view{{"id", s.application_credential->id},
                     {"name", s.application_credential->name},

@@ -113,7 +113,7 @@ http::Response create_user(Core& core, api::Call& call) {
 }
 
 http::Response list_users(Core& core, api::Call& call) {
-  const auto query = api::parse_list(resource(), call.request, {.max_limit = 0});
+  const auto query = api::parse_list(resource(), call.request, list_rules());
   call.require({{"target.domain_id", call.caller().domain_id}});
   db::Rows rows = core.database.read([&](db::Tx& tx) {
     api::Where where;

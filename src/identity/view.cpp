@@ -58,12 +58,12 @@ json::object project_view(const api::Call& call, const ProjectRow& p, const std:
   return with_extra(p.extra, std::move(own));
 }
 
-json::object domain_view(const api::Call& call, const ProjectRow& d) {
+json::object domain_view(const api::Call& call, const ProjectRow& d, const std::vector<std::string>& tags) {
   json::object own{{"id", d.id},
                    {"name", d.name},
                    {"description", d.description},
                    {"enabled", d.enabled},
-                   {"tags", json::array{}},
+                   {"tags", to_array(tags)},
                    {"options", d.options},
                    {"links", self_link(call, "domains", d.id)}};
   return with_extra(d.extra, std::move(own));
@@ -170,6 +170,7 @@ void merge_extra(json::object& stored, const json::object& changes) {
 
 json::object update_body(api::Call& call, const api::Resource& resource, const std::string& id) {
   json::object body = call.body_of(resource.name);
+  if (body.empty()) throw Fault(FaultKind::bad_request, "{} does not have enough properties");
   if (const auto* given = body.if_contains("id")) {
     if (!given->is_string() || str(*given) != id)
       throw Fault(FaultKind::bad_request, fmt::format("Cannot change {} ID", resource.name));
@@ -183,6 +184,15 @@ std::string own_domain(const api::Call& call) {
   const api::Caller& c = call.caller();
   if (!c.domain_id.empty()) return c.domain_id;
   return c.project_domain_id.empty() ? "default" : c.project_domain_id;
+}
+
+bool query_flag(const api::Call& call, std::string_view name) {
+  const auto value = call.request.query_value(name);
+  return value && *value != "0";
+}
+
+api::ListRules list_rules() {
+  return {.max_limit = 0, .inexact = true};
 }
 
 void confine(const api::Call& call, api::Where& where, std::string_view column) {

@@ -14,7 +14,8 @@ class Core;
 json::object user_view(const Core& core, const api::Call& call, const UserRow& user);
 json::object project_view(const api::Call& call, const ProjectRow& project,
                           const std::vector<std::string>& tags);
-json::object domain_view(const api::Call& call, const ProjectRow& domain);
+json::object domain_view(const api::Call& call, const ProjectRow& domain,
+                         const std::vector<std::string>& tags = {});
 json::object group_view(const api::Call& call, const GroupRow& group);
 json::object role_view(const api::Call& call, const RoleRow& role);
 
@@ -43,6 +44,10 @@ json::object update_body(api::Call& call, const api::Resource& resource, const s
 
 /// The domain that a request without domain_id means: the token's, or its project's, or "default".
 std::string own_domain(const api::Call& call);
+/// Keystone counts a flag in the query as set unless it is "0".
+bool query_flag(const api::Call& call, std::string_view name);
+/// How keystone's lists are read: no upper limit of a page, inexact filters.
+api::ListRules list_rules();
 /// For lists: a domain-scoped caller without system rights sees its own domain only.
 void confine(const api::Call& call, api::Where& where, std::string_view column = "domain_id");
 
