@@ -64,7 +64,7 @@ struct Link {
   std::string kind;               ///< "veth", "bridge", "tun", or "" for a device of hardware and for loopback
   std::string mac;
   int mtu = 0;
-  bool up = false;
+  bool up = false, promiscuous = false;
 };
 /// A route of the main table; "default" is 0.0.0.0/0.
 struct Route {
@@ -88,6 +88,7 @@ void ensure_bridge(const std::string& name, const std::string& device);
 void ensure_dummy(const std::string& name, const std::string& device);
 void remove_link(const std::string& name, const std::string& device);
 void set_up(const std::string& name, const std::string& device, bool up = true);
+void set_promiscuous(const std::string& name, const std::string& device, bool on);
 void set_mac(const std::string& name, const std::string& device, const std::string& mac);
 void set_mtu(const std::string& name, const std::string& device, int mtu);
 /// Enslaves `device` to a Linux bridge; "" frees it.

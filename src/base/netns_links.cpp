@@ -149,6 +149,7 @@ std::vector<Link> links_here(Netlink& nl) {
     Link link;
     link.index = info->ifi_index;
     link.up = info->ifi_flags & IFF_UP;
+    link.promiscuous = info->ifi_flags & IFF_PROMISC;
     each_attribute<ifinfomsg>(h, [&](const rtattr* a) {
       if (a->rta_type == IFLA_IFNAME) link.name = text_of(a);
       if (a->rta_type == IFLA_MTU) link.mtu = static_cast<int>(*static_cast<const uint32_t*>(RTA_DATA(a)));
@@ -186,6 +187,18 @@ void change_link(const std::string& name, const std::string& device, const char*
     Message m(RTM_NEWLINK, 0, info);
     fill(m);
     check(nl.change(m), fmt::format("{}: {}", device, what));
+  });
+}
+
+void set_flag(const std::string& name, const std::string& device, unsigned flag, bool on, const char* what) {
+  run_in(name, [&] {
+    Netlink nl;
+    ifinfomsg info{};
+    info.ifi_index = index_of(device);
+    info.ifi_change = flag;
+    info.ifi_flags = on ? flag : 0;
+    Message m(RTM_NEWLINK, 0, info);
+    check(nl.change(m), fmt::format("{} {}", device, what));
   });
 }
 
@@ -327,15 +340,11 @@ void remove_link(const std::string& name, const std::string& device) {
 }
 
 void set_up(const std::string& name, const std::string& device, bool up) {
-  run_in(name, [&] {
-    Netlink nl;
-    ifinfomsg info{};
-    info.ifi_index = index_of(device);
-    info.ifi_change = IFF_UP;
-    info.ifi_flags = up ? IFF_UP : 0;
-    Message m(RTM_NEWLINK, 0, info);
-    check(nl.change(m), fmt::format("{} cannot be set {}", device, up ? "up" : "down"));
-  });
+  set_flag(name, device, IFF_UP, up, up ? "cannot be set up" : "cannot be set down");
+}
+
+void set_promiscuous(const std::string& name, const std::string& device, bool on) {
+  set_flag(name, device, IFF_PROMISC, on, "cannot be told which packets to take");
 }
 
 void set_mac(const std::string& name, const std::string& device, const std::string& mac) {

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <chrono>
 #include <cstring>
 
@@ -19,6 +20,12 @@ uint16_t checksum(const void* data, size_t size) {
   for (size_t i = 0; i < size / 2; ++i) sum += words[i];
   while (sum >> 16) sum = (sum & 0xffff) + (sum >> 16);
   return static_cast<uint16_t>(~sum);
+}
+
+/// One of its own for each ping on this machine, most likely; never 0, which connection tracking takes for none.
+uint16_t next_identifier() {
+  static std::atomic<unsigned> count{0};
+  return htons(static_cast<uint16_t>(1 + (static_cast<unsigned>(getpid()) * 61 + count++) % 0xfffe));
 }
 
 bool answered(int fd, uint16_t id, const sockaddr_in& peer, int timeout_ms) {
@@ -50,7 +57,7 @@ bool ping(const std::string& name, const std::string& address, int timeout_ms) {
     if (fd < 0) return false;
     icmphdr echo{};
     echo.type = ICMP_ECHO;
-    echo.un.echo.id = htons(static_cast<uint16_t>(getpid() ^ gettid()));
+    echo.un.echo.id = next_identifier();
     echo.checksum = checksum(&echo, sizeof echo);
     const bool sent = sendto(fd, &echo, sizeof echo, 0, reinterpret_cast<sockaddr*>(&peer), sizeof peer) == sizeof echo;
     const bool ok = sent && answered(fd, echo.un.echo.id, peer, timeout_ms);

@@ -34,6 +34,24 @@ TEST_F(NetnsTest, IsMadeOnceAndRemovedWithoutATrace) {
   EXPECT_FALSE(exists(a_));
 }
 
+TEST_F(NetnsTest, APingFromTheMainThreadIsAnswered) {
+  EXPECT_TRUE(ping("", "127.0.0.1", 1000));  // an identifier of 0 would not survive NAT
+  EXPECT_TRUE(ping(a_, "127.0.0.1", 1000));
+  EXPECT_FALSE(ping(a_, "10.9.8.1", 100)) << "there is no route";
+}
+
+TEST_F(NetnsTest, FlagsOfADevice) {
+  ensure_veth(a_, "d0", b_, "peer");
+  EXPECT_FALSE(find_link(a_, "d0")->up || find_link(a_, "d0")->promiscuous);
+  set_up(a_, "d0");
+  set_promiscuous(a_, "d0", true);
+  EXPECT_TRUE(find_link(a_, "d0")->up && find_link(a_, "d0")->promiscuous);
+  set_up(a_, "d0", false);
+  EXPECT_TRUE(!find_link(a_, "d0")->up && find_link(a_, "d0")->promiscuous);
+  set_promiscuous(a_, "d0", false);
+  EXPECT_FALSE(find_link(a_, "d0")->promiscuous);
+}
+
 TEST_F(NetnsTest, AVethCarriesTcpBetweenNamespaces) {
   for (int twice = 0; twice < 2; ++twice) {
     ensure_veth(a_, "left", b_, "right");

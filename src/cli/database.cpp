@@ -45,7 +45,7 @@ void tables(const Config& config, const std::string& service) {
   });
 }
 
-/// mariadb://user:password@host:port/database as the client's arguments.
+/// sqlite3 or mariadb on the cloud's database.
 void shell(const Config& config) {
   const std::string url = config.database_url();
   if (url.rfind("sqlite://", 0) == 0) {
@@ -53,14 +53,17 @@ void shell(const Config& config) {
     execlp("sqlite3", "sqlite3", "-header", "-column", file.c_str(), nullptr);
     throw Fault(FaultKind::not_found, "The program sqlite3 is missing.", "apt-get install sqlite3");
   }
-  const std::string rest = url.substr(url.find("://") + 3);
-  const size_t at = rest.rfind('@'), colon = rest.find(':'), slash = rest.find('/', at);
-  const std::string user = rest.substr(0, std::min(colon, at)), place = rest.substr(at + 1, slash - at - 1);
-  if (colon < at) setenv("MYSQL_PWD", rest.substr(colon + 1, at - colon - 1).c_str(), 1);
-  const size_t port = place.find(':');
-  const std::string host = "--host=" + place.substr(0, port), port_option = "--port=" + (port == std::string::npos ? std::string("3306") : place.substr(port + 1));
-  const std::string user_option = "--user=" + user, name = slash == std::string::npos ? "" : rest.substr(slash + 1, rest.find('?') - slash - 1);
-  execlp("mariadb", "mariadb", host.c_str(), port_option.c_str(), user_option.c_str(), name.c_str(), nullptr);
+  const db::Url server = db::parse_url(url);
+  if (!server.password.empty()) setenv("MYSQL_PWD", server.password.c_str(), 1);
+  const auto socket = server.options.find("socket");
+  std::vector<std::string> argv = {"mariadb", "--user=" + server.user};
+  if (socket != server.options.end()) argv.push_back("--socket=" + socket->second);
+  else argv.insert(argv.end(), {"--host=" + (server.host.empty() ? "127.0.0.1" : server.host), fmt::format("--port={}", server.port ? server.port : 3306)});
+  argv.push_back(server.path);
+  std::vector<char*> raw;
+  for (auto& a : argv) raw.push_back(a.data());
+  raw.push_back(nullptr);
+  execvp(raw[0], raw.data());
   throw Fault(FaultKind::not_found, "The program mariadb is missing.", "apt-get install mariadb-client");
 }
 

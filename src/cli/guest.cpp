@@ -18,6 +18,7 @@
 #include "base/scope_exit.h"
 #include "cli/api.h"
 #include "cli/cloud_client.h"
+#include "cloud/engines.h"
 #include "cloud/serve.h"
 
 namespace virga::cli {
@@ -173,7 +174,7 @@ void add_guest_commands(CLI::App& app, Shared& shared) {
   auto* virsh = app.add_subcommand("virsh", "virsh on this cloud's libvirt");
   virsh->prefix_command()->fallthrough(false);
   virsh->callback([&shared, virsh] {
-    std::vector<std::string> argv{"virsh", "-c", cloud::Paths(shared.load()).libvirt_uri};
+    std::vector<std::string> argv{"virsh", "-c", "qemu+unix:///system?socket=" + cloud::find_engines(shared.load(), {}).libvirt_socket};
     const auto rest = virsh->remaining();
     argv.insert(argv.end(), rest.begin(), rest.end());
     exec(std::move(argv));

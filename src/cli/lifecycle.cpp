@@ -24,6 +24,7 @@
 #include "cloud/provision.h"
 #include "cloud/purge.h"
 #include "cloud/serve.h"
+#include "db/api.h"
 #include "qemu/api.h"
 
 namespace virga::cli {
@@ -89,13 +90,62 @@ void build_guest(const Config& config, cloud::Provisioning& p) {
   p.guest.disk = guest.disk;
 }
 
-/// ping and SSH to the demo server's floating IP, from inside the data plane's namespace.
-void prove_reachable(const Config& config, const cloud::DemoServer& server, const std::string& user) {
+std::string console_of(const Config& config, const std::string& server, int lines) {
+  const json::value answer = admin_client(config).post(fmt::format("/compute/v2.1/servers/{}/action", server), {{"os-getConsoleOutput", {{"length", lines}}}});
+  return str(answer.at("output"));
+}
+
+/// In host mode the external network is the world's, and this host may have no way into it; then the guest's own console
+/// must do as proof. Where the host is connected to that network itself, it must reach it.
+class Unreached {
+ public:
+  Unreached(const Config& config, const cloud::DemoServer& server) : config_(config), server_(server) {}
+
+  /// True, having said so, once the guest is up and its address lies where this host does not reach.
+  bool is_beyond() {
+    if (config_.trial() || is_connected()) return false;
+    if (!up_since_ && has_prompt()) up_since_ = steady_clock::now();
+    if (!up_since_ || steady_clock::now() - *up_since_ < std::chrono::seconds(5)) return false;
+    std::printf("  %s does not answer from this host, which is not connected to %s. Its console has a login prompt.\n"
+                "  Try it from the network behind %s.\n",
+                server_.floating_ip.c_str(), config_.network.external_cidr.c_str(),
+                config_.network.external_interface.empty() ? "the external bridge" : config_.network.external_interface.c_str());
+    return true;
+  }
+
+ private:
+  bool has_prompt() const {
+    try {
+      return console_of(config_, server_.id, 2).find("login:") != std::string::npos;
+    } catch (const Fault&) {
+      return false;  // its host is not connected yet
+    }
+  }
+  bool is_connected() const {
+    for (const netns::Route& route : netns::routes(""))
+      if (route.gateway.empty() && route.destination != "default" && ranges_overlap(route.destination, server_.floating_ip + "/32")) return true;
+    return false;
+  }
+
+  const Config& config_;
+  const cloud::DemoServer& server_;
+  std::optional<steady_clock::time_point> up_since_;
+};
+
+/// ping and SSH to the demo server's floating IP, from inside the data plane's namespace, or in host mode from this host.
+/// `provide` starts the server again if it is off after all: right after `virga down` it counts as ACTIVE until its host has
+/// told what it sees.
+void prove_reachable(const Config& config, const cloud::DemoServer& server, const std::string& user, const std::function<void()>& provide) {
+  Unreached unreached(config, server);
   const std::string ns = config.data_namespace();
   const auto deadline = steady_clock::now() + std::chrono::minutes(3);
   std::string ssh_said;
   for (bool pinged = false;;) {
     if (!pinged && netns::ping(ns, server.floating_ip, 1000)) pinged = true, std::printf("  ping %s: answers\n", server.floating_ip.c_str());
+    if (!pinged) {
+      if (unreached.is_beyond()) return;
+      provide();
+    }
     if (pinged) {
       Command ssh;
       ssh.argv = {"ssh", "-i", server.key_file, "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=5", "-o", "BatchMode=yes",
@@ -116,11 +166,9 @@ void prove_reachable(const Config& config, const cloud::DemoServer& server, cons
 }
 
 void print_console(const Config& config, const std::string& server) {
-  cloud::RestClient client = admin_client(config);
-  const json::value answer = client.post(fmt::format("/compute/v2.1/servers/{}/action", server), {{"os-getConsoleOutput", {{"length", 6}}}});
   std::printf("\nThe last lines of its console:\n");
   std::string line;
-  for (char c : str(answer.at("output")) + "\n") {
+  for (char c : console_of(config, server, 6) + "\n") {
     if (c == '\n') {
       if (!line.empty()) std::printf("  | %s\n", line.c_str());
       line.clear();
@@ -153,6 +201,17 @@ void adopt_answers(Shared& shared, const std::string& file) {
   std::printf("%s written.\n", shared.config_path.c_str());
 }
 
+/// Before anything starts: a database that does not answer is said at once, not by a service that fails.
+void reach_database(const Config& config) {
+  if (config.database.url.empty()) return;
+  try {
+    db::open({config.database_url()})->schema_version();
+  } catch (const Fault& f) {
+    throw Fault(f.kind, "The database of database.url cannot be used. " + f.message,
+                f.kind == FaultKind::unavailable ? "Start the server, or correct database.url; then `virga up` again. " + f.hint : f.hint);
+  }
+}
+
 void fake_guest(cloud::Provisioning& p, const Config& config) {
   // The fake hypervisor boots nothing: small files stand in for the guest's.
   const std::string dir = cloud::Paths(config).guest;
@@ -176,6 +235,8 @@ void up(const Shared& shared, bool foreground) {
   }
   const bool fake = config.compute.hypervisor == "fake";
   const auto start = steady_clock::now();
+  if (!fake) cloud::check_uplink(config);
+  reach_database(config);
   cloud::Provisioning p = provisioning(config);
   std::printf("Virga comes up%s:\n", config.trial() ? fmt::format(" in the network namespace {}", config.network.name_space).c_str() : "");
   cloud::claim_directories(config);
@@ -189,10 +250,11 @@ void up(const Shared& shared, bool foreground) {
   cloud::write_credentials(config, p, home);
   if (config.demo.enabled && config.demo.server) {
     cloud::DemoServer server;
-    timed("demo server ACTIVE", [&] { server = cloud::provision_demo_server(config, p, [](const std::string&) {}); });
+    const auto provide = [&] { server = cloud::provision_demo_server(config, p, [](const std::string&) {}); };
+    timed("demo server ACTIVE", provide);
     std::printf("\nServer %s (%s) is %s at %s, floating IP %s.\n", server.name.c_str(), server.id.c_str(), server.status.c_str(), server.fixed_ip.c_str(), server.floating_ip.c_str());
     if (!fake) {
-      timed("it answers ping and SSH", [&] { prove_reachable(config, server, p.guest.ssh_user); });
+      timed("it answers ping and SSH", [&] { prove_reachable(config, server, p.guest.ssh_user, provide); });
       print_console(config, server.id);
     }
   }

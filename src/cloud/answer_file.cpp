@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "base/fault.h"
+#include "http/api.h"
 
 namespace virga::cloud {
 namespace {
@@ -157,8 +158,8 @@ std::string apply_special(Config& c, const Answers& a, const std::string& key, c
       why = "state lies in SQLite unless CONFIG_MARIADB_INSTALL=n names a MariaDB";
       return "";
     }
-    c.database.url = fmt::format("mariadb://{}:{}@{}:3306/virga", other("CONFIG_MARIADB_USER", "root"),
-                                 other("CONFIG_MARIADB_PW", ""), other("CONFIG_MARIADB_HOST", ""));
+    c.database.url = fmt::format("mariadb://{}:{}@{}:3306/virga", http::percent_encode(other("CONFIG_MARIADB_USER", "root")),
+                                 http::percent_encode(other("CONFIG_MARIADB_PW", "")), other("CONFIG_MARIADB_HOST", ""));
     return "database.url";
   }
   why = "is empty";

@@ -29,6 +29,9 @@ TEST(AnswerFile, AnExistingMariaDb) {
   const AnswerResult r = apply_answer_file(
       "CONFIG_MARIADB_INSTALL=n\nCONFIG_MARIADB_HOST=db1\nCONFIG_MARIADB_USER=u\nCONFIG_MARIADB_PW=p\n", "a", Config{});
   EXPECT_EQ(r.config.database.url, "mariadb://u:p@db1:3306/virga");
+  const AnswerResult odd = apply_answer_file(
+      "CONFIG_MARIADB_INSTALL=n\nCONFIG_MARIADB_HOST=db1\nCONFIG_MARIADB_PW=p@ss/%\n", "a", Config{});
+  EXPECT_EQ(odd.config.database.url, "mariadb://root:p%40ss%2F%25@db1:3306/virga");
 }
 
 TEST(AnswerFile, AnInterfaceMeansHostMode) {

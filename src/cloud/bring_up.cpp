@@ -18,6 +18,7 @@
 #include "base/process.h"
 #include "base/scope_exit.h"
 #include "cloud/control_socket.h"
+#include "cloud/guests.h"
 #include "cloud/purge.h"
 
 namespace virga::cloud {
@@ -162,7 +163,7 @@ void tear_down(const Config& config, bool purge, const StepDone& done) {
   };
   timed("services stopped", [&] {
     try {
-      ask(supervisor_socket(config), {{"command", "shutdown"}, {"graceful", !purge}});
+      ask(supervisor_socket(config), {{"command", "shutdown"}, {"graceful", !purge}, {"purge", purge}});
       const auto deadline = steady_clock::now() + std::chrono::seconds(90);
       while (steady_clock::now() < deadline && socket_answers(supervisor_socket(config)))
         std::this_thread::sleep_for(milliseconds(20));
@@ -171,9 +172,24 @@ void tear_down(const Config& config, bool purge, const StepDone& done) {
     }
     // Whatever a killed supervisor left behind.
     stop_guests(find_engines(config, {}), std::chrono::seconds(10));
+    end_system_guests(find_engines(config, {}), purge);
     kill_leftovers(config.cloud.run_dir, "");
   });
-  if (purge) timed("state removed", [&] { remove_all_traces(config); });
+  // What the supervisor could not, or was not there to do; the distribution's daemons run on.
+  if (purge) leave_engines(config, find_engines(config, {}));
+  if (!purge) return;
+  std::optional<Fault> left;
+  if (!config.database.url.empty()) timed("database emptied", [&] {
+      try {
+        empty_database(config);
+      } catch (const Fault& f) {
+        left = f;
+      }
+    });
+  timed("state removed", [&] { remove_all_traces(config); });
+  if (left)
+    throw Fault(left->kind, "Everything is gone but what lies in the database of database.url. " + left->message,
+                "Drop that database by hand: its servers are no more.");
 }
 
 std::vector<int> open_api_listeners(const Config& config) {

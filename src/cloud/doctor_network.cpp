@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "cloud/doctor.h"
@@ -19,16 +20,41 @@ bool process_runs(const HostView& host, const std::string& name) {
   return false;
 }
 
-/// In a trial the ranges live in a namespace: a collision only hides that part of the world from `virga`'s users.
+/// In a trial the ranges live in a namespace: a collision only hides that part of the world from `virga`'s users. In host
+/// mode the external range is the world's own, so a route to it is right if it leads through the external bridge or a
+/// gateway; private ranges are never the host's.
 CheckRow ranges(const Config& config, const HostView& host) {
   std::vector<std::string> hits;
+  std::vector<std::string> ranges = {config.network.external_cidr};
+  if (config.trial()) ranges.push_back(config.network.private_cidr);
+  const auto leads_out = [&](const netns::Route& route) {
+    if (config.trial()) return false;
+    return !route.gateway.empty() || std::any_of(config.network.bridge_mappings.begin(), config.network.bridge_mappings.end(), [&](const std::string& m) {
+      return m.substr(m.find(':') + 1) == route.device;
+    });
+  };
   for (const netns::Route& route : host.routes())
-    for (const std::string& range : {config.network.external_cidr, config.network.private_cidr})
-      if (route.destination != "default" && ranges_overlap(route.destination, range))
+    for (const std::string& range : ranges)
+      if (!leads_out(route) && route.destination != "default" && ranges_overlap(route.destination, range))
         hits.push_back(fmt::format("{} meets the route {} ({})", range, route.destination, route.device));
   if (hits.empty()) return {"ranges", "Address ranges", Health::pass, "none of the cloud's ranges is routed here", ""};
   return {"ranges", "Address ranges", config.trial() ? Health::warn : Health::fail, fmt::format("{}", fmt::join(hits, "; ")),
           "Choose other ranges: network.external_cidr (with its gateway and pool), network.private_cidr."};
+}
+
+/// Host mode's two addresses that must fit this machine.
+CheckRow uplink(const Config& config, const HostView& host) {
+  const std::string& device = config.network.external_interface;
+  if (config.trial()) return {"uplink", "External interface", Health::pass, "a trial has none", ""};
+  if (device.empty())
+    return {"uplink", "External interface", Health::pass, "none: this host itself is the gateway of the external network", ""};
+  if (!host.exists("/sys/class/net/" + device))
+    return {"uplink", "External interface", Health::fail, fmt::format("{} is not an interface of this host", device), "network.external_interface; `ip link` lists them."};
+  for (const netns::Route& route : host.routes())
+    if (route.device == device)
+      return {"uplink", "External interface", Health::fail, fmt::format("the route {} leads over {}: it would be cut off", route.destination, device),
+              "Use an interface without addresses, or give the bridge to the distribution's Open vSwitch."};
+  return {"uplink", "External interface", Health::pass, fmt::format("{} is there and free", device), ""};
 }
 
 CheckRow manager(const Config& config, const HostView& host, const char* id, const char* process, const char* title,
@@ -118,7 +144,7 @@ const std::vector<std::string>& needed_packages() {
 }
 
 std::vector<CheckRow> check_network(const Config& config, const HostView& host) {
-  return {ranges(config, host),
+  return {ranges(config, host), uplink(config, host),
           manager(config, host, "networkmanager", "NetworkManager", "NetworkManager",
                   "running: it may take over bridges and the external interface",
                   "nmcli device set br-ex managed no (and the external interface), or disable NetworkManager."),

@@ -84,9 +84,29 @@ TEST_F(DoctorTest, NestedOff) {
 TEST_F(DoctorTest, CollidingRanges) {
   routes_.push_back({"10.0.0.0/8", "192.0.2.1", "tun0"});
   EXPECT_EQ(row("ranges").health, Health::warn);
-  config_.network.mode = "host";
-  EXPECT_EQ(row("ranges").health, Health::fail);
   EXPECT_NE(row("ranges").detail.find("tun0"), std::string::npos);
+}
+
+TEST_F(DoctorTest, HostModesExternalRangeIsTheWorlds) {
+  config_.network.mode = "host";
+  routes_.push_back({"10.0.0.0/8", "192.0.2.1", "tun0"});     // private ranges never meet the host's
+  routes_.push_back({"172.24.4.0/24", "192.0.2.1", "eth0"});  // over a router
+  routes_.push_back({"172.24.4.0/24", "", "br-ex"});
+  EXPECT_EQ(row("ranges").health, Health::pass);
+  routes_.push_back({"172.24.0.0/16", "", "docker0"});
+  EXPECT_EQ(row("ranges").health, Health::fail);
+  EXPECT_NE(row("ranges").detail.find("docker0"), std::string::npos);
+}
+
+TEST_F(DoctorTest, AnExternalInterfaceMustBeFree) {
+  config_.network.mode = "host";
+  config_.network.external_interface = "eth1";
+  EXPECT_EQ(row("uplink").health, Health::fail);
+  file("/sys/class/net/eth1/operstate", "up");
+  EXPECT_EQ(row("uplink").health, Health::pass);
+  routes_.push_back({"198.51.100.0/24", "", "eth1"});
+  EXPECT_EQ(row("uplink").health, Health::fail);
+  EXPECT_NE(row("uplink").detail.find("198.51.100.0/24"), std::string::npos);
 }
 
 TEST_F(DoctorTest, TheOpenVswitchThatAborts) {

@@ -12,6 +12,7 @@
 #include "base/fault.h"
 #include "base/ids.h"
 #include "base/process.h"
+#include "cloud/distribution.h"
 #include "cloud/privileges.h"
 
 namespace virga::cloud {
@@ -82,19 +83,33 @@ void wait_controller(const Engines& e) {
   throw Fault(FaultKind::timeout, "ovn-controller does not answer.", "See ovn-controller.log.");
 }
 
+/// Stands for a database of the distribution, on a socket that `serve` may use.
+ServiceSpec relay(const Config& c, const Engines& e, const std::string& name, const char* schema, const std::string& origin,
+                  const std::string& socket) {
+  ServiceSpec s = database_server(c, e, name, fmt::format("relay:{}:unix:{}", schema, origin), socket, {"ovn", "neutron"});
+  return s;
+}
+
 void add_ovn(std::vector<ServiceSpec>& all, const Config& c, const Engines& e) {
-  const std::string state = c.cloud.state_dir + "/ovn";
-  for (auto& [name, file, socket] : {std::tuple{"ovn-nb", "/ovnnb_db.db", e.nb_socket}, std::tuple{"ovn-sb", "/ovnsb_db.db", e.sb_socket}}) {
-    ServiceSpec s = database_server(c, e, name, state + file, socket, {"ovn", "neutron"});
-    s.on_ready = [socket = socket, account = control_account(c)] { chown(socket.c_str(), account.uid, account.gid); };  // `serve` writes here
-    all.push_back(std::move(s));
+  const std::string state = c.cloud.state_dir + "/ovn", system = kSystemOvnRun;
+  ServiceSpec nb = e.own_ovn ? database_server(c, e, "ovn-nb", state + "/ovnnb_db.db", e.nb_socket, {"ovn", "neutron"})
+                             : relay(c, e, "ovn-nb", "OVN_Northbound", system + "/ovnnb_db.sock", e.nb_socket);
+  ServiceSpec sb = e.own_ovn ? database_server(c, e, "ovn-sb", state + "/ovnsb_db.db", e.sb_socket, {"ovn", "neutron"})
+                             : relay(c, e, "ovn-sb", "OVN_Southbound", system + "/ovnsb_db.sock", e.sb_socket);
+  for (auto& [spec, socket] : {std::pair{&nb, e.nb_socket}, std::pair{&sb, e.sb_socket}}) {
+    spec->on_ready = [socket = socket, account = control_account(c)] { chown(socket.c_str(), account.uid, account.gid); };  // `serve` writes here
+    all.push_back(std::move(*spec));
   }
+  if (!e.own_ovn) return;
   ServiceSpec northd = service(c, e, "ovn-northd", {"ovn", "neutron"});
   northd.argv = {"ovn-northd", "--ovnnb-db=unix:" + e.nb_socket, "--ovnsb-db=unix:" + e.sb_socket,
                  "--pidfile=" + e.ovn_run + "/ovn-northd.pid", "--unixctl=" + e.ovn_run + "/ovn-northd.ctl", "--no-chdir"};
   northd.after = {"ovn-nb", "ovn-sb"};
   northd.ready_sockets = {e.ovn_run + "/ovn-northd.ctl"};
   all.push_back(std::move(northd));
+}
+
+void add_controller(std::vector<ServiceSpec>& all, const Config& c, const Engines& e) {
   ServiceSpec controller = service(c, e, "ovn-controller", {"ovn", "neutron"});
   controller.argv = {"ovn-controller", "unix:" + e.ovs_socket, "--pidfile=" + e.ovn_run + "/ovn-controller.pid",
                      "--no-chdir"};
@@ -155,16 +170,22 @@ Engines find_engines(const Config& config, const std::function<bool()>& kvm_usab
   e.libvirt_home = config.cloud.state_dir + "/libvirt";
   e.chassis = compute_host_name(config);
   e.none = config.compute.hypervisor == "fake";
-  if (e.none) e.own_ovs = e.own_ovn = e.own_libvirt = false;
-  else if (!config.trial()) {
-    if (socket_answers("/run/openvswitch/db.sock")) e.own_ovs = false, e.ovs_run = "/run/openvswitch";
-    if (socket_answers("/run/ovn/ovnnb_db.sock")) e.own_ovn = false, e.ovn_run = "/run/ovn";
-    if (socket_answers("/run/libvirt/libvirt-sock")) e.own_libvirt = false, e.libvirt_run = "/run/libvirt";
+  if (e.none) {
+    e.own_ovs = e.own_ovn = e.own_controller = e.own_libvirt = false;
+  } else if (!config.trial()) {
+    const Distribution system = chosen_distribution(config).value_or(look_at_distribution(socket_answers));
+    e.own_ovs = !system.openvswitch;
+    e.own_ovn = !system.ovn;
+    e.own_controller = !system.controller;
+    e.own_libvirt = !system.libvirt;
+    if (!e.own_ovs) e.ovs_run = kSystemSwitchRun;
+    if (!system.chassis.empty()) e.chassis = system.chassis;
   }
   e.ovs_socket = e.ovs_run + "/db.sock";
   e.nb_socket = e.ovn_run + "/ovnnb_db.sock";
   e.sb_socket = e.ovn_run + "/ovnsb_db.sock";
-  e.libvirt_socket = e.libvirt_run + "/libvirt-sock";
+  e.chassis_remote = e.own_ovn ? e.sb_socket : std::string(kSystemOvnRun) + "/ovnsb_db.sock";
+  e.libvirt_socket = e.own_libvirt ? e.libvirt_run + "/libvirt-sock" : kSystemLibvirtSocket;
   const std::string& datapath = config.network.datapath;
   e.userspace_datapath = datapath == "netdev" || (datapath == "auto" && !fs::exists("/sys/module/openvswitch"));
   const std::string& type = config.compute.virt_type;
@@ -181,8 +202,8 @@ void prepare_databases(const Config& config, const Engines& engines) {
     make_dir(engines.ovs_run, 0755);
     create_database(state + "/ovs/conf.db", "/usr/share/openvswitch/vswitch.ovsschema");
   }
+  make_dir(engines.ovn_run, 0755);
   if (engines.own_ovn) {
-    make_dir(engines.ovn_run, 0755);
     create_database(state + "/ovn/ovnnb_db.db", "/usr/share/ovn/ovn-nb.ovsschema");
     create_database(state + "/ovn/ovnsb_db.db", "/usr/share/ovn/ovn-sb.ovsschema");
   }
@@ -212,7 +233,8 @@ void prepare_libvirt(const Config& config, const Engines& engines) {
 std::vector<ServiceSpec> engine_services(const Config& config, const Engines& engines) {
   std::vector<ServiceSpec> all;
   if (engines.own_ovs) add_ovs(all, config, engines);
-  if (engines.own_ovn) add_ovn(all, config, engines);
+  if (!engines.none) add_ovn(all, config, engines);
+  if (engines.own_controller) add_controller(all, config, engines);
   if (engines.own_libvirt) add_libvirt(all, config, engines);
   return all;
 }

@@ -4,7 +4,8 @@
 //
 // In a trial they run in the network namespace; libvirtd also has a mount namespace in which /etc/libvirt,
 // /run/libvirt and the rest are folders of the cloud. In host mode daemons of the distribution that already run are
-// used as they are.
+// used as they are (distribution.h): Open vSwitch, on it OVN, ovn-controller and libvirtd. `serve` has no right to the
+// sockets of the distribution's OVN, so ours are then relays of its databases (ovsdb-server's own relay mode).
 
 #include <string>
 #include <vector>
@@ -18,9 +19,10 @@ namespace virga::cloud {
 struct Engines {
   std::string ovs_run, ovn_run, libvirt_home, libvirt_run;
   std::string ovs_socket, nb_socket, sb_socket, libvirt_socket;
+  std::string chassis_remote;        ///< socket of the southbound database for ovn-controller
   std::string chassis;               ///< OVN's name of this host
   bool none = false;                 ///< the fake hypervisor needs no engine at all
-  bool own_ovs = true, own_ovn = true, own_libvirt = true;
+  bool own_ovs = true, own_ovn = true, own_controller = true, own_libvirt = true;
   bool userspace_datapath = false;
   bool kvm = false;                  ///< guests run under KVM
 };
@@ -33,8 +35,13 @@ std::string compute_host_name(const Config& config);
 void prepare_databases(const Config& config, const Engines& engines);
 /// libvirt's folders and settings. Idempotent.
 void prepare_libvirt(const Config& config, const Engines& engines);
-/// Bridges, OVN's settings in OVS, and in a trial the outside: the gateway's address on br-ex. Idempotent.
+/// Bridges, the external interface, OVN's settings in OVS, and where this host is the outside: the gateway's address on
+/// br-ex. Idempotent.
 void set_up_switch(const Config& config, const Engines& engines);
+/// Host mode: throws Fault if external_interface is missing, or holds addresses that would be cut off.
+void check_uplink(const Config& config);
+/// Host mode: takes out of Open vSwitch what set_up_switch put in. Throws Fault(unavailable) if it does not run.
+void restore_switch(const Config& config, const Engines& engines);
 
 /// The services, in starting order.
 std::vector<ServiceSpec> engine_services(const Config& config, const Engines& engines);

@@ -11,4 +11,8 @@ namespace virga::cloud {
 /// only means that the deadline passes.
 void shut_guests_down(const Engines& engines, std::chrono::milliseconds deadline);
 
+/// Powers this cloud's guests on the distribution's libvirtd off, and with `undefine` removes their domains.
+/// (Those of our own libvirtd: stop_guests.)
+void end_system_guests(const Engines& engines, bool undefine);
+
 }  // namespace virga::cloud

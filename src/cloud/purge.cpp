@@ -12,6 +12,12 @@
 #include "base/fault.h"
 #include "base/netns.h"
 #include "base/process.h"
+#include "cloud/distribution.h"
+#include "cloud/guests.h"
+#include "cloud/supervised_process.h"
+#include "cloud/switch_database.h"
+#include "db/api.h"
+#include "ovn/api.h"
 
 namespace virga::cloud {
 namespace {
@@ -47,8 +53,32 @@ void remove_namespaces(const Config& config) {
   if (config.trial()) netns::remove(config.network.name_space);
 }
 
+/// OVN's own record of this host stays behind when its controller is the distribution's and goes on without OVN.
+void remove_chassis(const Engines& engines) {
+  SwitchDatabase southbound(engines.chassis_remote, "OVN_Southbound");
+  json::array operations;
+  for (const char* table : {"Chassis_Private", "Chassis"})
+    operations.push_back({{"op", "delete"}, {"table", table}, {"where", json::array{json::array{"name", "==", engines.chassis}}}});
+  southbound.transact(std::move(operations));
+}
+
+/// Only our rows: NorthboundWriter touches no others.
+void empty_northbound() {
+  ovn::NorthboundWriter writer({.remote = fmt::format("unix:{}/ovnnb_db.sock", kSystemOvnRun), .on_port_status = {}, .on_state = {}});
+  if (!writer.wait_connected(std::chrono::seconds(5)))
+    throw Fault(FaultKind::unavailable, "The distribution's OVN does not answer, and holds rows of this cloud.", "systemctl start ovn-central");
+  const ovn::SyncResult sent = writer.reconcile({});
+  writer.wait_hypervisors(sent.nb_cfg, std::chrono::seconds(5));
+}
+
 void undo(const std::string& line) {
   const std::string path = line.substr(line.find(':') + 1);
+  const bool promiscuous = line.rfind("promiscuous:", 0) == 0, up = line.rfind("up:", 0) == 0;
+  if (promiscuous || up) {
+    if (!netns::find_link("", path)) return;
+    promiscuous ? netns::set_promiscuous("", path, false) : netns::set_up("", path, false);
+    return;
+  }
   if (line.rfind("mount:", 0) == 0 && netns::list().empty()) umount2(path.c_str(), MNT_DETACH);
   rmdir(path.c_str());  // only if it is empty
 }
@@ -59,6 +89,39 @@ void claim_directories(const Config& config) {
   claim(config.cloud.state_dir, 0711);
   claim(config.cloud.run_dir, 0755);
   claim(config.cloud.log_dir, 0750);
+}
+
+void leave_engines(const Config& config, const Engines& engines) {
+  if (config.trial() || engines.none) return;
+  end_system_guests(engines, true);
+  const std::optional<Distribution> choice = chosen_distribution(config);
+  const bool touched = choice && choice->before;
+  if (touched && !engines.own_ovn) empty_northbound();
+  if (engines.own_ovs && !socket_answers(engines.ovs_socket)) return;
+  restore_switch(config, engines);
+  if (!touched) return;
+  if (!engines.own_ovn && !choice->before->external_ids.count("ovn-remote")) remove_chassis(engines);
+  Distribution restored = *choice;
+  restored.before.reset();
+  keep_distribution(config, restored);
+}
+
+void empty_database(const Config& config) {
+  if (config.database.url.empty()) return;
+  std::vector<std::string> tables = {"schema_migrations", "schema_migration_progress"};
+  for (const db::Migration& m : db::migrations()) {
+    constexpr std::string_view kMakes = "CREATE TABLE ";
+    for (size_t at = m.sql.find(kMakes); at != m.sql.npos; at = m.sql.find(kMakes, at)) {
+      at += kMakes.size();
+      tables.emplace_back(m.sql.substr(at, m.sql.find_first_of(" (", at) - at));
+    }
+  }
+  const auto database = db::open({config.database_url()});
+  if (database->schema_version() == 0) return;
+  database->write([&](db::Tx& tx) {
+    tx.exec("SET SESSION foreign_key_checks = 0");  // of a connection that ends with this function
+    for (const std::string& table : tables) tx.exec("DROP TABLE IF EXISTS " + table);
+  });
 }
 
 void remember_made(const Config& config, const std::string& what) {

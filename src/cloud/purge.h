@@ -4,14 +4,22 @@
 #include <string>
 
 #include "base/config.h"
+#include "cloud/engines.h"
 
 namespace virga::cloud {
 
 /// Makes the cloud's folders and marks them as ours, so that a purge with a wrong path removes nothing foreign.
 /// Throws Fault(conflict) if a folder holds something that is not Virga's.
 void claim_directories(const Config& config);
-/// Remembers in state_dir that this cloud made something outside its folders ("dir:/run/libvirt", "mount:/run/netns").
+/// Remembers in state_dir that this cloud made something outside its folders ("dir:/run/libvirt", "mount:/run/netns", "up:eth1",
+/// "promiscuous:eth1").
 void remember_made(const Config& config, const std::string& what);
+/// Host mode: takes out of Open vSwitch, and out of the distribution's OVN and libvirt, what this cloud put there. Agent,
+/// guests and `serve` must have ended; Open vSwitch and OVN run. Done twice, it finds nothing the second time.
+/// Throws Fault(unavailable) if a daemon of the distribution that must be cleaned does not run.
+void leave_engines(const Config& config, const Engines& engines);
+/// On a MariaDB server: drops this cloud's tables. The (then empty) database stays: it may be an operator's.
+void empty_database(const Config& config);
 /// Removes folders, namespaces and what was remembered. Everything must have ended before.
 void remove_all_traces(const Config& config);
 

@@ -162,7 +162,6 @@ Paths::Paths(const Config& config) {
   serve_control = run + "/serve.sock";
   northbound = "unix:" + run + "/ovn/ovnnb_db.sock";
   southbound = "unix:" + run + "/ovn/ovnsb_db.sock";
-  libvirt_uri = "qemu+unix:///system?socket=" + run + "/libvirt/libvirt-sock";
 }
 
 Passwords passwords(const Config& config) {

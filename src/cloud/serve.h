@@ -30,7 +30,6 @@ struct Paths {
   std::string link_socket;                   ///< agent link, unix
   std::string serve_control;                 ///< control of single services, unix (HTTP)
   std::string northbound, southbound;        ///< "unix:…"
-  std::string libvirt_uri;
 };
 
 /// The administrator's and demo user's passwords: configured, or made once and kept in `Paths::secrets` (mode 0600).

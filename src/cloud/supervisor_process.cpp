@@ -17,6 +17,7 @@
 #include "base/scope_exit.h"
 #include "cloud/bring_up.h"
 #include "cloud/control_socket.h"
+#include "cloud/distribution.h"
 #include "cloud/guests.h"
 #include "cloud/purge.h"
 #include "cloud/supervisor.h"
@@ -80,10 +81,11 @@ class Run {
       if (!std::filesystem::exists("/run/libvirt")) remember_made(config_, "dir:/run/libvirt");
     });
     step("accelerator", [&] { engines_ = find_engines(config_, options_.kvm_usable); });
+    if (!config_.trial() && !engines_.none) step("distribution", [&] { settle(); });
     step("namespace", [&] {
-      if (!config_.trial()) return;
+      // In host mode the agent makes namespaces too, one for each network's metadata.
       if (!std::filesystem::exists("/run/netns")) remember_made(config_, "mount:/run/netns");
-      netns::ensure(config_.network.name_space);
+      if (config_.trial()) netns::ensure(config_.network.name_space);
     });
     step("databases", [&] { prepare_databases(config_, engines_); });
     step("libvirt", [&] { prepare_libvirt(config_, engines_); });
@@ -109,6 +111,7 @@ class Run {
       std::lock_guard lock(mutex_);
       phase_ = "stopping";
       graceful_ = find_bool(request, "graceful", true);
+      purge_ = find_bool(request, "purge");
       kill(getpid(), SIGUSR1);
       return {{"ok", true}};
     }
@@ -123,16 +126,33 @@ class Run {
   /// Agent first, so that it starts no guest again; then guests; then the rest.
   void shutdown() {
     if (!supervisor_) return;
-    if (!options_.program.empty()) {
-      supervisor_->stop("agent");
-      for (int i = 0; i < 500 && agent_runs(); ++i) usleep(20'000);
-    }
+    if (!options_.program.empty()) stop_and_wait("agent");
     if (graceful_) shut_guests_down(engines_, std::chrono::seconds(30));
     stop_guests(engines_, std::chrono::seconds(10));
+    tolerate([&] { end_system_guests(engines_, false); });
+    if (purge_ && !config_.trial()) {  // while the engines run; `serve` would write its rows again
+      if (!options_.program.empty()) stop_and_wait("serve");
+      tolerate([&] { leave_engines(config_, engines_); });
+    }
     supervisor_->shutdown();
   }
 
  private:
+  /// Daemons of the distribution are chosen, and waited for; then what stands on them is known.
+  void settle() {
+    settle_distribution(config_, engines_.userspace_datapath, socket_answers);
+    const bool kvm = engines_.kvm;
+    engines_ = find_engines(config_, {});
+    engines_.kvm = kvm;
+    if (engines_.own_ovs) check_uplink(config_);
+  }
+  static void tolerate(const std::function<void()>& f) {
+    try {
+      f();
+    } catch (const std::exception& e) {
+      log::warn("{}", e.what());  // `virga down --purge` tries again, and says it
+    }
+  }
   void step(const char* name, const std::function<void()>& f) {
     const auto start = steady_clock::now();
     f();
@@ -145,10 +165,14 @@ class Run {
     if (!supervisor_) throw Fault(FaultKind::unavailable, "The cloud is still being prepared.", "Try again in a second.");
     return *supervisor_;
   }
-  bool agent_runs() const {
-    for (const ServiceStatus& s : supervisor_->status())
-      if (s.name == "agent") return s.state != ServiceState::stopped;
-    return false;
+  void stop_and_wait(const std::string& service) {
+    supervisor_->stop(service);
+    const auto runs = [&] {
+      for (const ServiceStatus& s : supervisor_->status())
+        if (s.name == service) return s.state != ServiceState::stopped;
+      return false;
+    };
+    for (int i = 0; i < 500 && runs(); ++i) usleep(20'000);
   }
   json::object status() {
     std::lock_guard lock(mutex_);
@@ -165,7 +189,7 @@ class Run {
   Engines engines_;
   std::mutex mutex_;
   std::string phase_ = "preparing", problem_;
-  std::atomic<bool> graceful_{true};
+  std::atomic<bool> graceful_{true}, purge_{false};
   json::array steps_;
   std::unique_ptr<Supervisor> supervisor_;
 };

@@ -1,76 +1,22 @@
-// Open vSwitch's own database: bridges and what OVN must know about this host. One short OVSDB transaction at a time.
+// What stands in Open vSwitch for this cloud: bridges, the external interface, what OVN must know about this host. And
+// how it goes again.
 
 #include <fmt/format.h>
-#include <poll.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
 
-#include <cstring>
+#include <algorithm>
 #include <set>
-#include <thread>
 
 #include "base/fault.h"
-#include "base/json.h"
 #include "base/netns.h"
+#include "cloud/distribution.h"
 #include "cloud/engines.h"
+#include "cloud/purge.h"
+#include "cloud/switch_database.h"
 
 namespace virga::cloud {
 namespace {
 
-/// A blocking connection to Open vSwitch's database, for the few transactions of a start.
-class SwitchDatabase {
- public:
-  explicit SwitchDatabase(const std::string& socket_path) : fd_(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    std::strncpy(address.sun_path, socket_path.c_str(), sizeof address.sun_path - 1);
-    if (connect(fd_, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) return;
-    close(fd_);
-    throw Fault(FaultKind::unavailable, fmt::format("{}: {}.", socket_path, strerror(errno)));
-  }
-  ~SwitchDatabase() { close(fd_); }
-  SwitchDatabase(const SwitchDatabase&) = delete;
-  SwitchDatabase& operator=(const SwitchDatabase&) = delete;
-
-  json::array transact(json::array operations) {
-    operations.insert(operations.begin(), json::value("Open_vSwitch"));
-    const json::object request = {{"method", "transact"}, {"params", std::move(operations)}, {"id", 1}};
-    const std::string text = json::serialize(request);
-    if (send(fd_, text.data(), text.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(text.size())) lost();
-    json::object answer = receive();
-    if (!answer["error"].is_null()) refuse(answer["error"]);
-    json::array results = answer["result"].as_array();
-    for (const json::value& r : results)
-      if (r.is_object() && r.as_object().contains("error")) refuse(r);
-    return results;
-  }
-
- private:
-  [[noreturn]] static void lost() { throw Fault(FaultKind::unavailable, "Open vSwitch's database does not answer."); }
-  [[noreturn]] static void refuse(const json::value& error) {
-    throw Fault(FaultKind::internal, "Open vSwitch's database refused: " + json::serialize(error));
-  }
-
-  json::object receive() {
-    json::stream_parser parser;
-    while (!parser.done()) {
-      char buffer[4096];
-      pollfd p{fd_, POLLIN, 0};
-      if (poll(&p, 1, 10'000) <= 0) lost();
-      const ssize_t n = recv(fd_, buffer, sizeof buffer, 0);
-      if (n <= 0) lost();
-      parser.write_some(buffer, static_cast<size_t>(n));
-    }
-    return parser.release().as_object();
-  }
-
-  int fd_;
-};
-
-json::object select(const char* table, std::vector<std::string> columns) {
-  return {{"op", "select"}, {"table", table}, {"where", json::array()}, {"columns", json::value_from(columns)}};
-}
+constexpr const char* kMark = "virga";  // in external_ids of a port that is ours
 
 /// A row that refers to others must be inserted in the transaction that refers to it.
 void insert_bridge(json::array& operations, const std::string& name, const std::string& datapath, bool secure) {
@@ -89,10 +35,11 @@ void insert_bridge(json::array& operations, const std::string& name, const std::
   operations.push_back(std::move(add));
 }
 
-void insert_port(json::array& operations, const std::string& bridge, const std::string& device) {
+void insert_uplink(json::array& operations, const std::string& bridge, const std::string& device) {
+  const json::array mark = {"map", json::array{json::array{kMark, "uplink"}}};
   operations.push_back({{"op", "insert"}, {"table", "Interface"}, {"uuid-name", "uplink_if"}, {"row", {{"name", device}}}});
   operations.push_back({{"op", "insert"}, {"table", "Port"}, {"uuid-name", "uplink"},
-                        {"row", {{"name", device}, {"interfaces", json::array{"named-uuid", "uplink_if"}}}}});
+                        {"row", {{"name", device}, {"interfaces", json::array{"named-uuid", "uplink_if"}}, {"external_ids", mark}}}});
   json::object add = {{"op", "mutate"}, {"table", "Bridge"}, {"where", json::array{json::array{"name", "==", bridge}}}};
   add["mutations"] = json::array{json::array{"ports", "insert", json::array{"set", json::array{json::array{"named-uuid", "uplink"}}}}};
   operations.push_back(std::move(add));
@@ -106,54 +53,121 @@ std::string external_bridge(const Config& c) {
   return "br-ex";
 }
 
-json::object chassis_settings(const Config& c, const Engines& e) {
+std::map<std::string, std::string> chassis_settings(const Config& c, const Engines& e) {
   std::string mappings;
   for (const std::string& m : c.network.bridge_mappings) mappings += (mappings.empty() ? "" : ",") + m;
-  const std::vector<std::pair<std::string, std::string>> settings = {
-      {"system-id", e.chassis},
-      {"hostname", e.chassis},
-      {"ovn-remote", "unix:" + e.sb_socket},
-      {"ovn-encap-type", "geneve"},
-      {"ovn-encap-ip", c.network.encap_ip},
-      {"ovn-bridge-mappings", mappings},
-      {"ovn-bridge-datapath-type", e.userspace_datapath ? "netdev" : "system"}};
+  return {{"system-id", e.chassis},
+          {"hostname", compute_host_name(c)},
+          {"ovn-remote", "unix:" + e.chassis_remote},
+          {"ovn-encap-type", "geneve"},
+          {"ovn-encap-ip", c.network.encap_ip},
+          {"ovn-bridge-mappings", mappings},
+          {"ovn-bridge-datapath-type", e.userspace_datapath ? "netdev" : "system"}};
+}
+
+json::object next_configuration(json::array mutations = {}) {
+  mutations.push_back(json::array{"next_cfg", "+=", 1});
+  return {{"op", "mutate"}, {"table", "Open_vSwitch"}, {"where", json::array()}, {"mutations", std::move(mutations)}};
+}
+
+/// Sets keys of external_ids; a key without a value goes.
+json::array set_external_ids(const std::map<std::string, std::optional<std::string>>& wanted) {
   json::array keys, pairs;
-  for (const auto& [key, value] : settings) {
+  for (const auto& [key, value] : wanted) {
     keys.push_back(json::value(key));
-    pairs.push_back(json::array{key, value});
+    if (value) pairs.push_back(json::array{key, *value});
   }
-  json::object operation = {{"op", "mutate"}, {"table", "Open_vSwitch"}, {"where", json::array()}};
-  operation["mutations"] =
-      json::array{json::array{"external_ids", "delete", json::array{"set", keys}},
-                  json::array{"external_ids", "insert", json::array{"map", pairs}}, json::array{"next_cfg", "+=", 1}};
+  return {json::array{"external_ids", "delete", json::array{"set", keys}},
+          json::array{"external_ids", "insert", json::array{"map", pairs}}};
+}
+
+json::object remove_members(const char* table, const json::array& where, const char* column, const json::array& members) {
+  json::object operation = {{"op", "mutate"}, {"table", table}, {"where", where}};
+  operation["mutations"] = json::array{json::array{column, "delete", json::array{"set", members}}};
   return operation;
 }
 
-std::set<std::string> names_in(const json::value& result) {
-  std::set<std::string> names;
-  for (const json::value& row : result.at("rows").as_array()) names.insert(str(row.at("name")));
-  return names;
+/// Takes the ports off their bridges for which `goes` says so.
+template <class F>
+void remove_ports(SwitchDatabase& database, json::array& operations, F&& goes) {
+  const json::array found = database.transact({select_all("Port", {"_uuid", "name", "external_ids"})});
+  json::array members;
+  for (const json::value& row : found.at(0).at("rows").as_array()) {
+    const json::array& ids = row.at("external_ids").at(1).as_array();
+    const bool ours = std::any_of(ids.begin(), ids.end(), [](const json::value& pair) { return pair.at(0) == kMark; });
+    if (goes(str(row.at("name")), ours)) members.push_back(row.at("_uuid"));
+  }
+  if (!members.empty()) operations.push_back(remove_members("Bridge", {}, "ports", members));
 }
 
-/// ovs-vswitchd tells through cur_cfg that it has carried out what stands in the database.
-void wait_applied(SwitchDatabase& database) {
-  for (int i = 0; i < 500; ++i) {
-    const json::array result = database.transact({select("Open_vSwitch", {"cur_cfg", "next_cfg"})});
-    const json::value& row = result.at(0).at("rows").at(0);
-    if (row.at("cur_cfg").as_int64() >= row.at("next_cfg").as_int64()) return;
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
-  throw Fault(FaultKind::timeout, "ovs-vswitchd does not carry out its configuration.", "See ovs-vswitchd.log.");
+/// Before the first change: what is there, so that a purge can bring it back; and whether this host is someone else's.
+SwitchBefore remember_switch(const Config& c, const Engines& e, SwitchDatabase& database) {
+  Distribution choice = chosen_distribution(c).value_or(Distribution{});
+  if (choice.before) return *choice.before;
+  SwitchBefore before;
+  before.external_ids = database.external_ids();
+  const auto remote = before.external_ids.find("ovn-remote");
+  if (remote != before.external_ids.end() && remote->second != "unix:" + e.chassis_remote)
+    throw Fault(FaultKind::conflict,
+                fmt::format("This host's Open vSwitch belongs to another OVN: its ovn-remote is {}.", remote->second),
+                "If nobody needs that: ovs-vsctl remove open_vswitch . external_ids ovn-remote");
+  const json::array bridges = database.transact({select_all("Bridge", {"name", "datapath_type", "external_ids"})});
+  for (const json::value& row : bridges.at(0).at("rows").as_array())
+    before.bridges[str(row.at("name"))] = {str(row.at("datapath_type")), text_map(row.at("external_ids"))};
+  for (const std::string& name : database.names("Port")) before.ports.push_back(name);
+  choice.before = before;
+  keep_distribution(c, choice);
+  return before;
+}
+
+/// Open vSwitch makes it promiscuous and does not undo that when it is ended by a signal.
+void remember_uplink(const Config& c) {
+  const auto link = netns::find_link("", c.network.external_interface);
+  if (!link->promiscuous) remember_made(c, "promiscuous:" + link->name);
+  if (!link->up) remember_made(c, "up:" + link->name);
+}
+
+bool contains(const std::vector<std::string>& all, const std::string& one) {
+  return std::find(all.begin(), all.end(), one) != all.end();
+}
+
+/// A bridge that was there before, as it was: OVN's controller may have changed its datapath, and keeps books in it.
+json::object put_back(const std::string& name, const SwitchBefore::Bridge& was) {
+  return {{"op", "update"},
+          {"table", "Bridge"},
+          {"where", json::array{json::array{"name", "==", name}}},
+          {"row", {{"datapath_type", was.datapath_type}, {"external_ids", map_value(was.external_ids)}}}};
+}
+
+/// The gateway's address lies on this host if nothing else can have it: in a trial, and without an external interface,
+/// as in packstack's demo. A bridge that was there before has an outside of its own.
+bool is_gateway(const Config& c, const SwitchBefore& before) {
+  return c.trial() || (c.network.external_interface.empty() && !before.bridges.count(external_bridge(c)));
 }
 
 }  // namespace
 
+void check_uplink(const Config& c) {
+  const std::string& uplink = c.network.external_interface;
+  if (c.trial() || uplink.empty()) return;
+  if (!netns::find_link("", uplink))
+    throw Fault(FaultKind::not_found, fmt::format("network.external_interface {} is not an interface of this host.", uplink),
+                "`ip link` lists them.");
+  const std::vector<std::string> addresses = netns::addresses("", uplink);
+  if (addresses.empty()) return;
+  throw Fault(FaultKind::conflict,
+              fmt::format("network.external_interface {} has the address {}, which would answer no more once it is a port of {}.",
+                          uplink, addresses.front(), external_bridge(c)),
+              "Use an interface without addresses; or let the distribution's Open vSwitch own the bridge with interface and "
+              "address, and leave network.external_interface empty.");
+}
+
 void set_up_switch(const Config& c, const Engines& e) {
   SwitchDatabase database(e.ovs_socket);
-  const json::array now = database.transact({select("Open_vSwitch", {"cur_cfg"}), select("Bridge", {"name"}), select("Port", {"name"})});
-  if (now.at(0).at("rows").as_array().empty())
+  if (database.transact({select_all("Open_vSwitch", {"cur_cfg"})}).at(0).at("rows").as_array().empty())
     database.transact({json::object{{"op", "insert"}, {"table", "Open_vSwitch"}, {"row", json::object()}}});
-  const std::set<std::string> have = names_in(now.at(1));
+  const SwitchBefore before = e.own_ovs ? SwitchBefore{} : remember_switch(c, e, database);
+  const std::set<std::string> have = database.names("Bridge");
   const std::string datapath = e.userspace_datapath ? "netdev" : "system";
   json::array operations;
   if (!have.count("br-int")) insert_bridge(operations, "br-int", datapath, true);
@@ -161,22 +175,64 @@ void set_up_switch(const Config& c, const Engines& e) {
   for (const std::string& mapping : c.network.bridge_mappings)
     if (const std::string bridge = bridge_of(mapping); bridges.insert(bridge).second && !have.count(bridge))
       insert_bridge(operations, bridge, datapath, false);
-  operations.push_back(chassis_settings(c, e));
-  database.transact(std::move(operations));
   const std::string& uplink = c.network.external_interface;
-  if (!uplink.empty() && !names_in(now.at(2)).count(uplink)) {
-    json::array port;
-    insert_port(port, external_bridge(c), uplink);
-    database.transact(std::move(port));
+  remove_ports(database, operations, [&](const std::string& name, bool ours) { return ours && name != uplink; });
+  if (!uplink.empty() && !database.names("Port").count(uplink)) {
+    check_uplink(c);
+    remember_uplink(c);
+    insert_uplink(operations, external_bridge(c), uplink);
   }
-  wait_applied(database);
+  std::map<std::string, std::optional<std::string>> settings;
+  for (const auto& [key, value] : chassis_settings(c, e)) settings[key] = value;
+  operations.push_back(next_configuration(set_external_ids(settings)));
+  database.transact(std::move(operations));
+  database.wait_applied();
+  if (!uplink.empty()) {
+    if (const std::string error = database.interface_error(uplink); !error.empty())
+      throw Fault(FaultKind::internal, fmt::format("Open vSwitch could not take {}: {}.", uplink, error));
+    netns::set_up("", uplink);
+  }
 
   const std::string space = c.data_namespace();
   for (const std::string& bridge : bridges) netns::set_up(space, bridge);
-  if (!c.trial()) return;
-  const std::string prefix = c.network.external_cidr.substr(c.network.external_cidr.find('/'));
-  netns::add_address(space, external_bridge(c), c.network.external_gateway + prefix);
-  netns::add_address(space, "lo", c.network.encap_ip + "/32");
+  if (is_gateway(c, before)) {
+    const std::string prefix = c.network.external_cidr.substr(c.network.external_cidr.find('/'));
+    netns::add_address(space, external_bridge(c), c.network.external_gateway + prefix);
+  }
+  if (c.trial()) netns::add_address(space, "lo", c.network.encap_ip + "/32");
+}
+
+void restore_switch(const Config& c, const Engines& e) {
+  const std::optional<Distribution> choice = chosen_distribution(c);
+  if (!e.own_ovs && (!choice || !choice->before)) return;  // nothing was changed yet
+  const SwitchBefore before = e.own_ovs ? SwitchBefore{} : *choice->before;
+  std::set<std::string> used = {"br-int"};
+  for (const std::string& mapping : c.network.bridge_mappings) used.insert(bridge_of(mapping));
+  SwitchDatabase database(e.ovs_socket);
+
+  // First what ovn-controller reads: it then leaves the bridges alone.
+  std::map<std::string, std::optional<std::string>> settings;
+  for (const auto& [key, value] : chassis_settings(c, e)) {
+    const auto was = before.external_ids.find(key);
+    settings[key] = was == before.external_ids.end() ? std::nullopt : std::optional(was->second);
+  }
+  database.transact({next_configuration(set_external_ids(settings))});
+  database.wait_applied();
+
+  json::array operations, ours;
+  const json::array found = database.transact({select_all("Bridge", {"_uuid", "name"})});
+  for (const json::value& row : found.at(0).at("rows").as_array()) {
+    const std::string name = str(row.at("name"));
+    const auto was = before.bridges.find(name);
+    if (!used.count(name)) continue;
+    if (was == before.bridges.end()) ours.push_back(row.at("_uuid"));
+    else operations.push_back(put_back(name, was->second));
+  }
+  remove_ports(database, operations, [&](const std::string& name, bool marked) { return marked && !contains(before.ports, name); });
+  if (!ours.empty()) operations.push_back(remove_members("Open_vSwitch", {}, "bridges", ours));
+  operations.push_back(next_configuration());
+  database.transact(std::move(operations));
+  database.wait_applied();
 }
 
 }  // namespace virga::cloud

@@ -7,7 +7,7 @@
 // Reads run on pooled connections, each in a snapshot of its own. A write is a *re-runnable closure without side
 // effects*: on SQLite one writer thread runs closures as savepoints of a shared outer transaction (group commit) and
 // answers each after the shared commit is durable; on MariaDB closures run concurrently, and again on deadlock
-// (1213, 1205). So a closure may run more than once, and must only touch its Tx and its own captures, assigning
+// (1213, 1205), and once if a constraint refused what their snapshot did not show. So a closure may run more than once, and must only touch its Tx and its own captures, assigning
 // captures afresh each time. A thrown exception rolls back that closure alone and reaches the caller. (On MariaDB a
 // read too runs again if its connection was lost.) A read or write from inside a closure or an after_commit hook of
 // the same Database throws Fault(internal): it would wait for itself.
@@ -35,6 +35,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/ids.h"
+#include "db/url.h"
 
 namespace virga::db {
 
@@ -197,9 +198,10 @@ class Database {
 
   virtual Dialect dialect() const = 0;
   /// Brings the schema to this binary's version: backs an older SQLite file up first (FILE.bak-NNNN); throws
-  /// Fault(conflict) with a hint if the schema is newer than this binary. Restartable after a crash at any point.
+  /// Fault(conflict) with a hint if the schema is newer than this binary. Restartable after a crash at any point. On
+  /// MariaDB it makes the database if the server has none of that name and the user may.
   virtual void migrate(const std::vector<Migration>& to = migrations()) = 0;
-  /// Number of the last migration applied; 0 for an empty database.
+  /// Number of the last migration applied; 0 for an empty database, and on MariaDB for one that migrate() would make.
   virtual int schema_version() = 0;
   virtual Stats stats() const = 0;
 

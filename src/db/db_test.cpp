@@ -228,6 +228,30 @@ TEST(Mariadb, ADeadlockRunsTheClosureAgain) {
   EXPECT_EQ(db->read([](Tx& tx) { return tx.query("SELECT SUM(n) FROM c").at(0).integer(0); }), 4);
 }
 
+TEST(Mariadb, WhatAConstraintRefusesIsLookedForAgain) {
+  test::TestDatabase db(Dialect::mariadb);
+  db->migrate({{1, "t", "CREATE TABLE c (id BIGINT NOT NULL PRIMARY KEY);\n"}});
+  std::latch both(2);
+  std::atomic<int> made{0}, found{0};
+  const auto ensure = [&] {
+    bool first = true, there = false;
+    db->write([&](Tx& tx) {
+      there = tx.first("SELECT id FROM c WHERE id = 1").has_value();
+      if (std::exchange(first, false)) both.arrive_and_wait();  // both have looked, and seen nothing
+      if (!there) tx.exec("INSERT INTO c VALUES (1)");
+    });
+    ++(there ? found : made);
+  };
+  std::thread one(ensure), two(ensure);
+  one.join();
+  two.join();
+  EXPECT_EQ(made, 1);
+  EXPECT_EQ(found, 1);
+  int runs = 0;
+  EXPECT_THROW(db->write([&](Tx& tx) { ++runs, tx.exec("INSERT INTO c VALUES (1)"); }), UniqueViolation);
+  EXPECT_EQ(runs, 2) << "refused again: it is so";
+}
+
 TEST(Mariadb, AKilledConnectionIsReplaced) {
   test::TestDatabase db(Dialect::mariadb);
   db->migrate({{1, "t", "CREATE TABLE c (id BIGINT NOT NULL PRIMARY KEY);\n"}});
@@ -241,6 +265,29 @@ TEST(Mariadb, AKilledConnectionIsReplaced) {
   });
   EXPECT_EQ(runs, 2);
   EXPECT_EQ(db->read([](Tx& tx) { return tx.query("SELECT COUNT(*) FROM c").at(0).integer(0); }), 2);
+}
+
+TEST(Mariadb, ADatabaseThatDoesNotExistYetIsMade) {
+  test::TestDatabase other(Dialect::mariadb);
+  Options options = other.options;
+  options.url = test::mariadb_server().url("not%22yet");
+  const auto db = open(options);
+  EXPECT_EQ(db->schema_version(), 0);
+  db->migrate({{1, "t", "CREATE TABLE c (id BIGINT NOT NULL PRIMARY KEY);\n"}});
+  EXPECT_EQ(db->schema_version(), 1);
+  EXPECT_EQ(db->read([](Tx& tx) { return tx.query("SELECT DATABASE()").at(0).text(0); }), "not\"yet");
+}
+
+TEST(Mariadb, AServerThatIsNotThereIsNamed) {
+  try {
+    open({"mariadb://u:secret@127.0.0.1:1/virga"})->schema_version();
+    FAIL();
+  } catch (const Fault& f) {
+    EXPECT_EQ(f.kind, FaultKind::unavailable);
+    EXPECT_NE(f.message.find("127.0.0.1"), std::string::npos) << f.message;
+    EXPECT_EQ(f.message.find("secret"), std::string::npos);
+    EXPECT_NE(f.hint.find("can be reached"), std::string::npos) << f.hint;
+  }
 }
 
 TEST(Url, PartsAreDecodedAndMistakesRefused) {

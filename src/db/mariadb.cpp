@@ -35,13 +35,18 @@ class MariadbDatabase final : public Database {
 
   int schema_version() override {
     NestingGuard guard(this);
-    MariadbConnection connection(url_);
-    const auto applied = read_history(connection);
-    return applied.empty() ? 0 : applied.back().number;
+    try {
+      MariadbConnection connection(url_);
+      const auto applied = read_history(connection);
+      return applied.empty() ? 0 : applied.back().number;
+    } catch (const UnknownDatabase&) {
+      return 0;  // migrate() makes it
+    }
   }
 
   void migrate(const std::vector<Migration>& to) override {
     NestingGuard guard(this);
+    make_database();
     MariadbConnection connection(url_, /*read_timeout_s=*/0);
     migrate_mariadb(connection, to);
     pool_.drop_idle();  // their statements were prepared for the old schema
@@ -51,15 +56,31 @@ class MariadbDatabase final : public Database {
   void run_write(const std::function<void(Tx&)>& body) override {
     NestingGuard guard(this);
     ScopeExit count([this] { ++closures_; });
-    rerun([&] { return attempt("START TRANSACTION", body, true); });
+    bool refused = false;
+    rerun([&] { return attempt("START TRANSACTION", body, true, &refused); });
     ++commits_;
   }
   void run_read(const std::function<void(Tx&)>& body) override {
     NestingGuard guard(this);
-    rerun([&] { return attempt("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY", body, false); });
+    rerun([&] { return attempt("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY", body, false, nullptr); });
   }
 
  private:
+  /// As packstack does on an existing server: a database that is not there yet is made, if the user may.
+  void make_database() {
+    try {
+      MariadbConnection connection(url_);
+      return;
+    } catch (const UnknownDatabase&) {
+    }
+    Url server = url_;
+    server.path.clear();
+    std::string quoted;
+    for (const char c : url_.path) quoted += c == '"' ? "\"\"" : std::string(1, c);
+    MariadbConnection(server).run("CREATE DATABASE IF NOT EXISTS \"" + quoted + "\" CHARACTER SET utf8mb4 COLLATE utf8mb4_bin");
+    log::info("made the database {}", url_.path);
+  }
+
   /// Calls until it gets no exception back; throws the last one when it has tried often enough.
   template <class F>
   void rerun(F&& once) {
@@ -72,8 +93,24 @@ class MariadbDatabase final : public Database {
     }
   }
 
+  /// True for what a constraint refused, the first time. The closure may have looked before it wrote, in a snapshot that
+  /// does not show what others committed since (two requests that each make a project's default security group): in a new
+  /// snapshot it sees that, and answers as it would on SQLite, where writers are alone.
+  static bool refused_first(const std::exception_ptr& error, bool* refused) {
+    if (!refused || std::exchange(*refused, true)) return false;
+    try {
+      std::rethrow_exception(error);
+    } catch (const UniqueViolation&) {
+      return true;
+    } catch (const ForeignKeyViolation&) {
+      return true;
+    } catch (...) {
+      return false;
+    }
+  }
+
   /// One try. Throws what the caller shall get; returns an exception if the closure shall run again.
-  std::exception_ptr attempt(const char* start, const std::function<void(Tx&)>& body, bool write) {
+  std::exception_ptr attempt(const char* start, const std::function<void(Tx&)>& body, bool write, bool* refused) {
     auto connection = pool_.lease();
     ConnectionTx tx(*connection);
     bool commit_sent = false;
@@ -101,7 +138,7 @@ class MariadbDatabase final : public Database {
     if (found == Health::lost && commit_sent && write)
       throw unavailable("The connection to the database was lost during a commit; whether it was written is not known.",
                         "Look at the resource before trying again.");
-    if (found == Health::good) std::rethrow_exception(error);
+    if (found == Health::good && !refused_first(error, refused)) std::rethrow_exception(error);
     return error;
   }
 

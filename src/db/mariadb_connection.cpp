@@ -250,6 +250,7 @@ void MariadbConnection::raise(unsigned code, std::string message) {
     health_ = Health::conflict;
   if (is_conflict(code))
     throw unavailable("The database kept refusing a transaction because others changed the same rows.", "Try again.");
+  if (code == 1049) throw UnknownDatabase(FaultKind::unavailable, fmt::format("The database server refused: {} (MariaDB {}).", message, code), hint_for(code));
   if (is_lost(code) || is_engine_failure(code))
     throw unavailable(fmt::format("The database server failed: {} (MariaDB {}).", message, code), hint_for(code));
   throw Fault(FaultKind::internal, fmt::format("The database refused a statement: {} (MariaDB {}).", message, code));

@@ -12,6 +12,11 @@
 
 namespace virga::db {
 
+/// The server answers, and has no such database (or does not show it to this user).
+struct UnknownDatabase : Fault {
+  using Fault::Fault;
+};
+
 class MariadbConnection final : public Connection {
  public:
   /// What the last errors mean for the transaction under way.

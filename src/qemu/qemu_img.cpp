@@ -22,6 +22,8 @@ std::string run_qemu_img(std::vector<std::string> arguments, std::chrono::second
   command.argv = std::move(arguments);
   command.argv.insert(command.argv.begin(), "qemu-img");
   command.timeout = timeout;
+  // On a slow disk it starts up to 64 threads, and an arena of malloc's for each would not fit into RLIMIT_AS.
+  command.environment = {"MALLOC_ARENA_MAX=2"};
   auto cpu = static_cast<rlim_t>(timeout.count()) + 5;
   command.in_child = [cpu] {
     limit(RLIMIT_CPU, cpu);
