@@ -4,6 +4,9 @@
 // The environment variable VIRGA_KILL_POINT names one point ("agent.after_disk"). With VIRGA_KILL_POINT_ONCE
 // set to a file's path the point kills only if it can create that file, so that a supervised restart then
 // passes it.
+//
+// VIRGA_KILL_POINT_FILE is for clouds that run on between the crashes: a process that comes to a point whose name
+// stands in that file removes the file and dies.
 
 #include <string_view>
 

@@ -21,6 +21,7 @@
 #include "cloud/answer_file.h"
 #include "cloud/bring_up.h"
 #include "cloud/kvm_verdict.h"
+#include "cloud/novnc.h"
 #include "cloud/provision.h"
 #include "cloud/purge.h"
 #include "cloud/serve.h"
@@ -226,6 +227,15 @@ void fake_guest(cloud::Provisioning& p, const Config& config) {
   p.guest.disk = dir + "/fake.qcow2";
 }
 
+/// A cloud without it is whole but for consoles in the browser.
+void get_novnc(const Config& config) {
+  try {
+    timed("noVNC", [&] { cloud::fetch_novnc(config); });
+  } catch (const Fault& fault) {
+    std::printf("  VNC consoles will open in no browser: %s %s\n", fault.message.c_str(), fault.hint.c_str());
+  }
+}
+
 void up(const Shared& shared, bool foreground) {
   require_root();
   const Config config = shared.load();
@@ -242,6 +252,7 @@ void up(const Shared& shared, bool foreground) {
   cloud::claim_directories(config);
   // First, since whether KVM can run a guest is found out with it.
   if (config.demo.enabled) timed("tiny guest", [&] { fake ? fake_guest(p, config) : build_guest(config, p); });
+  if (!fake) get_novnc(config);
   cloud::bring_up(config, launch_options(shared, config), print_step);
   if (!fake && config.compute.virt_type == "auto" && find_string(cloud::supervisor_status(config), "virt_type") == "qemu")
     std::printf("  WARNING: KVM cannot run guests here, so they run under emulation (TCG), many times slower. `virga doctor` says why.\n");
@@ -286,8 +297,10 @@ void status(const Shared& shared, bool as_json) {
   json::object state = cloud::supervisor_status(config);
   if (!as_json) {
     print_service_table(state);
+    print_problems(problems(config));
     return;
   }
+  state["problems"] = problems(config);
   const cloud::Provisioning p = provisioning(config);
   state["api"] = api_url(config);
   state["admin"] = {{"user", p.admin.user}, {"password", p.admin.password}, {"project", p.admin.project}};

@@ -57,6 +57,7 @@ void show(const Config& config, const std::string& only) {
   if (only.empty()) {
     print_service_table(status);
     print_apis(config);
+    print_problems(problems(config));
     return;
   }
   json::array kept;
@@ -111,6 +112,21 @@ void print_service_table(const json::object& status) {
                 static_cast<long long>(find_int(s, "restarts")), find_string(s, "problem").c_str());
   }
   std::printf("%-16s %-9s %9s %6lld MB\n", "all together", "", "", static_cast<long long>(total_kib / 1024));
+}
+
+json::array problems(const Config& config) {
+  try {
+    return ask_serve(config, "GET", "/").at("problems").as_array();
+  } catch (const std::exception&) {
+    return {};  // the table says that serve is away
+  }
+}
+
+void print_problems(const json::array& problems) {
+  for (const auto& entry : problems) {
+    const json::object& p = entry.as_object();
+    std::printf("PROBLEM %s: %s (for %s)\n", find_string(p, "where").c_str(), find_string(p, "what").c_str(), uptime(static_cast<double>(find_int(p, "for_s"))).c_str());
+  }
 }
 
 void add_service_commands(CLI::App& app, Shared& shared) {

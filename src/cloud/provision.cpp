@@ -94,7 +94,6 @@ class Provisioner {
 
   DemoServer server() {
     keypair();
-    wait_for_host();
     json::value found = demo_.find("/compute/v2.1/servers/detail", "servers", "demo");
     if (!found.is_null() && str(found.at("status")) == "ERROR") {  // of an earlier try
       demo_.remove("/compute/v2.1/servers/" + id_of(found));
@@ -117,14 +116,21 @@ class Provisioner {
     return server;
   }
 
- private:
-  /// The agent reports its host once it has reached libvirt.
+  /// The agent reports its host once it has reached libvirt. Before, the first server would find no valid host.
   void wait_for_host() {
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::minutes(1);
-    while (admin_.get("/compute/v2.1/os-hypervisors").at("hypervisors").as_array().empty()) {
+    while (!host_is_up()) {
       if (std::chrono::steady_clock::now() > deadline) throw Fault(FaultKind::timeout, "No compute host came up within a minute.", "The agent's log says why; `virga service status` shows what does not run.");
       std::this_thread::sleep_for(std::chrono::milliseconds(50));
     }
+  }
+
+ private:
+  bool host_is_up() {
+    const json::value answer = admin_.get("/compute/v2.1/os-hypervisors");
+    for (const auto& host : answer.at("hypervisors").as_array())
+      if (str(host.at("state")) == "up") return true;
+    return false;
   }
 
   bool has_keypair(const std::string& name) {
@@ -262,6 +268,7 @@ void provision_cloud(const Config& config, const Provisioning& what, const Progr
   p.images();
   p.networks();
   p.security_group();
+  p.wait_for_host();
 }
 
 DemoServer provision_demo_server(const Config& config, const Provisioning& what, const Progress& progress) {

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/process.h"
 #include "base/scope_exit.h"
+#include "cloud/novnc.h"
 #include "cloud/privileges.h"
 #include "cloud/service_control.h"
 #include "compute/api.h"
@@ -93,6 +94,7 @@ struct ControlPlane {
     o.cpu_allocation_ratio = config.compute.cpu_allocation_ratio;
     o.ram_allocation_ratio = config.compute.ram_allocation_ratio;
     o.disk_allocation_ratio = config.compute.disk_allocation_ratio;
+    o.novnc_folders = novnc_folders(config);
     o.reserved_host_memory_mb = config.compute.reserved_host_memory_mb;
     o.reserved_host_disk_gb = config.compute.reserved_host_disk_gb;
     const Config::Quota& q = config.quota;
@@ -101,6 +103,13 @@ struct ControlPlane {
                 {"metadata_items", q.metadata_items}, {"server_groups", q.server_groups},
                 {"server_group_members", q.server_group_members}};
     return o;
+  }
+
+  json::array problems() const {
+    json::array all;
+    for (const auto& p : compute->problems())
+      all.push_back(json::object{{"where", p.where}, {"what", p.what}, {"for_s", std::chrono::duration_cast<std::chrono::seconds>(clock.now() - p.since).count()}});
+    return all;
   }
 
   Paths paths;
@@ -215,7 +224,7 @@ int run_serve(const Config& config, std::vector<int> listeners) {
   ControlPlane plane(config);
   plane.identity->bootstrap({admin_password, {}});
   plane.images->collect_garbage();
-  ServiceControl control(plane.services, paths.control + "/stopped-services");
+  ServiceControl control(plane.services, paths.control + "/stopped-services", [&plane] { return plane.problems(); });
 
   auto server = http::make_server({}, plane.dispatcher);
   if (listeners.empty()) listeners.push_back(http::listen_tcp(config.cloud.api_address, static_cast<uint16_t>(config.cloud.api_port)));

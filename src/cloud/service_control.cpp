@@ -10,8 +10,8 @@
 
 namespace virga::cloud {
 
-ServiceControl::ServiceControl(std::vector<api::Service*> services, std::string memory)
-    : services_(std::move(services)), memory_(std::move(memory)) {
+ServiceControl::ServiceControl(std::vector<api::Service*> services, std::string memory, std::function<json::array()> problems)
+    : services_(std::move(services)), memory_(std::move(memory)), problems_(std::move(problems)) {
   std::ifstream in(memory_);
   for (std::string name; std::getline(in, name);)
     for (api::Service* s : services_)
@@ -41,7 +41,7 @@ http::Response ServiceControl::answer(const http::Request& request) {
   }
   json::array out;
   for (const api::Service* s : services_) out.push_back(json::object{{"name", s->name}, {"type", s->type}, {"enabled", s->enabled.load()}});
-  return api::reply(200, json::object{{"services", std::move(out)}});
+  return api::reply(200, json::object{{"services", std::move(out)}, {"problems", problems_()}});
 }
 
 void ServiceControl::handle(http::Request request, std::shared_ptr<http::Responder> responder) {

@@ -27,6 +27,7 @@ struct Supervisor::Service {
   // Guarded by the supervisor's mutex; `process` and `delay` are written by the service's own thread only.
   ServiceState state = ServiceState::stopped;
   bool wanted = true, adopted = false, restart_asked = false;
+  bool hurry = false;  ///< its pause is over
   ProcessName process;
   int restarts = 0;
   milliseconds delay{0};
@@ -243,7 +244,8 @@ void Supervisor::back_off(Service& s) {
   ++s.restarts;
   const bool lasted = steady_clock::now() - s.started > options_.backoff_reset;
   s.delay = lasted || s.delay.count() == 0 ? options_.backoff_min : std::min(s.delay * 2, options_.backoff_max);
-  changed_.wait_for(lock, s.delay, [&] { return leave(s); });
+  changed_.wait_for(lock, s.delay, [&] { return leave(s) || s.hurry; });
+  s.hurry = false;
 }
 
 std::vector<Supervisor::Service*> Supervisor::matching(const std::string& name) const {
@@ -267,6 +269,7 @@ void Supervisor::start(const std::string& name) {
   std::lock_guard lock(mutex_);
   for (Service* s : matching(name)) {
     s->wanted = true;
+    s->hurry = s->state == ServiceState::backoff;
     s->delay = milliseconds(0);
     wake(*s);
   }

@@ -118,6 +118,19 @@ TEST_F(SupervisorTest, BacksOffAndSaysWhy) {
   s.shutdown();
 }
 
+TEST_F(SupervisorTest, StartEndsAPause) {
+  ServiceSpec bad = sleeper("bad");
+  bad.argv = {"sh", "-c", "exit 3"};
+  SupervisorOptions patient = options();
+  patient.backoff_min = std::chrono::hours(1);
+  Supervisor s(patient, {bad});
+  s.run();
+  ASSERT_TRUE(soon([&] { return s.status()[0].restarts == 1; }));
+  s.start("bad");
+  EXPECT_TRUE(soon([&] { return s.status()[0].restarts >= 2; }));
+  s.shutdown();
+}
+
 TEST_F(SupervisorTest, StopsStartsAndRestartsByNameOrGroup) {
   Supervisor s(options(), {sleeper("a"), sleeper("b", {"a"})});
   s.run();

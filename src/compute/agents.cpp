@@ -3,7 +3,6 @@
 #include "base/kill_point.h"
 #include "base/log.h"
 #include "compute/assignment.h"
-#include "compute/epoch.h"
 #include "compute/guest_metadata.h"
 #include "compute/hosts.h"
 #include "compute/settle.h"
@@ -12,12 +11,12 @@ namespace virga::compute {
 
 link::Assignment Agents::connect(const link::HostFacts& facts) {
   const bool older = core_.database.write([&](db::Tx& tx) {
-    if (is_older_than_host(tx, facts.seen_epoch)) {
+    if (db::is_older_than(tx, facts.seen_epoch)) {
       tx.exec("UPDATE hosts SET last_seen = ? WHERE id = ?", Time{}, facts.id);
       return true;
     }
     register_host(core_, tx, facts);
-    grow_epoch(tx);
+    db::grow_epoch(tx);
     return false;
   });
   if (older) {
@@ -186,12 +185,33 @@ void Agents::settle_servers(const std::vector<ServerId>& servers) {
   });
 }
 
+std::vector<Problem> Agents::problems() const {
+  std::vector<Problem> all;
+  core_.database.read([&](db::Tx& tx) {
+    all.clear();
+    if (db::is_known_older(tx))
+      all.push_back({"database",
+                     "older than the cloud, as if restored from a backup: no host is served and no network changed. Put the "
+                     "newer one back, or take this one for the truth with `virga db accept-restored`",
+                     core_.clock.now()});
+    for (const auto& host : all_hosts(tx)) {
+      const HostId id(host.id);
+      if (!core_.liveness.is_connected(id)) {
+        const auto seen = core_.liveness.last_seen(id);
+        all.push_back({host.hostname, "its agent is not connected", seen.value_or(core_.clock.now())});
+      }
+      for (const auto& [what, since] : core_.liveness.problems(id)) all.push_back({host.hostname, what, since});
+    }
+  });
+  return all;
+}
+
 void Agents::persist_seen() {
   const auto seen = core_.liveness.take_seen();
   if (seen.empty()) return;
   core_.database.write([&](db::Tx& tx) {
     for (const auto& [host, when] : seen) tx.exec("UPDATE hosts SET last_seen = ? WHERE id = ?", when, host);
-    grow_epoch(tx);
+    db::grow_epoch(tx);
   });
 }
 

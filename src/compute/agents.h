@@ -12,7 +12,10 @@ class Agents {
   explicit Agents(Core& core) : core_(core) {}
 
   link::Assignment connect(const link::HostFacts& facts);
-  void heartbeat(const HostId& host) { core_.liveness.beat(host, core_.clock.now()); }
+  void heartbeat(const HostId& host, const std::vector<std::string>& problems) {
+    core_.liveness.beat(host, core_.clock.now(), &problems);
+  }
+  std::vector<Problem> problems() const;
   void disconnected(const HostId& host) { core_.liveness.disconnected(host, core_.clock.now()); }
   void observe(const HostId& host, bool full, const std::vector<link::ObservedServer>& servers,
                const std::vector<link::ActionReport>& actions);

@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "api/api.h"
 #include "base/clock.h"
@@ -26,10 +27,20 @@ struct Options {
   std::map<std::string, int64_t> quotas;  ///< "instances", "cores", "ram", "key_pairs", … ; absent = nova's default
   bool force_config_drive = false;
   std::string console_base_url;           ///< "" = from the request
+  std::vector<std::string> novnc_folders;  ///< the first that has a file serves it at /console
+};
+
+/// Something an operator should look at now.
+struct Problem {
+  std::string where;  ///< a host's name, or "database"
+  std::string what;
+  Time since;
 };
 
 class Compute : public link::Controller {
  public:
+  /// What keeps hosts from their work, for `virga status`.
+  virtual std::vector<Problem> problems() = 0;
   virtual api::Service& service() = 0;
   /// Consoles: noVNC-style WebSocket at /console (vnc and serial), one-time tokens, Origin checked.
   virtual api::Service& console_service() = 0;

@@ -1,6 +1,5 @@
 #include "compute/assignment.h"
 
-#include "compute/epoch.h"
 #include "compute/guest_metadata.h"
 #include "operations/api.h"
 
@@ -100,7 +99,7 @@ std::vector<link::DesiredServer> desired_servers(Core& core, db::Tx& tx, const s
 
 link::Assignment full_assignment(Core& core, db::Tx& tx, const HostId& host) {
   link::Assignment assignment;
-  assignment.epoch = cloud_epoch(tx);
+  assignment.epoch = db::cloud_epoch(tx);
   assignment.full = true;
   std::vector<ServerRow> rows;
   for (const auto& row : tx.query("SELECT " + server_columns() +

@@ -2,6 +2,7 @@
 
 #include "base/crypto.h"
 #include "base/log.h"
+#include "compute/novnc.h"
 
 namespace virga::compute {
 namespace {
@@ -143,27 +144,6 @@ http::Response connect(Core& core, api::Call& call) {
                  [bridge](std::shared_ptr<http::WebSocket> socket) { bridge->attach(std::move(socket)); });
 }
 
-http::Response page() {
-  http::Response response;
-  response.headers.set("Content-Type", "text/html; charset=utf-8");
-  response.headers.set("Content-Security-Policy",
-                       "default-src 'none'; script-src 'unsafe-inline'; connect-src 'self' ws: wss:; "
-                       "style-src 'unsafe-inline'; frame-ancestors 'self'");
-  response.body =
-      "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta "
-      "charset=\"utf-8\"><title>Console</title></head>\n<body>\n"
-      "<p>This console speaks VNC over a WebSocket, for a noVNC client:</p>\n<p><code "
-      "id=\"url\"></code></p>\n"
-      "<p>Its token serves once. The noVNC program itself is not part of Virga: open the address above in "
-      "one, or use "
-      "<code>virga console</code>.</p>\n<script>\n"
-      "const path = new URLSearchParams(location.search).get('path') || '';\n"
-      "document.getElementById('url').textContent = (location.protocol === 'https:' ? 'wss://' : 'ws://') + "
-      "location.host + '/' + path;\n"
-      "</script>\n</body>\n</html>\n";
-  return response;
-}
-
 }  // namespace
 
 std::string make_console(Core& core, const api::Call& call, const ServerRow& row, const std::string& type) {
@@ -192,7 +172,8 @@ std::string make_console(Core& core, const api::Call& call, const ServerRow& row
 void add_console_routes(api::Service& service, Core& core) {
   for (const char* path : {"", "/", "/websockify"})
     service.routes.push_back({"GET", path, "", "", [&core](api::Call& call) { return connect(core, call); }});
-  service.routes.push_back({"GET", "/vnc_lite.html", "", "", [](api::Call&) { return page(); }});
+  service.routes.push_back(
+      {"GET", "/{file...}", "", "", [&core](api::Call& call) { return novnc_file(core, call, call.param("file")); }});
 }
 
 }  // namespace virga::compute

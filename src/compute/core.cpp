@@ -3,7 +3,6 @@
 #include "base/kill_point.h"
 #include "base/log.h"
 #include "compute/assignment.h"
-#include "compute/epoch.h"
 
 namespace virga::compute {
 
@@ -15,11 +14,18 @@ void Liveness::connected(const HostId& host, Time now) {
   entry.dirty = true;
 }
 
-void Liveness::beat(const HostId& host, Time now) {
+void Liveness::beat(const HostId& host, Time now, const std::vector<std::string>* problems) {
   std::lock_guard lock(mutex_);
   auto& entry = hosts_[host];
   entry.seen = now;
   entry.dirty = true;
+  if (!problems) return;
+  std::map<std::string, Time> all;
+  for (const auto& problem : *problems) {
+    const auto known = entry.problems.find(problem);
+    all[problem] = known == entry.problems.end() ? now : known->second;
+  }
+  entry.problems = std::move(all);
 }
 
 void Liveness::disconnected(const HostId& host, Time now) {
@@ -27,6 +33,7 @@ void Liveness::disconnected(const HostId& host, Time now) {
   auto& entry = hosts_[host];
   if (!std::exchange(entry.connected, false)) return;
   entry.seen = now;
+  entry.problems.clear();
 }
 
 void Liveness::refused(const HostId& host) {
@@ -51,6 +58,12 @@ std::map<HostId, Time> Liveness::take_seen() {
   return seen;
 }
 
+std::map<std::string, Time> Liveness::problems(const HostId& host) const {
+  std::lock_guard lock(mutex_);
+  const auto it = hosts_.find(host);
+  return it == hosts_.end() ? std::map<std::string, Time>{} : it->second.problems;
+}
+
 std::optional<Time> Liveness::last_seen(const HostId& host) const {
   std::lock_guard lock(mutex_);
   const auto it = hosts_.find(host);
@@ -73,7 +86,7 @@ void Core::wake(const ServerId& server) {
     HostId host;
     database.read([&](db::Tx& tx) {
       const auto row = find_server(tx, server);
-      change.epoch = cloud_epoch(tx);
+      change.epoch = db::cloud_epoch(tx);
       change.servers.clear();
       if (!row || row->host_id.empty()) return;
       host = HostId(row->host_id);

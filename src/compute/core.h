@@ -17,13 +17,16 @@ namespace virga::compute {
 class Liveness {
  public:
   void connected(const HostId& host, Time now);
-  void beat(const HostId& host, Time now);
+  /// `problems`: all it has now; none given = nothing new about them.
+  void beat(const HostId& host, Time now, const std::vector<std::string>* problems = nullptr);
   void disconnected(const HostId& host, Time now);
   /// Not let in: down at once.
   void refused(const HostId& host);
   bool is_connected(const HostId& host) const;
   /// Hosts that were seen since the last call, with when.
   std::map<HostId, Time> take_seen();
+  /// What the host says keeps it from its work, and since when.
+  std::map<std::string, Time> problems(const HostId& host) const;
   /// Latest sign of life known here, if any.
   std::optional<Time> last_seen(const HostId& host) const;
 
@@ -32,6 +35,7 @@ class Liveness {
     bool connected = false;  // no count: of a connection that a newer one replaced nobody hears the end
     Time seen;
     bool dirty = false;
+    std::map<std::string, Time> problems;
   };
   mutable std::mutex mutex_;
   std::map<HostId, Entry> hosts_;

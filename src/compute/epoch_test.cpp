@@ -40,6 +40,33 @@ TEST_P(Epoch, AcceptedItIsAheadOfTheHost) {
   EXPECT_FALSE(compute::accept_restored_database(cloud.database()));
 }
 
+TEST_P(Epoch, WhoeverShowsItEveryHostIsRefused) {
+  const auto seen = connect(0);
+  cloud.database().write([&](db::Tx& tx) { EXPECT_TRUE(db::is_older_than(tx, seen + 5)); });
+  EXPECT_THROW(connect(seen), Fault);
+  ASSERT_EQ(cloud.compute->problems().size(), 2u);  // the database, and the host that is not connected
+  EXPECT_NE(cloud.compute->problems()[0].what.find("accept-restored"), std::string::npos);
+  EXPECT_TRUE(compute::accept_restored_database(cloud.database()));
+  EXPECT_GT(connect(seen), seen + 5);
+  EXPECT_TRUE(cloud.compute->problems().empty());
+}
+
+TEST_P(Epoch, ProblemsOfHostsComeAndGo) {
+  connect(0);
+  const HostId host = host_facts("node1").id;
+  cloud.compute->heartbeat(host, {"libvirt does not answer"});
+  const auto first = cloud.compute->problems();
+  ASSERT_EQ(first.size(), 1u);
+  EXPECT_EQ(first[0].where, "node1");
+  cloud.clock().advance(std::chrono::seconds(5));
+  cloud.compute->heartbeat(host, {"libvirt does not answer", "another"});
+  const auto more = cloud.compute->problems();
+  ASSERT_EQ(more.size(), 2u);
+  EXPECT_EQ(more[1].since, first[0].since);  // "another" sorts first
+  cloud.compute->heartbeat(host, {});
+  EXPECT_TRUE(cloud.compute->problems().empty());
+}
+
 INSTANTIATE_TEST_SUITE_P(Engines, Epoch, engines(), engine_name);
 
 }  // namespace

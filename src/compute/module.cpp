@@ -39,7 +39,10 @@ class Module final : public Compute {
   void stop() override;
 
   link::Assignment connect(const link::HostFacts& facts) override { return agents_.connect(facts); }
-  void heartbeat(const HostId& host) override { agents_.heartbeat(host); }
+  void heartbeat(const HostId& host, const std::vector<std::string>& problems) override {
+    agents_.heartbeat(host, problems);
+  }
+  std::vector<Problem> problems() override { return agents_.problems(); }
   void observe(const HostId& host, bool full, const std::vector<link::ObservedServer>& servers,
                const std::vector<link::ActionReport>& actions) override {
     agents_.observe(host, full, servers, actions);

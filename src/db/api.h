@@ -232,6 +232,23 @@ std::string_view for_update(const Tx& tx);
 /// The database's own time, the same for all controllers: what leases are measured by.
 Time database_now(Tx& tx);
 
+// ---- the cloud's epoch
+//
+// A number in the database that only grows, at each connection of a host and every half minute while hosts are
+// connected. Whatever the database rules over (hosts, OVN's database, the image store) remembers the highest it has
+// seen. One that has seen a later epoch than the database's shows that the database is older: restored from a backup.
+// Then nothing is taken away there, and the epoch stands still, or it would catch up by itself, until the operator
+// accepts the older database.
+
+int64_t cloud_epoch(Tx& tx);
+void grow_epoch(Tx& tx);
+/// True if `seen` shows that the database is older, or something else has shown it before. It is remembered.
+bool is_older_than(Tx& tx, int64_t seen);
+/// The same without a new proof, for reads.
+bool is_known_older(Tx& tx);
+/// The operator takes the older database for the truth: its epoch passes all that was seen. False if it is not older.
+bool accept_as_newest(Tx& tx);
+
 /// "?, ?, ?" for `n` parameters of an IN list.
 std::string placeholders(size_t n);
 

@@ -167,6 +167,7 @@ void Agent::Core::loop() {
     if (!inbox.empty()) take_inbox(std::move(inbox));
     fire_timers();
     watch();
+    tell_problems();
     send_reports();
     if (Steady::now() >= next_resync) {
       queues_->post(kResync);
@@ -216,7 +217,10 @@ void Agent::Core::send_reports() {
 }
 
 void Agent::Core::watch() {
-  for (const auto& hung : queues_->watch()) {
+  // Once it is known that the hypervisor does not answer, nobody need wait to learn what waits for it.
+  constexpr milliseconds kKnownHang{5000};
+  const bool known = !hypervisor_.problem().empty();
+  for (const auto& hung : queues_->watch(known ? std::optional(kKnownHang) : std::nullopt, name_of(Step::image))) {
     const auto message = fmt::format("still running after {} s", hung.running.count() / 1000.0);
     log::error("server {}: step {} {}", hung.server.str(), hung.step, message);
     if (hung.server == kResync) continue;
@@ -226,11 +230,33 @@ void Agent::Core::watch() {
     auto report = it->second.observed;
     report.id = hung.server;
     report.cause = fmt::format("step {} {}", hung.step, message);
-    report.hint = "The hypervisor does not answer for this server; look at libvirtd on the host.";
+    report.hint = hung.step == name_of(Step::image)
+                      ? "The image is still being fetched: a large one takes its time; `virga status` shows whether the host is well."
+                      : "The hypervisor does not answer for this server; look at libvirtd on the host.";
     report.steps = {
         {hung.step, false, message, clock_.now().time_since_epoch().count(), hung.running.count() * 1000}};
     reports_[hung.server] = std::move(report);
   }
+}
+
+/// What an operator should know of this host now. In words that stay the same as long as the problem does.
+void Agent::Core::tell_problems() {
+  std::vector<std::string> all;
+  const bool stuck = !hypervisor_.problem().empty();
+  if (stuck) all.push_back(hypervisor_.problem());
+  for (const auto& hung : queues_->overdue())
+    all.push_back(hung.server == kResync ? "looking at the host's domains does not end"
+                                         : fmt::format("server {}: step {} does not end", hung.server.str(), hung.step));
+  {
+    std::lock_guard lock(mutex_);
+    if (!refused_.empty()) all.push_back(refused_);
+    // Whatever waits for its next try need not wait any longer.
+    if (std::exchange(stuck_, stuck) && !stuck)
+      for (const auto& [id, record] : records_) queues_->post(id);
+    for (const auto& [id, record] : records_)
+      if (record.observed.quarantined) all.push_back(fmt::format("server {} is in quarantine: {}", id.str(), record.observed.cause));
+  }
+  connection_->problems(std::move(all));
 }
 
 void Agent::Core::want_metadata() {

@@ -50,6 +50,7 @@ class Agent::Core final : public link::AgentSide, public std::enable_shared_from
   void fire_timers();
   void send_reports();
   void watch();
+  void tell_problems();
   void work(const ServerId& server);
   void resync();
   void publish(const ServerId& server, Outcome outcome);
@@ -80,6 +81,7 @@ class Agent::Core final : public link::AgentSide, public std::enable_shared_from
   bool full_seen_ = false;    ///< before the first full assignment nothing can be called unassigned
   bool stopping_ = false;
   uint64_t stamps_ = 0;
+  bool stuck_ = false;  ///< of the loop: the hypervisor could not work
   std::string refused_;
   std::optional<HostCapabilities> capabilities_;  ///< as last seen
 

@@ -173,10 +173,10 @@ void Agent::Core::resync() {
     full = full_wanted_;
   }
   std::map<ServerId, Domain> domains;
-  std::set<ServerId> present;
+  std::set<ServerId> found, present;
   try {
-    for (auto& domain : hypervisor_.list()) present.insert(domain.id), domains[domain.id] = domain;
-    for (const auto& id : storage_.servers()) present.insert(id);
+    for (auto& domain : hypervisor_.list()) found.insert(domain.id), domains[domain.id] = domain;
+    for (const auto& id : storage_.servers()) found.insert(id);
   } catch (const std::exception& e) {
     log::warn("cannot look at the host's domains: {}", e.what());
     std::lock_guard lock(mutex_);
@@ -185,6 +185,7 @@ void Agent::Core::resync() {
   std::set<ServerId> differing;
   {
     std::lock_guard lock(mutex_);
+    present = found;
     for (const auto& [id, record] : records_) present.insert(id);
     for (const auto& id : present) {
       auto& record = records_[id];
@@ -195,7 +196,9 @@ void Agent::Core::resync() {
       if (!newer) record.observed.power = power;
       record.observed.id = id;
       record.observed.generation = journal_.applied(id);
-      if (quarantined(id)) record.observed.quarantined = true;
+      // Somebody removed it by hand: its files bring no event.
+      if (record.observed.quarantined && !found.count(id)) differing.insert(id);
+      if (quarantined(id) && found.count(id)) record.observed.quarantined = true;
       if (full) tell(record.observed);
     }
     // Sent with the others' reports, so that it overtakes none: an older state would be taken for the newest.

@@ -36,7 +36,7 @@ class ScriptedController final : public link::Controller {
     std::lock_guard lock(mutex_);
     return full;
   }
-  void heartbeat(const HostId&) override {}
+  void heartbeat(const HostId&, const std::vector<std::string>&) override {}
   void observe(const HostId&, bool is_full, const std::vector<link::ObservedServer>& servers,
                const std::vector<link::ActionReport>& reports) override {
     std::lock_guard lock(mutex_);

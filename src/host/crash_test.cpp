@@ -25,7 +25,7 @@ class OneServer final : public link::Controller {
     std::lock_guard lock(mutex_);
     return {1, true, {desired_}};
   }
-  void heartbeat(const HostId&) override {}
+  void heartbeat(const HostId&, const std::vector<std::string>&) override {}
   void observe(const HostId&, bool, const std::vector<link::ObservedServer>& servers,
                const std::vector<link::ActionReport>&) override {
     std::lock_guard lock(mutex_);

@@ -82,6 +82,8 @@ class Hypervisor {
   virtual void reset(const ServerId& id) = 0;      ///< hard reset without the guest's help
   virtual void undefine(const ServerId& id) = 0;
   virtual std::string vnc_socket(const ServerId& id) = 0;  ///< path; throws Fault(conflict) if not running
+  /// Why it cannot work at all now; "" if it can. Never blocks.
+  virtual std::string problem() { return {}; }
   /// Called from the hypervisor's event thread whenever a domain may have changed. Set once, before other calls.
   virtual void on_change(std::function<void(const ServerId&)> callback) = 0;
 };

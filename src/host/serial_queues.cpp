@@ -86,12 +86,13 @@ void SerialQueues::step(const ServerId& server, const std::string& name) {
   it->second.since = Steady::now();
 }
 
-std::vector<SerialQueues::Overdue> SerialQueues::watch() {
+std::vector<SerialQueues::Overdue> SerialQueues::watch(std::optional<milliseconds> deadline, std::string_view patient) {
   std::lock_guard lock(mutex_);
   std::vector<Overdue> found;
   const auto now = Steady::now();
   for (auto& [server, entry] : entries_) {
-    if (!entry.running || entry.hung || now - entry.since < limits_.deadline) continue;
+    const auto allowed = deadline && entry.step != patient ? std::min(*deadline, limits_.deadline) : limits_.deadline;
+    if (!entry.running || entry.hung || now - entry.since < allowed) continue;
     entry.hung = true;
     ++hung_;
     found.push_back({server, entry.step, duration_cast<milliseconds>(now - entry.since)});

@@ -7,6 +7,8 @@
 
 #include <condition_variable>
 #include <deque>
+#include <optional>
+#include <string_view>
 #include <thread>
 
 #include "base/ids.h"
@@ -37,7 +39,8 @@ class SerialQueues {
   /// The running job of `server` begins a step; its deadline starts anew.
   void step(const ServerId& server, const std::string& name);
   /// Steps that passed their deadline since the last call, once each.
-  std::vector<Overdue> watch();
+  /// `deadline`: a shorter one for this time, except for steps named in `patient`.
+  std::vector<Overdue> watch(std::optional<std::chrono::milliseconds> deadline = {}, std::string_view patient = {});
   /// All that are past it now.
   std::vector<Overdue> overdue() const;
 

@@ -19,6 +19,7 @@ void accept(const std::shared_ptr<WebSocketConnection>& connection, const Header
   auto timeout = beast::websocket::stream_base::timeout::suggested(beast::role_type::server);
   timeout.idle_timeout = std::chrono::seconds(120);
   timeout.keep_alive_pings = true;
+  timeout.handshake_timeout = std::chrono::seconds(5);  // the request is here already: how long we wait for the peer's goodbye
   connection->stream().set_option(timeout);
   connection->stream().set_option(beast::websocket::stream_base::decorator(
       [protocol = response.websocket_protocol](beast::websocket::response_type& answer) {

@@ -79,7 +79,9 @@ http::Response ImageService::upload(api::Call& call) {
   if (type.substr(0, type.find(';')) != "application/octet-stream")
     throw Fault(FaultKind::unsupported_media, "Image data is sent as application/octet-stream.");
   const std::string upload_id = new_uuid();
+  int64_t epoch = 0;
   ImageRow image = database_.write([&](db::Tx& tx) {
+    epoch = db::cloud_epoch(tx);
     ImageRow row = owned(tx, call.param("image_id"), call.caller(), "modify");
     if (!row.disk_format || !row.container_format)
       throw Fault(FaultKind::bad_request, "Properties disk_format, container_format must be set prior to saving data.");
@@ -89,6 +91,7 @@ http::Response ImageService::upload(api::Call& call) {
   });
   image.upload_id = upload_id;
   try {
+    store_.see_epoch(epoch);
     Store::Writer writer(store_, upload_id);
     receive(*call.request.stream, writer, image, options_.max_image_bytes);
     writer.commit();
@@ -173,12 +176,24 @@ std::function<size_t(std::span<char>)> ImageService::open_data(const ImageId& id
 
 void ImageService::collect_garbage() {
   std::set<std::string> keep;
+  bool older = false;
+  int64_t epoch = 0;
   database_.write([&](db::Tx& tx) {
     keep.clear();
+    older = db::is_older_than(tx, store_.seen_epoch());
+    epoch = db::cloud_epoch(tx);
     // No upload outlives the process that received it.
     tx.exec("UPDATE image_images SET status = 'queued', updated_at = ? WHERE status = 'saving'", clock_.now());
     for (const auto& r : tx.query("SELECT upload_id FROM image_images WHERE status IN ('active', 'deactivated')")) keep.insert(r.text(0));
   });
+  if (older) {
+    log::error(
+        "image store: the database is older than it, as if restored from a backup. Files that no image names stay. Put "
+        "the newer database back, or take this one for the truth with `virga db accept-restored`; the next start of "
+        "serve then removes them.");
+    return;
+  }
+  store_.see_epoch(epoch);
   store_.keep_only(keep);
 }
 

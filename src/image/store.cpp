@@ -8,6 +8,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <fstream>
 #include <memory>
 #include <vector>
 
@@ -18,6 +19,7 @@ namespace virga::image {
 namespace {
 
 constexpr std::string_view kTemporary = ".part";
+constexpr std::string_view kEpoch = "/.epoch";
 
 Fault failure(std::string_view what) {
   return Fault(FaultKind::unavailable, fmt::format("The image store cannot {}: {}.", what, strerror(errno)),
@@ -26,7 +28,9 @@ Fault failure(std::string_view what) {
 
 struct File {
   explicit File(int fd) : fd(fd) {}
-  ~File() { close(fd); }
+  ~File() {
+    if (fd >= 0) close(fd);
+  }
   int fd;
 };
 
@@ -34,6 +38,26 @@ struct File {
 
 Store::Store(std::string directory) : directory_(std::move(directory)) {
   if (mkdir(directory_.c_str(), 0700) != 0 && errno != EEXIST) throw failure("make its directory");
+  int64_t seen = 0;
+  std::ifstream(directory_ + std::string(kEpoch)) >> seen;
+  seen_ = seen;
+}
+
+int64_t Store::seen_epoch() const { return seen_; }
+
+void Store::see_epoch(int64_t epoch) {
+  if (epoch <= seen_) return;
+  std::lock_guard lock(mutex_);
+  if (epoch <= seen_) return;
+  const std::string path = directory_ + std::string(kEpoch), next = path + std::string(kTemporary);
+  {
+    const File file(::open(next.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+    const std::string text = fmt::format("{}\n", epoch);
+    if (file.fd < 0 || ::write(file.fd, text.data(), text.size()) != static_cast<ssize_t>(text.size()) || fsync(file.fd) != 0)
+      throw failure("note the database's epoch");
+  }
+  if (rename(next.c_str(), path.c_str()) != 0) throw failure("note the database's epoch");
+  seen_ = epoch;
 }
 
 Store::Writer::Writer(const Store& store, std::string name)

@@ -1,9 +1,12 @@
 #pragma once
 // Where image bytes stand: one file an upload, named by the upload's id. A file appears only when it is whole (written
-// to a temporary name, fsynced, renamed), so a crash leaves at worst a temporary file, which start-up removes.
+// to a temporary name, fsynced, renamed), so a crash leaves at worst a temporary file, which start-up removes. The
+// file .epoch has the newest epoch of the database that it knows (db/api.h).
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
+#include <mutex>
 #include <set>
 #include <span>
 #include <string>
@@ -39,8 +42,14 @@ class Store {
   /// Removes temporary files and all files not in `keep`.
   void keep_only(const std::set<std::string>& keep) const;
 
+  int64_t seen_epoch() const;
+  /// Durable when it returns; older ones are ignored. Throws Fault(unavailable).
+  void see_epoch(int64_t epoch);
+
  private:
   std::string directory_;
+  std::mutex mutex_;
+  std::atomic<int64_t> seen_{0};
 };
 
 }  // namespace virga::image

@@ -172,6 +172,7 @@ void on_close(virConnectPtr, int, void* opaque) {
 
 Connection::Connection(std::string uri)
     : uri_(std::move(uri)), loop_(EventLoop::acquire()), sink_(std::make_shared<EventSink>()) {
+  if (uri_.starts_with("qemu")) probe_.emplace(uri_);  // other drivers live in this process: there is no daemon
   keeper_ = std::thread([this] { keep_open(); });
   std::unique_lock lock(sink_->mutex);
   sink_->wake.wait_for(lock, 5s, [this] { return tried_; });
@@ -188,10 +189,20 @@ Connection::~Connection() {
   drop();
 }
 
-ConnectHandle Connection::get() {
+std::string Connection::problem() {
+  const bool hangs = probe_ && probe_->hangs();
   std::lock_guard lock(sink_->mutex);
-  if (connect_) return connect_;
-  throw Fault(FaultKind::unavailable, fmt::format("libvirt does not answer at {}: {}", uri_, why_not_),
+  if (connect_ && !hangs) return {};
+  return fmt::format("libvirt does not answer at {}: {}", uri_, hangs ? "it hangs" : why_not_);
+}
+
+ConnectHandle Connection::get() {
+  auto why_not = problem();
+  {
+    std::lock_guard lock(sink_->mutex);
+    if (connect_ && why_not.empty()) return connect_;
+  }
+  throw Fault(FaultKind::unavailable, why_not.empty() ? "libvirt does not answer: the connection was lost" : why_not,
               "Look at `virga service status libvirt` and its log; guests keep running meanwhile.");
 }
 
@@ -218,7 +229,6 @@ bool Connection::try_open() {
   virConnectPtr raw = virConnectOpen(uri_.c_str());
   std::string why = raw ? "" : last_fault("connect").message;
   if (raw) {
-    virConnectSetKeepAlive(raw, 5, 3);  // the test driver has none; that is fine
     if (virConnectRegisterCloseCallback(raw, on_close, new SinkRef(sink_), free_sink) < 0) {
       log::debug("libvirt at {} reports no disconnects", uri_);
     }

@@ -17,6 +17,7 @@
 
 #include "base/fault.h"
 #include "base/ids.h"
+#include "libvirt/probe.h"
 
 namespace virga::libvirt {
 
@@ -74,8 +75,10 @@ class Connection {
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
 
-  /// Throws Fault(unavailable) while libvirtd is away.
+  /// Throws Fault(unavailable) while libvirtd is away or hangs.
   ConnectHandle get();
+  /// Why there is no connection; "" if there is one.
+  std::string problem();
   EventSink& sink() { return *sink_; }
 
  private:
@@ -87,6 +90,7 @@ class Connection {
   const std::string uri_;
   std::shared_ptr<EventLoop> loop_;
   std::shared_ptr<EventSink> sink_;
+  std::optional<Probe> probe_;
   ConnectHandle connect_;  ///< guarded by sink_->mutex, as are those below
   std::vector<int> callbacks_;
   std::string why_not_ = "not tried yet";

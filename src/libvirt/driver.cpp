@@ -60,6 +60,7 @@ class Driver final : public host::Hypervisor {
   void reset(const ServerId& id) override;
   void undefine(const ServerId& id) override;
   std::string vnc_socket(const ServerId& id) override;
+  std::string problem() override { return connection_.problem(); }
   void on_change(std::function<void(const ServerId&)> callback) override {
     connection_.sink().set(std::move(callback));
   }

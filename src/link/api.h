@@ -162,7 +162,8 @@ class Controller {
   virtual ~Controller() = default;
   /// A host came (or came back). Returns its full assignment. Throws Fault(forbidden) to refuse it.
   virtual Assignment connect(const HostFacts& facts) = 0;
-  virtual void heartbeat(const HostId& host) = 0;
+  /// `problems`: what keeps the host from its work now, in words; what is not in it is over.
+  virtual void heartbeat(const HostId& host, const std::vector<std::string>& problems) = 0;
   /// `full`: the report lists everything on the host.
   virtual void observe(const HostId& host, bool full, const std::vector<ObservedServer>& servers,
                        const std::vector<ActionReport>& actions) = 0;
@@ -211,6 +212,8 @@ class AgentConnection {
   virtual bool connected() const = 0;
   /// Queued while disconnected: only the newest observation of each server is kept, all action reports are.
   virtual void report(bool full, std::vector<ObservedServer> servers, std::vector<ActionReport> actions) = 0;
+  /// All that keeps this host from its work now; sent at once if it differs from the last.
+  virtual void problems(std::vector<std::string> all) = 0;
   /// Streams an image to `sink`. Throws Fault if it fails midway.
   virtual void fetch_image(const ImageId& image, const std::function<void(std::string_view)>& sink) = 0;
   virtual MetadataReply metadata(const MetadataRequest& request) = 0;

@@ -129,6 +129,16 @@ class Connection final : public AgentConnection {
     changed_.notify_all();
   }
 
+  void problems(std::vector<std::string> all) override {
+    {
+      std::lock_guard lock(mutex_);
+      if (all == problems_) return;
+      problems_ = std::move(all);
+      problems_new_ = true;
+    }
+    changed_.notify_all();
+  }
+
   void fetch_image(const ImageId& image, const std::function<void(std::string_view)>& sink) override {
     Call call(*this);
     v1::FetchImageRequest request;
@@ -290,6 +300,7 @@ class Connection final : public AgentConnection {
     {
       std::lock_guard lock(mutex_);
       welcomed_ = true;
+      problems_new_ = !problems_.empty();  // to this controller
       session_ = w.session();
       last_error_.clear();
     }
@@ -301,14 +312,15 @@ class Connection final : public AgentConnection {
     std::unique_lock lock(mutex_);
     while (!stopping_ && !broken_) {
       const bool something = changed_.wait_for(lock, kHeartbeat, [this] {
-        return stopping_ || broken_ || (welcomed_ && !(outbox_.empty() && replies_.empty()));
+        return stopping_ || broken_ || (welcomed_ && (problems_new_ || !(outbox_.empty() && replies_.empty())));
       });
       if (stopping_ || broken_) return;
       if (!welcomed_ && !something) continue;
       auto batch = outbox_.take();
       const auto replies = std::exchange(replies_, {});
+      const auto heartbeat = next_heartbeat(batch.empty() && replies.empty());
       lock.unlock();
-      const bool ok = write(stream, replies, batch);
+      const bool ok = write(stream, replies, heartbeat, batch);
       lock.lock();
       if (ok) continue;
       outbox_.put_back(std::move(batch));
@@ -316,15 +328,22 @@ class Connection final : public AgentConnection {
     }
   }
 
-  bool write(Control& stream, const std::deque<v1::AgentMessage>& replies, const Outbox::Batch& batch) {
+  /// Due when there is nothing else to say, or new problems. Locked.
+  std::optional<v1::AgentMessage> next_heartbeat(bool silent) {
+    if (!std::exchange(problems_new_, false) && !silent) return std::nullopt;
+    v1::AgentMessage message;
+    auto& heartbeat = *message.mutable_heartbeat();
+    for (const auto& problem : problems_) heartbeat.add_problems(problem);
+    return message;
+  }
+
+  bool write(Control& stream, const std::deque<v1::AgentMessage>& replies,
+             const std::optional<v1::AgentMessage>& heartbeat, const Outbox::Batch& batch) {
     v1::AgentMessage message;
     for (const auto& reply : replies)
       if (!stream.Write(reply)) return false;
-    if (batch.empty()) {
-      if (!replies.empty()) return true;
-      message.mutable_heartbeat();
-      return stream.Write(message);
-    }
+    if (heartbeat && !stream.Write(*heartbeat)) return false;
+    if (batch.empty()) return true;
     for (auto& part : to_wire(batch.full, batch.servers, batch.actions)) {
       *message.mutable_observation() = std::move(part);
       if (!stream.Write(message)) return false;
@@ -396,6 +415,8 @@ class Connection final : public AgentConnection {
   std::string session_, last_error_;
   Outbox outbox_;
   std::deque<v1::AgentMessage> replies_;
+  std::vector<std::string> problems_;
+  bool problems_new_ = false;
   std::vector<std::unique_ptr<ConsolePump>> consoles_;
   Pool requests_;
   std::thread thread_;

@@ -267,6 +267,19 @@ void append(Observation& whole, const v1::Observation& part) {
     whole.actions.push_back({OperationId(a.operation()), a.fence(), a.ok(), a.message()});
 }
 
+std::vector<std::string> problems_of(const v1::Heartbeat& heartbeat) {
+  constexpr int kMost = 64;
+  constexpr size_t kLongest = 512;
+  std::vector<std::string> problems;
+  for (int i = 0; i < std::min(heartbeat.problems_size(), kMost); ++i) {
+    std::string text = heartbeat.problems(i).substr(0, kLongest);
+    for (char& c : text)
+      if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = ' ';
+    problems.push_back(std::move(text));
+  }
+  return problems;
+}
+
 v1::MetadataRequest to_wire(const MetadataRequest& request) {
   v1::MetadataRequest out;
   out.set_network(request.network.str());

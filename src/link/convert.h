@@ -9,7 +9,7 @@
 namespace virga::link {
 
 constexpr int kMajor = 1;
-constexpr int kMinor = 0;
+constexpr int kMinor = 1;
 constexpr size_t kMaxMessage = 16 << 20;  ///< one message on the wire
 constexpr size_t kPart = 1 << 20;  ///< an assignment or observation is cut into messages of about this size
 constexpr size_t kMaxWhole = 256 << 20;  ///< of one assignment or observation put together again
@@ -31,6 +31,9 @@ struct Observation {
   std::vector<ActionReport> actions;
 };
 void append(Observation& whole, const v1::Observation& part);
+
+/// Bounded: a host's words go into memory and onto terminals.
+std::vector<std::string> problems_of(const v1::Heartbeat& heartbeat);
 
 v1::MetadataRequest to_wire(const MetadataRequest& request);
 MetadataRequest from_wire(const v1::MetadataRequest& request);

@@ -56,6 +56,7 @@ struct FakeController final : Controller {
   HostFacts facts;
   std::vector<ObservedServer> seen;
   std::vector<ActionReport> actions;
+  std::vector<std::string> problems;
   std::optional<Fault> refuse;
   std::string image = "image bytes";
 
@@ -64,8 +65,8 @@ struct FakeController final : Controller {
     if (refuse) throw *refuse;
     return next;
   }
-  void heartbeat(const HostId&) override {
-    watched.change([&] { ++heartbeats; });
+  void heartbeat(const HostId&, const std::vector<std::string>& p) override {
+    watched.change([&] { ++heartbeats, problems = p; });
   }
   void observe(const HostId& host, bool, const std::vector<ObservedServer>& s,
                const std::vector<ActionReport>& a) override {
@@ -225,6 +226,19 @@ TEST_F(Link, ReportsObservationsAndActions) {
   EXPECT_EQ(controller_.seen[0].power, Power::running);
   EXPECT_EQ(controller_.seen[0].steps[0].message, "no\xff");
   EXPECT_EQ(controller_.actions[0].message, "why");
+}
+
+TEST_F(Link, TellsProblemsAtOnceAndToEachController) {
+  connect();
+  connection_->problems({"libvirt does not answer", "two\nlines"});
+  ASSERT_TRUE(controller_.watched.wait([&] { return controller_.problems.size() == 2; }));
+  EXPECT_EQ(controller_.problems[1], "two lines");
+  hub_.reset();
+  controller_.watched.change([&] { controller_.problems.clear(); });
+  hub_ = serve(dir_ + "/agent.sock", controller_);
+  ASSERT_TRUE(controller_.watched.wait([&] { return controller_.problems.size() == 2; }));
+  connection_->problems({});
+  ASSERT_TRUE(controller_.watched.wait([&] { return controller_.problems.empty(); }));
 }
 
 TEST_F(Link, SurvivesAControllerRestart) {

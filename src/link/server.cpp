@@ -149,7 +149,7 @@ class Hub final : public AgentHub, public StreamOwner, public Service {
   void message(ControlStream& stream, const v1::AgentMessage& message) override {
     switch (message.body_case()) {
       case v1::AgentMessage::kHeartbeat:
-        return controller_.heartbeat(stream.host());
+        return controller_.heartbeat(stream.host(), problems_of(message.heartbeat()));
       case v1::AgentMessage::kConsoleLog:
         return answer(stream.host(), message.console_log());
       case v1::AgentMessage::kConsoleRefused:

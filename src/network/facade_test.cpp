@@ -418,6 +418,29 @@ TEST_F(ReconcilerTest, CatchesUpAfterOvnWasAway) {
       [&] { return northd.count("Logical_Switch_Port") == 2; }));  // the server's and the metadata port
 }
 
+TEST_F(ReconcilerTest, ADatabaseOlderThanOvnTakesNothingAway) {
+  start({.northbound = server_.remote(), .southbound = {}});
+  networks_->start();
+  make_private();
+  const auto set_epoch = [&](int64_t epoch) {
+    cloud_.database().write(
+        [&](db::Tx& tx) { tx.exec("UPDATE compute_counters SET value = ? WHERE name = 'epoch'", epoch); });
+  };
+  set_epoch(7);
+  const std::string port = boot("s1", {{.network_id = net_, .port_id = {}, .fixed_ip = {}}})[0].id.str();
+  Northd northd(server_);
+  ASSERT_TRUE(eventually([&] { return northd.has_port(port); }));
+  EXPECT_EQ(northd.list("NB_Global", "external_ids"), "virga:epoch=7\n");
+  networks_->stop();
+  set_epoch(6);  // as a backup would have it, without the server
+  release("s1");
+  networks_->start();
+  ASSERT_TRUE(eventually([&] { return cloud_.database().read([](db::Tx& tx) { return db::is_known_older(tx); }); }));
+  EXPECT_TRUE(northd.has_port(port));
+  cloud_.database().write([](db::Tx& tx) { EXPECT_TRUE(db::accept_as_newest(tx)); });
+  EXPECT_TRUE(eventually([&] { return !northd.has_port(port); }));
+}
+
 TEST_F(ReconcilerTest, GatewaysFollowTheHosts) {
   const OvsdbServer southbound("ovn-sb");
   start({.northbound = server_.remote(), .southbound = southbound.remote()});

@@ -138,8 +138,24 @@ void Reconciler::give_back(const Work& work) {
 void Reconciler::do_work(const Work& work) {
   if (!northbound_->wait_connected(kConnectWait))
     throw Fault(FaultKind::unavailable, "OVN's northbound database does not answer.");
+  compare_epochs();
   if (work.everything || work.dirty.size() > kPartLimit) return apply_everything();
   apply_part(work.dirty);
+}
+
+/// A database restored from a backup knows nothing of newer ports: guests would lose their network.
+void Reconciler::compare_epochs() {
+  const int64_t seen = northbound_->seen_epoch();
+  auto& database = service_.database();
+  const auto [epoch, older] = database.read(
+      [](db::Tx& tx) { return std::pair(db::cloud_epoch(tx), db::is_known_older(tx)); });
+  if (older || seen > epoch) {
+    database.write([&, seen = seen](db::Tx& tx) { db::is_older_than(tx, seen); });
+    throw Fault(FaultKind::unavailable,
+                "REFUSED: the database is older than the cloud, as if restored from a backup. No network was touched; put the "
+                "newer database back, or take this one for the truth with `virga db accept-restored`.");
+  }
+  if (seen < epoch) northbound_->see_epoch(epoch);
 }
 
 /// One refused thing must not hold up the others: each by itself, and what fails again comes again.

@@ -49,6 +49,7 @@ class Reconciler {
   Work take_work();
   void give_back(const Work& work);
   void do_work(const Work& work);
+  void compare_epochs();
   void do_each(const Work& work);
   void apply_everything();
   void apply_part(const DirtySet& dirty);

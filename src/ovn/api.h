@@ -55,6 +55,9 @@ class NorthboundWriter {
   SyncResult sync(const NorthboundChange& change, bool mark = false);
   /// True once every chassis has applied the change with this number (a dead chassis holds this up).
   bool wait_hypervisors(int64_t nb_cfg, std::chrono::milliseconds timeout) const;
+  /// The newest epoch of the cloud's database that OVN's remembers (NB_Global, external_ids "virga:epoch"); 0 if none.
+  int64_t seen_epoch() const;
+  void see_epoch(int64_t epoch);
   /// Port status of all VIFs as OVN knows it now.
   std::map<std::string, bool> port_status() const;
 

@@ -6,7 +6,7 @@ namespace virga::ovn {
 namespace {
 
 std::vector<Monitor> northbound_monitors() {
-  return {{"NB_Global", {"nb_cfg", "sb_cfg", "hv_cfg"}},
+  return {{"NB_Global", {"nb_cfg", "sb_cfg", "hv_cfg", "external_ids"}},
           {"Logical_Switch", {"name", "ports", "other_config", "external_ids"}},
           {"Logical_Switch_Port",
            {"name", "type", "addresses", "port_security", "enabled", "up", "tag", "options", "dhcpv4_options",
@@ -43,11 +43,17 @@ Replica::Listener status_listener(std::function<void(const std::string&, bool)> 
   };
 }
 
-/// Operations that bump nb_cfg, creating the one row of NB_Global if there is none; the last selects the
-/// number.
-void add_mark(const Replica& replica, json::array& operations) {
+constexpr const char* kEpoch = "virga:epoch";
+
+/// NB_Global has one row; whoever comes first makes it.
+void ensure_global(const Replica& replica, json::array& operations) {
   if (replica.table("NB_Global").empty())
     operations.push_back(json::object{{"op", "insert"}, {"table", "NB_Global"}, {"row", json::object()}});
+}
+
+/// Operations that bump nb_cfg; the last selects the number.
+void add_mark(const Replica& replica, json::array& operations) {
+  ensure_global(replica, operations);
   operations.push_back(json::object{{"op", "mutate"},
                                     {"table", "NB_Global"},
                                     {"where", json::array()},
@@ -139,6 +145,31 @@ bool NorthboundWriter::wait_hypervisors(int64_t nb_cfg, std::chrono::millisecond
     const auto& table = replica.table("NB_Global");
     return !table.empty() && column(table.begin()->second, "hv_cfg").as_integer() >= nb_cfg;
   });
+}
+
+int64_t NorthboundWriter::seen_epoch() const {
+  int64_t seen = 0;
+  client_->read([&](const Replica& replica) {
+    for (const auto& [uuid, row] : replica.table("NB_Global")) {
+      const auto ids = column(row, "external_ids").as_text_map();
+      if (const auto it = ids.find(kEpoch); it != ids.end()) seen = std::strtoll(it->second.c_str(), nullptr, 10);
+    }
+  });
+  return seen;
+}
+
+void NorthboundWriter::see_epoch(int64_t epoch) {
+  json::array operations;
+  client_->read([&](const Replica& replica) { ensure_global(replica, operations); });
+  // A map's insert leaves a key that is there as it is.
+  operations.push_back(
+      json::object{{"op", "mutate"},
+                   {"table", "NB_Global"},
+                   {"where", json::array()},
+                   {"mutations", {json::array{"external_ids", "delete", json::array{"set", json::array{kEpoch}}},
+                                  json::array{"external_ids", "insert",
+                                              json::array{"map", json::array{json::array{kEpoch, std::to_string(epoch)}}}}}}});
+  client_->transact(std::move(operations));
 }
 
 std::map<std::string, bool> NorthboundWriter::port_status() const {

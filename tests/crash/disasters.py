@@ -1,10 +1,8 @@
 """What happens to a whole cloud: a database restored from yesterday, images lost, requests sent twice."""
 import os
 import shutil
-import sqlite3
 import subprocess
 import threading
-from contextlib import closing
 
 from trial import Refused, wait_for
 
@@ -15,34 +13,20 @@ class Disasters:
 
     # ---- the database restored from yesterday ----
 
-    def back_up(self, path):
-        if os.path.exists(path):
-            os.unlink(path)
-        with closing(sqlite3.connect(f"file:{self.trial.database()}?mode=ro", uri=True)) as source, closing(sqlite3.connect(path)) as copy:
-            source.backup(copy)
-
-    def put_database(self, path):
-        owner = os.stat(self.trial.database())
-        for suffix in ("", "-wal", "-shm"):
-            if os.path.exists(self.trial.database() + suffix):
-                os.unlink(self.trial.database() + suffix)
-        shutil.copy(path, self.trial.database())
-        os.chown(self.trial.database(), owner.st_uid, owner.st_gid)
-
     def restored_database(self):
         """Servers made and deleted since the copy; under the restored one nothing on the host may change."""
         t, crash = self.trial, self.crash
         yesterday, today = f"{t.dir}/yesterday.db", f"{t.dir}/today.db"
         old = crash.boot_active()
-        self.back_up(yesterday)
+        t.back_up(yesterday)
         t.restart("serve")  # a newer epoch, which the agent sees
         new = crash.boot_active()
         t.act(old, {"os-stop": None})
         t.wait_status(old, "SHUTOFF")
         before = (t.domains(), t.disks())
         t.serve.kill()
-        self.back_up(today)
-        self.put_database(yesterday)
+        t.back_up(today)
+        t.put_database(yesterday)
         agent_log, serve_log = t.agent.log_size(), t.serve.log_size()
         t.start_serve()
         wait_for("the agent tells", lambda: t.agent.says("REFUSED", agent_log))
@@ -61,7 +45,7 @@ class Disasters:
         t.start_agent(connected=False)
         assert (t.domains(), t.disks()) == before, (t.domains(), before)
         t.serve.kill()
-        self.put_database(today)
+        t.put_database(today)
         t.start_serve()
         assert t.server(old)["status"] == "SHUTOFF" and t.server(new)["status"] == "ACTIVE"
         crash.delete_and_wait(old, new)
@@ -71,11 +55,11 @@ class Disasters:
         """The operator takes the restored database: what it does not know stays on the host, in quarantine."""
         t, crash = self.trial, self.crash
         yesterday = f"{t.dir}/yesterday.db"
-        self.back_up(yesterday)
+        t.back_up(yesterday)
         t.restart("serve")
         new = crash.boot_active()
         t.serve.kill()
-        self.put_database(yesterday)
+        t.put_database(yesterday)
         log = t.serve.log_size()
         t.start_serve()
         wait_for("the controller tells", lambda: t.serve.says("the database is older than the host", log))

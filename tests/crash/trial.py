@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import tempfile
 import time
+from contextlib import closing
 
 KILLED = 137
 POWERS = {"1": "shutoff", "2": "running", "3": "paused", "4": "crashed"}
@@ -35,6 +36,117 @@ def wait_for(what, condition, seconds=15):
             last = error
         time.sleep(0.03)
     raise AssertionError(f"{what}: not within {seconds} s; last: {last!r}")
+
+
+class Api:
+    """Requests as the administrator, and what counts something."""
+
+    def __init__(self, port):
+        self.port, self.token, self.project = port, "", ""
+
+    def call(self, method, path, body=None, headers=None, raw=False):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        try:
+            sent = {"X-Auth-Token": self.token, "X-OpenStack-Nova-API-Version": "2.60", "OpenStack-API-Version": "placement 1.30"}
+            sent.update(headers or {})
+            if body is not None and not isinstance(body, bytes):
+                body, sent["Content-Type"] = json.dumps(body), "application/json"
+            connection.request(method, path, body, sent)
+            response = connection.getresponse()
+            content = response.read()
+            if response.status >= 400:
+                raise Refused(response.status, content.decode(errors="replace"))
+            if raw:
+                return response, content
+            return json.loads(content) if content else {}
+        finally:
+            connection.close()
+
+    def get(self, path):
+        return self.call("GET", path)
+
+    def log_in(self, password="secret"):
+        user = {"name": "admin", "domain": {"name": "Default"}, "password": password}
+        scope = {"project": {"name": "admin", "domain": {"name": "Default"}}}
+        body = {"auth": {"identity": {"methods": ["password"], "password": {"user": user}}, "scope": scope}}
+        response, content = self.call("POST", "/identity/v3/auth/tokens", body, raw=True)
+        self.token = response.getheader("X-Subject-Token")
+        self.project = json.loads(content)["token"]["project"]["id"]
+
+    def server(self, server):
+        """The server as the API shows it; None once it is gone."""
+        try:
+            return self.get(f"/compute/v2.1/servers/{server}")["server"]
+        except Refused as refused:
+            if refused.status == 404:
+                return None
+            raise
+
+    def servers(self):
+        return self.get("/compute/v2.1/servers/detail")["servers"]
+
+    def act(self, server, action):
+        return self.call("POST", f"/compute/v2.1/servers/{server}/action", action)
+
+    def delete(self, server):
+        return self.call("DELETE", f"/compute/v2.1/servers/{server}")
+
+    def wait_status(self, server, *statuses, seconds=15):
+        return wait_for(f"server {server} becomes {' or '.join(statuses)}",
+                        lambda: (s := self.server(server)) and s["status"] in statuses and s["OS-EXT-STS:task_state"] is None and s, seconds)
+
+    def wait_gone(self, server, seconds=15):
+        wait_for(f"server {server} is gone", lambda: self.server(server) is None, seconds)
+
+    def counted(self):
+        """What the services say is in use."""
+        limits = self.get("/compute/v2.1/limits")["limits"]["absolute"]
+        used = {name: limits[name] for name in ("totalInstancesUsed", "totalCoresUsed", "totalRAMUsed")}
+        for provider in self.get("/placement/resource_providers")["resource_providers"]:
+            for name, amount in self.get(f"/placement/resource_providers/{provider['uuid']}/usages")["usages"].items():
+                used["placement " + name] = used.get("placement " + name, 0) + amount
+        quota = self.get(f"/network/v2.0/quotas/{self.project}/details")["quota"]
+        used.update({"network " + name: quota[name]["used"] for name in quota})
+        used["ports"] = len(self.get("/network/v2.0/ports")["ports"])
+        used["operations running"] = self.query("SELECT COUNT(*) FROM operations WHERE state = 'running'")[0][0]
+        used["tombstones"] = self.query("SELECT COUNT(*) FROM servers WHERE tombstone = 1")[0][0]
+        return used
+
+    def nothing_left(self, before, seconds=5):
+        """After everything is deleted: as it was."""
+        differing = {}
+
+        def as_before():
+            now = self.usage()
+            differing.clear()
+            differing.update({k: (before.get(k), now.get(k)) for k in {*now, *before} if now.get(k) != before.get(k)})
+            return not differing
+
+        try:
+            wait_for("everything is as before", as_before, seconds)
+        except AssertionError:
+            raise AssertionError(f"left over (before, now): {differing}") from None
+
+    # ---- the database ----
+
+    def query(self, sql, *values):
+        with closing(sqlite3.connect(f"file:{self.database()}?mode=ro", uri=True)) as connection:
+            return connection.execute(sql, values).fetchall()
+
+    def back_up(self, path):
+        if os.path.exists(path):
+            os.unlink(path)
+        with closing(sqlite3.connect(f"file:{self.database()}?mode=ro", uri=True)) as source, closing(sqlite3.connect(path)) as copy:
+            source.backup(copy)
+
+    def put_database(self, path):
+        """As docs/operations.md says; while serve is stopped."""
+        owner = os.stat(self.database())
+        for suffix in ("", "-wal", "-shm"):
+            if os.path.exists(self.database() + suffix):
+                os.unlink(self.database() + suffix)
+        shutil.copy(path, self.database())
+        os.chown(self.database(), owner.st_uid, owner.st_gid)
 
 
 class Process:
@@ -84,9 +196,10 @@ class Process:
         return os.path.getsize(self.log)
 
 
-class Trial:
+class Trial(Api):
     def __init__(self, program, port):
-        self.program, self.port = os.path.realpath(program), port
+        super().__init__(port)
+        self.program = os.path.realpath(program)
         self.dir = tempfile.mkdtemp(prefix="virga-crash-test.")
         os.chmod(self.dir, 0o711)
         self.config = f"{self.dir}/virga.toml"
@@ -108,7 +221,6 @@ ram_mb = 1000000
 """)
         self.state = f"{self.dir}/state"
         self.serve, self.agent = Process(self, "serve"), Process(self, "agent")
-        self.token, self.project = "", ""
 
     def end(self, keep):
         self.agent.kill()
@@ -145,62 +257,6 @@ ram_mb = 1000000
         wait_for("the agent is connected", lambda: os.path.exists(f"{self.state}/agent/host_id") and
                  any(s["state"] == "up" and s["host"] != "virga" for s in self.get("/compute/v2.1/os-services")["services"]))
 
-    # ---- API ----
-
-    def call(self, method, path, body=None, headers=None, raw=False):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
-        try:
-            sent = {"X-Auth-Token": self.token, "X-OpenStack-Nova-API-Version": "2.60", "OpenStack-API-Version": "placement 1.30"}
-            sent.update(headers or {})
-            if body is not None and not isinstance(body, bytes):
-                body, sent["Content-Type"] = json.dumps(body), "application/json"
-            connection.request(method, path, body, sent)
-            response = connection.getresponse()
-            content = response.read()
-            if response.status >= 400:
-                raise Refused(response.status, content.decode(errors="replace"))
-            if raw:
-                return response, content
-            return json.loads(content) if content else {}
-        finally:
-            connection.close()
-
-    def get(self, path):
-        return self.call("GET", path)
-
-    def log_in(self):
-        user = {"name": "admin", "domain": {"name": "Default"}, "password": "secret"}
-        scope = {"project": {"name": "admin", "domain": {"name": "Default"}}}
-        body = {"auth": {"identity": {"methods": ["password"], "password": {"user": user}}, "scope": scope}}
-        response, content = self.call("POST", "/identity/v3/auth/tokens", body, raw=True)
-        self.token = response.getheader("X-Subject-Token")
-        self.project = json.loads(content)["token"]["project"]["id"]
-
-    def server(self, server):
-        """The server as the API shows it; None once it is gone."""
-        try:
-            return self.get(f"/compute/v2.1/servers/{server}")["server"]
-        except Refused as refused:
-            if refused.status == 404:
-                return None
-            raise
-
-    def servers(self):
-        return self.get("/compute/v2.1/servers/detail")["servers"]
-
-    def act(self, server, action):
-        return self.call("POST", f"/compute/v2.1/servers/{server}/action", action)
-
-    def delete(self, server):
-        return self.call("DELETE", f"/compute/v2.1/servers/{server}")
-
-    def wait_status(self, server, *statuses, seconds=15):
-        return wait_for(f"server {server} becomes {' or '.join(statuses)}",
-                        lambda: (s := self.server(server)) and s["status"] in statuses and s["OS-EXT-STS:task_state"] is None and s, seconds)
-
-    def wait_gone(self, server, seconds=15):
-        wait_for(f"server {server} is gone", lambda: self.server(server) is None, seconds)
-
     # ---- what is underneath ----
 
     def domains(self):
@@ -220,25 +276,12 @@ ram_mb = 1000000
     def database(self):
         return f"{self.state}/control/virga.db"
 
-    def query(self, sql, *values):
-        with sqlite3.connect(f"file:{self.database()}?mode=ro", uri=True) as connection:
-            return connection.execute(sql, values).fetchall()
-
     def image_files(self):
         return sorted(os.listdir(f"{self.state}/control/images"))
 
     def usage(self):
         """Everything that counts something, to be compared before and after."""
-        limits = self.get("/compute/v2.1/limits")["limits"]["absolute"]
-        used = {name: limits[name] for name in ("totalInstancesUsed", "totalCoresUsed", "totalRAMUsed")}
-        for provider in self.get("/placement/resource_providers")["resource_providers"]:
-            for name, amount in self.get(f"/placement/resource_providers/{provider['uuid']}/usages")["usages"].items():
-                used["placement " + name] = used.get("placement " + name, 0) + amount
-        quota = self.get(f"/network/v2.0/quotas/{self.project}/details")["quota"]
-        used.update({"network " + name: quota[name]["used"] for name in quota})
-        used["ports"] = len(self.get("/network/v2.0/ports")["ports"])
-        used["operations running"] = self.query("SELECT COUNT(*) FROM operations WHERE state = 'running'")[0][0]
-        used["tombstones"] = self.query("SELECT COUNT(*) FROM servers WHERE tombstone = 1")[0][0]
+        used = self.counted()
         used["domains"], used["disks"] = self.domains(), self.disks()
         used["image files"] = len(self.image_files())
         return used
