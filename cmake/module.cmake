@@ -6,6 +6,8 @@ target_link_libraries(virga_pch PRIVATE fmt::fmt spdlog::spdlog)
 target_precompile_headers(virga_pch PRIVATE <string> <string_view> <vector> <map> <unordered_map> <memory>
   <optional> <functional> <chrono> <mutex> <variant> <algorithm> <fmt/format.h> <boost/json.hpp>)
 
+add_custom_target(unit_tests)  # all test programs, and nothing else
+
 function(virga_module NAME)
   cmake_parse_arguments(M "" "PROTO" "DEPS;LIBS" ${ARGN})
   set(dir ${CMAKE_SOURCE_DIR}/src/${NAME})
@@ -39,6 +41,7 @@ function(virga_module NAME)
     target_precompile_headers(${NAME}_test REUSE_FROM virga_pch)
     target_link_libraries(${NAME}_test PRIVATE virga_${NAME} GTest::gtest GTest::gtest_main)
     add_test(NAME ${NAME} COMMAND ${NAME}_test)
+    add_dependencies(unit_tests ${NAME}_test)
   endif()
 endfunction()
 

@@ -1,6 +1,7 @@
 // Projects: a tree below each domain, with tags.
 #include <fmt/format.h>
 
+#include "base/text.h"
 #include "identity/immutable.h"
 #include "identity/limits.h"
 #include "identity/project_attributes.h"
@@ -131,22 +132,12 @@ http::Response create_project(Core& core, api::Call& call) {
   return item_reply(201, "project", project_view(call, p, wanted));
 }
 
-std::vector<std::string> split(const std::string& text) {
-  std::vector<std::string> out;
-  for (size_t from = 0; from <= text.size();) {
-    const size_t to = std::min(text.find(',', from), text.size());
-    if (to > from) out.push_back(text.substr(from, to - from));
-    from = to + 1;
-  }
-  return out;
-}
-
 /// tags (all of), tags-any, not-tags (not all of), not-tags-any.
 void add_tag_filters(const api::Call& call, api::Where& where) {
   const auto add = [&](std::string_view name, bool any, bool negated) {
     const auto given = call.request.query_value(name);
     if (!given) return;
-    const auto tags = split(*given);
+    const auto tags = split_words(*given, ',');
     if (tags.empty()) return;
     const std::string have = fmt::format(
         "(SELECT COUNT(*) FROM identity_project_tags t WHERE t.project_id = identity_projects.id AND t.name "
