@@ -45,7 +45,7 @@ SwitchBefore before_of(const json::object& o) {
   SwitchBefore before;
   before.external_ids = json::value_to<TextMap>(o.at("external_ids"));
   for (const auto& [name, bridge] : o.at("bridges").as_object())
-    before.bridges[name] = {str(bridge.at("datapath_type")), json::value_to<TextMap>(bridge.at("external_ids"))};
+    before.bridges[std::string(name.data(), name.size())] = {str(bridge.at("datapath_type")), json::value_to<TextMap>(bridge.at("external_ids"))};
   before.ports = json::value_to<std::vector<std::string>>(o.at("ports"));
   return before;
 }
