@@ -28,12 +28,14 @@ void init(const std::string& path, bool force) {
 void add_config_commands(CLI::App& app, Shared& shared) {
   auto* group = app.add_subcommand("config", "the configuration file");
   group->require_subcommand(1);
-  auto path = std::make_shared<std::string>("/etc/virga/virga.toml");
+  auto path = std::make_shared<std::string>();
   auto force = std::make_shared<bool>(false);
   auto* command = group->add_subcommand("init", "write a commented virga.toml with every key");
-  command->add_option("path", *path, "where to (default /etc/virga/virga.toml)");
+  command->add_option("path", *path, "where to (default: --config's file, else /etc/virga/virga.toml)");
   command->add_flag("--force", *force, "replace an existing file");
-  command->callback([path, force] { init(*path, *force); });
+  command->callback([path, force, &shared] {
+    init(!path->empty() ? *path : !shared.config_path.empty() ? shared.config_path : "/etc/virga/virga.toml", *force);
+  });
   group->add_subcommand("show", "print the configuration in force")->callback([&shared] { std::fputs(commented_config(shared.load()).c_str(), stdout); });
   group->add_subcommand("reference", "print every key as Markdown")->callback([] { std::fputs(config_reference().c_str(), stdout); });
 }

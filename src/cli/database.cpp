@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <map>
 
@@ -15,20 +16,29 @@
 namespace virga::cli {
 namespace {
 
-/// OpenStack's service names (and ours) to the prefix of their tables.
-const std::map<std::string, std::string>& prefixes() {
-  static const std::map<std::string, std::string> known{
-      {"keystone", "identity_"}, {"identity", "identity_"}, {"glance", "image_"},         {"image", "image_"},           {"placement", "placement_"},
-      {"neutron", "network_"},   {"network", "network_"},   {"nova", "compute_"},         {"compute", "compute_"},       {"operations", "operations_"}};
+using Words = std::vector<std::string>;
+
+/// OpenStack's service names (and ours) to what the names of their tables begin with.
+const std::map<std::string, Words>& tables_of() {
+  static const Words identity{"identity_"}, image{"image_"}, network{"network_"};
+  static const Words placement{"resource_", "inventories", "allocation", "traits", "provider_"};
+  static const Words compute{"compute_", "server", "flavor", "keypairs", "host", "aggregate", "console_"};
+  static const std::map<std::string, Words> known{
+      {"keystone", identity}, {"identity", identity}, {"glance", image},        {"image", image}, {"placement", placement},
+      {"neutron", network},   {"network", network},   {"nova", compute},        {"compute", compute}, {"operations", {"operation"}}};
   return known;
 }
 
+bool begins_with_any(const std::string& name, const Words& words) {
+  return std::any_of(words.begin(), words.end(), [&](const auto& word) { return name.rfind(word, 0) == 0; });
+}
+
 void tables(const Config& config, const std::string& service) {
-  std::string prefix;
+  Words wanted;
   if (!service.empty()) {
-    const auto found = prefixes().find(service);
-    if (found == prefixes().end()) throw Fault(FaultKind::bad_request, fmt::format("There is no service {}.", service), "Try keystone, glance, placement, neutron, nova or operations.");
-    prefix = found->second;
+    const auto found = tables_of().find(service);
+    if (found == tables_of().end()) throw Fault(FaultKind::bad_request, fmt::format("There is no service {}.", service), "Try keystone, glance, placement, neutron, nova or operations.");
+    wanted = found->second;
   }
   db::Options options;
   options.url = config.database_url();
@@ -38,7 +48,7 @@ void tables(const Config& config, const std::string& service) {
                                                            : "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE() ORDER BY table_name";
     for (const auto& row : tx.query(list)) {
       const std::string name = row.text(0);
-      if (name.rfind(prefix, 0) != 0) continue;
+      if (!wanted.empty() && !begins_with_any(name, wanted)) continue;
       const auto count = tx.first(fmt::format("SELECT COUNT(*) FROM {}", name));
       std::printf("%-40s %8lld rows\n", name.c_str(), static_cast<long long>(count ? count->integer(0) : 0));
     }

@@ -4,6 +4,8 @@ import os
 
 from harness import equal, subset
 
+OWN_TABLES = {"schema_migrations", "schema_migration_progress"}  # the database's, of no service
+
 
 def explained(b):
     with b.check("virga explain server: no host could take it, each host and why"):
@@ -35,6 +37,12 @@ def tables(b):
         subset(["identity_users", "identity_projects"], said)
         assert "compute_" not in said
         assert "There is no service" in b.virga("db", "tables", "nothing", code=1)
+    with b.check("virga db tables: each table is one service's"):
+        def names(*service):
+            return [line.split()[0] for line in b.virga("db", "tables", *service).splitlines()]
+        services = [name for service in ("keystone", "glance", "placement", "neutron", "nova", "operations") for name in names(service)]
+        equal(sorted(services), sorted(name for name in names() if name not in OWN_TABLES))
+        subset(["servers", "flavors", "allocations"], services)
     with b.check("virga service status lists serve, agent and the APIs; no engine runs for the fake"):
         said = b.virga("service", "status")
         subset(["serve", "agent", "keystone", "nova"], said)
