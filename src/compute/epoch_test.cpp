@@ -51,6 +51,19 @@ TEST_P(Epoch, WhoeverShowsItEveryHostIsRefused) {
   EXPECT_TRUE(cloud.compute->problems().empty());
 }
 
+TEST_P(Epoch, AcceptedItGivesNoNameTwice) {
+  const auto number = [&] {
+    return cloud.database().read([](db::Tx& tx) {
+      return tx.first("SELECT value FROM compute_counters WHERE name = 'server'")->integer(0);
+    });
+  };
+  const auto seen = connect(0);
+  const auto before = number();
+  EXPECT_THROW(connect(seen + 3), Fault);
+  EXPECT_TRUE(compute::accept_restored_database(cloud.database()));
+  EXPECT_GT(number(), before + 100'000);
+}
+
 TEST_P(Epoch, ProblemsOfHostsComeAndGo) {
   connect(0);
   const HostId host = host_facts("node1").id;
