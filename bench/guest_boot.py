@@ -76,7 +76,7 @@ def bare_copy(server):
     xml = re.sub(r"<target dev='tap[^']*'/>", "<target dev='tapbare'/>", xml)
     folder = FOLDER + "/bare"
     subprocess.run(["install", "-d", "-o", "libvirt-qemu", folder], check=True)
-    xml = re.sub(r"'[^']*/(serial[^'/]*|console[^'/]*)'", rf"'{folder}/\1'", xml)
+    xml = re.sub(r"(path|file)='[^']*/((?:serial|console)[^'/]*)'", rf"\1='{folder}/\2'", xml)
     with open(f"{FOLDER}/bare.xml", "w") as f:
         f.write(xml)
     return f"{FOLDER}/bare.xml"
@@ -99,7 +99,7 @@ def main():
         server, at_once, active = boot(api, body)
         xml = bare_copy(server)
         remove(api, server)
-        out = subprocess.run([f"{BUILD}/bench/libvirt_baseline", uri, xml, "1"], check=True, capture_output=True, text=True).stdout
+        out = subprocess.run([f"{BUILD}/bench/libvirt_baseline", uri, xml, "1"], check=True, stdout=subprocess.PIPE, text=True).stdout
         if i == 0:
             continue  # fills the image cache and the page cache
         ours.append(active)

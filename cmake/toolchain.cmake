@@ -28,10 +28,6 @@ if(NOT Protobuf_FOUND)
   find_package(Protobuf REQUIRED)
 endif()
 find_package(gRPC CONFIG REQUIRED)
-# Its own thread caches make lists and boots a quarter faster than glibc's malloc. Sanitizers bring their own.
-if(CMAKE_BUILD_TYPE STREQUAL "Release")
-  find_package(mimalloc REQUIRED)
-endif()
 find_package(GTest REQUIRED)
 find_package(benchmark REQUIRED)
 

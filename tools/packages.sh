@@ -1,7 +1,7 @@
 # Debian 12 packages of Virga: what it builds with, what it runs with, what its tests need. Sourced by allinone and test.
 
 BUILD_PACKAGES="g++ cmake ninja-build ccache mold pkg-config protobuf-compiler protobuf-compiler-grpc
-  libmimalloc-dev libboost1.81-dev libboost-json1.81-dev libboost-url1.81-dev libgrpc++-dev libprotobuf-dev libsqlite3-dev libmariadb-dev
+  libboost1.81-dev libboost-json1.81-dev libboost-url1.81-dev libgrpc++-dev libprotobuf-dev libsqlite3-dev libmariadb-dev
   libvirt-dev libpugixml-dev libspdlog-dev libfmt-dev libcli11-dev libtomlplusplus-dev libssl-dev libcrypt-dev libarchive-dev
   libgtest-dev libgmock-dev libbenchmark-dev"
 

@@ -1,10 +1,9 @@
 #pragma once
-// How this process uses memory: mimalloc in release programs (VIRGA_MIMALLOC); elsewhere, as under sanitizers, glibc's
-// allocator, tuned for many threads that do little each.
+// How this process uses memory: glibc's allocator, tuned for many threads that do little each.
 
 namespace virga {
 
-/// Of glibc's: two arenas instead of eight per core, and what a large answer took is kept for the next instead of being returned
+/// Two arenas instead of eight per core, and what a large answer took is kept for the next instead of being returned
 /// to the kernel and faulted in again. To be called before threads start.
 void tune_allocator();
 
