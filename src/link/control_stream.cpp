@@ -38,14 +38,27 @@ void ControlStream::read_next() {
 
 void ControlStream::OnReadDone(bool ok) {
   if (!ok) return finish(grpc::Status::OK);
+  {
+    std::lock_guard lock(mutex_);
+    handling_ = true;
+  }
   pool_.post([self = self_] {
-    self->handle();
-    self->read_next();
+    self->handle(self);
+    self->handled();
   });
 }
 
-void ControlStream::handle() try {
-  if (!greeted_) return handle_hello();
+void ControlStream::handled() {
+  {
+    std::lock_guard lock(mutex_);
+    handling_ = false;
+    if (!done_) return read_next();
+  }
+  owner_.closed(*this);
+}
+
+void ControlStream::handle(const std::shared_ptr<ControlStream>& self) try {
+  if (!greeted_) return handle_hello(self);
   if (in_.body_case() != v1::AgentMessage::kObservation) return owner_.message(*this, in_);
   if (!partial_) partial_ = std::make_unique<Observation>(), partial_bytes_ = 0;
   partial_bytes_ += in_.observation().ByteSizeLong();
@@ -63,7 +76,7 @@ void ControlStream::handle() try {
   finish({grpc::INTERNAL, e.what()});
 }
 
-void ControlStream::handle_hello() {
+void ControlStream::handle_hello(const std::shared_ptr<ControlStream>& self) {
   if (in_.body_case() != v1::AgentMessage::kHello)
     throw Fault(FaultKind::bad_request, "the agent's first message must be its greeting");
   if (in_.hello().major() != kMajor)
@@ -72,7 +85,7 @@ void ControlStream::handle_hello() {
                             in_.hello().major(), in_.hello().minor(), kMajor, kMinor),
                 "Install the same major version of virga on both.");
   greeted_ = true;
-  owner_.hello(self_, from_wire(in_.hello()));
+  owner_.hello(self, from_wire(in_.hello()));
 }
 
 bool ControlStream::send(v1::ControllerMessage message) {
@@ -126,9 +139,13 @@ void ControlStream::finish(const grpc::Status& status) {
 }
 
 void ControlStream::OnDone() {
-  // On the pool: it calls into the controller, and the last reference may be ours.
-  pool_.post([self = self_] { self->owner_.closed(*self); });
-  self_.reset();
+  const auto self = std::move(self_);
+  {
+    std::lock_guard lock(mutex_);
+    done_ = true;
+    if (handling_) return;  // handled() tells the owner, so that nothing of this stream reaches it after closed()
+  }
+  pool_.post([self] { self->owner_.closed(*self); });  // on the pool: it calls into the controller
 }
 
 }  // namespace virga::link

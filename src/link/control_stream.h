@@ -50,19 +50,21 @@ class ControlStream final : public grpc::ServerBidiReactor<v1::AgentMessage, v1:
   void OnWriteDone(bool ok) override;
   void OnCancel() override { finish(grpc::Status::CANCELLED); }
   void OnDone() override;
-  void handle();
-  void handle_hello();
+  void handle(const std::shared_ptr<ControlStream>& self);
+  void handle_hello(const std::shared_ptr<ControlStream>& self);
+  void handled();
   void read_next();
   void write_next();
 
   StreamOwner& owner_;
   Pool& pool_;
-  std::shared_ptr<ControlStream> self_;
+  std::shared_ptr<ControlStream> self_;  ///< gRPC's reactions only: OnDone may run beside a message being handled
   // Recursive: gRPC may call a reaction from inside StartRead, StartWrite or Finish.
   std::recursive_mutex mutex_;
   std::deque<v1::ControllerMessage> out_, held_;
   size_t out_bytes_ = 0;
   bool writing_ = false, finished_ = false, welcomed_ = false;
+  bool handling_ = false, done_ = false;
   bool greeted_ = false;  // pool thread only, as are the next two
   v1::AgentMessage in_;
   std::unique_ptr<Observation> partial_;

@@ -63,7 +63,9 @@ struct FakeController final : Controller {
   Assignment connect(const HostFacts& f) override {
     watched.change([&] { ++connects, facts = f; });
     if (refuse) throw *refuse;
-    return next;
+    Assignment answer;
+    watched.change([&] { answer = next; });
+    return answer;
   }
   void heartbeat(const HostId&, const std::vector<std::string>& p) override {
     watched.change([&] { ++heartbeats, problems = p; });
@@ -180,8 +182,7 @@ DesiredServer server(const std::string& id, int64_t generation) {
 }
 
 TEST_F(Link, CarriesFactsAssignmentAndChanges) {
-  controller_.next.epoch = 9;
-  controller_.next.servers = {server(kServer, 4)};
+  controller_.watched.change([&] { controller_.next = {9, false, {server(kServer, 4)}}; });
   connect();
   EXPECT_EQ(controller_.facts.hostname, "host1");
   EXPECT_EQ(controller_.facts.seen_epoch, 7);
@@ -207,7 +208,7 @@ TEST_F(Link, CarriesFactsAssignmentAndChanges) {
 TEST_F(Link, CutsALargeAssignmentIntoMessages) {
   auto big = server(kServer, 1);
   big.config_drive_files[0].content = std::string(60'000, 'x');
-  controller_.next.servers.assign(1000, big);  // 60 MB, above one message's bound
+  controller_.watched.change([&] { controller_.next.servers.assign(1000, big); });  // 60 MB, above one message's bound
   connect();
   ASSERT_EQ(agent_.assignments.size(), 1u);
   EXPECT_EQ(agent_.assignments[0].servers.size(), 1000u);
