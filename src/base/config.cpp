@@ -36,6 +36,25 @@ std::vector<ConfigKey> make_keys() {
       {"cloud", "alias_ports", SLOT(cloud.alias_ports),
        "More ports that answer likewise, for clients that assume them: [8774, 9696, 9292, 8776, 8778].", F::any, 1, 65535},
 
+      {"api", "cors_allowed_origins", SLOT(api.cors_allowed_origins),
+       "Origins (https://dashboard.example.org) whose pages may call the API from a browser; \"*\": any. Empty: none.", F::origin},
+      {"api", "compression", SLOT(api.compression), "Answer with gzip to clients that take it."},
+      {"api", "max_body_kib", SLOT(api.max_body_kib), "Largest body of a request, KiB; uploads of images are not meant.", F::any, 64, 65536},
+      {"api", "rate_limit", SLOT(api.rate_limit), "Requests a second that one user may send in the long run; 0 = no limit.", F::any, 0, 1e6},
+      {"api", "rate_limit_burst", SLOT(api.rate_limit_burst), "Requests a user may send at once before rate_limit holds it; 0 = twice rate_limit.", F::any, 0, 1e6},
+      {"api", "access_log", SLOT(api.access_log), "Write access.log: each request as one line of JSON."},
+      {"api", "audit_log", SLOT(api.audit_log), "Write audit.log: each login and each change as one CADF event (DSP0262) in a line of JSON."},
+      {"api", "metrics_port", SLOT(api.metrics_port), "Port on 127.0.0.1 where Prometheus reads /metrics; 0 = none.", F::any, 0, 65535},
+
+      {"tls", "enabled", SLOT(tls.enabled), "Serve the API over TLS (https) only."},
+      {"tls", "certificate", SLOT(tls.certificate), "PEM file of the certificate and those it rests on. Empty: one of the cloud's own CA.", F::optional_path},
+      {"tls", "key", SLOT(tls.key), "PEM file of its private key.", F::optional_path},
+      {"tls", "names", SLOT(tls.names), "More names and addresses for the certificate of our own CA.", F::name},
+
+      {"policy", "file", SLOT(policy.file), "Rules that replace the defaults, in oslo.policy's YAML (policy.yaml). Empty: none.", F::optional_path},
+      {"policy", "new_defaults", SLOT(policy.new_defaults), "Use the secure-RBAC defaults (admin, member, reader of system, domain, project) alone, without the older ones."},
+      {"policy", "enforce_scope", SLOT(policy.enforce_scope), "Refuse a token of a scope that the rule is not made for."},
+
       {"network", "mode", SLOT(network.mode),
        "trial: the data plane lives in a network namespace and the host stays as it was. host: a real installation.",
        F::any, 0, 0, {"trial", "host"}},
@@ -73,6 +92,8 @@ std::vector<ConfigKey> make_keys() {
       {"identity", "password_memory_s", SLOT(identity.password_memory_s),
        "How long a verified password is remembered (keyed hash, memory only), seconds; 0 = never.", F::any, 0, 3600},
       {"identity", "bcrypt_cost", SLOT(identity.bcrypt_cost), "Work of one password hash: 12 is about 250 ms.", F::any, 4, 16},
+      {"identity", "max_active_keys", SLOT(identity.max_active_keys),
+       "Keys for tokens kept at a rotation: the one in use, the next, and older ones that still open tokens.", F::any, 3, 64},
       {"identity", "limit_model", SLOT(identity.limit_model),
        "How unified limits relate: flat: each project's alone. strict_two_level: no project's above its domain's, and no "
        "deeper trees of projects than two levels.",
@@ -132,6 +153,9 @@ std::vector<ConfigKey> make_keys() {
 const std::map<std::string_view, std::string_view>& section_help() {
   static const std::map<std::string_view, std::string_view> help = {
       {"cloud", "Where the cloud lives and listens."},
+      {"api", "What all services' APIs have in common."},
+      {"tls", "Encryption of the API."},
+      {"policy", "Who may do what. virga policy list shows the rules in force."},
       {"network", "The data plane: Open vSwitch and OVN."},
       {"compute", "This machine as a compute host."},
       {"identity", "Passwords and tokens."},
@@ -162,6 +186,9 @@ std::string text_problem(const ConfigKey& key, const std::string& text) {
   if (!key.choices.empty() && std::find(key.choices.begin(), key.choices.end(), text) == key.choices.end())
     return fmt::format("must be one of: {}", fmt::join(key.choices, ", "));
   switch (key.form) {
+    case F::optional_path:
+      if (text.empty()) return "";
+      [[fallthrough]];
     case F::path:
       if (text.size() < 2 || text[0] != '/' || text.find("..") != std::string::npos) return "must be an absolute path";
       return text.size() > 60 && key.name == "run_dir" ? "is too long: sockets below it would not fit" : "";
@@ -172,6 +199,10 @@ std::string text_problem(const ConfigKey& key, const std::string& text) {
     case F::cidr:
       if (!parse_ipv4_cidr(text, address, prefix)) return "must be a range such as 10.0.0.0/24";
       return prefix < 32 && (address << prefix) != 0 ? "has bits set behind its prefix" : "";
+    case F::origin:
+      return text == "*" || (text.find("://") != std::string::npos && text.find('/', text.find("://") + 3) == std::string::npos)
+                 ? ""
+                 : "must be an origin such as https://dashboard.example.org, or \"*\"";
     case F::url: return text.empty() || text.find("://") != std::string::npos ? "" : "must be a URL";
     case F::bridge_mapping: {
       const size_t colon = text.find(':');

@@ -31,6 +31,29 @@ struct Config {
     std::vector<int> alias_ports;
   } cloud;
 
+  struct Api {
+    std::vector<std::string> cors_allowed_origins;
+    bool compression = true;
+    int max_body_kib = 1024;
+    int rate_limit = 0;        ///< requests a second of one user; 0 = none
+    int rate_limit_burst = 0;  ///< 0 = twice rate_limit
+    bool access_log = true;
+    bool audit_log = true;
+    int metrics_port = 0;  ///< 0 = none
+  } api;
+
+  struct Tls {
+    bool enabled = false;
+    std::string certificate, key;  ///< PEM files; empty: of our own CA
+    std::vector<std::string> names;
+  } tls;
+
+  struct PolicyRules {
+    std::string file;
+    bool new_defaults = false;
+    bool enforce_scope = false;
+  } policy;
+
   struct Network {
     std::string mode = "trial";
     std::string name_space = "virga";  ///< key "namespace"
@@ -66,6 +89,7 @@ struct Config {
     int token_expiration_s = 3600;
     int password_memory_s = 60;
     int bcrypt_cost = 12;
+    int max_active_keys = 3;
     bool signatures_without_token = false;
     std::string limit_model = "flat";
   } identity;
@@ -126,7 +150,7 @@ using ConfigSlot =
     std::variant<std::string*, int*, double*, bool*, std::vector<std::string>*, std::vector<int>*>;
 
 /// What a text must look like beyond its type.
-enum class ConfigForm { any, path, name, ipv4, optional_ipv4, cidr, url, device, bridge_mapping };
+enum class ConfigForm { any, path, optional_path, origin, name, ipv4, optional_ipv4, cidr, url, device, bridge_mapping };
 
 struct ConfigKey {
   std::string_view section, name;
