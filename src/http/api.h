@@ -108,6 +108,9 @@ class Handler {
   virtual BodyMode body_mode(const Request& head) = 0;
   /// On a worker (buffered) or stream (streamed) thread. Keeps the responder to answer later, or answers at once.
   virtual void handle(Request request, std::shared_ptr<Responder> responder) = 0;
+  /// The answer to a request that the server refuses before it comes to `handle` (body too large or malformed: 4xx; no
+  /// worker free: 503). From an I/O thread, so quick. Default: a small plain JSON body.
+  virtual Response refused(const Request& head, int status, std::string_view message);
 };
 
 struct ServerOptions {

@@ -89,6 +89,8 @@ Response refusal(int status, std::string_view message) {
   return response;
 }
 
+Response Handler::refused(const Request&, int status, std::string_view message) { return refusal(status, message); }
+
 std::string_view reason_phrase(int status) {
   switch (status) {
     case 101: return "Switching Protocols";

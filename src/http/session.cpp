@@ -218,7 +218,7 @@ void Session::dispatch(bool streamed) {
   open_turn(streamed ? 2 : 1);
   WorkerPool& pool = streamed ? shared_->streams : shared_->workers;
   if (pool.push(exchange)) return;
-  exchange->send(refusal(503, "The server is overloaded; try again in a moment."));
+  exchange->send(refusal_of(exchange->request, 503, "The server is overloaded; try again in a moment."));
   if (streamed) handler_returned();
 }
 
@@ -227,11 +227,24 @@ void Session::refuse(int status, std::string_view message) {
   Turn turn;
   turn.keep_alive = false;
   if (exchange_) turn.head = exchange_->request.method == "HEAD";
+  // Without a whole header nobody can say whose request it is.
+  Response response = exchange_ && parser_ && parser_->is_header_done() ? refusal_of(exchange_->request, status, message)
+                                                                        : refusal(status, message);
   exchange_.reset();
   parser_.reset();
   body_done_ = true;
   open_turn(1);
-  answer(turn, refusal(status, message));
+  answer(turn, std::move(response));
+}
+
+/// In the handler's words, which knows whose format it is.
+Response Session::refusal_of(const Request& request, int status, std::string_view message) {
+  try {
+    return shared_->handler.refused(request, status, message);
+  } catch (const std::exception& error) {
+    log::error("http: {} {}: {}", request.method, request.path, error.what());
+    return refusal(status, message);
+  }
 }
 
 /// If there is more to do, the session stays busy until resume() does it: a read that came in between would begin the

@@ -74,6 +74,7 @@ class Session final : public Swept, public std::enable_shared_from_this<Session>
   void start_streamed();
   void dispatch(bool streamed);
   void refuse(int status, std::string_view message);
+  Response refusal_of(const Request& request, int status, std::string_view message);
   void open_turn(int parts);
   void part_done();
   void resume();
