@@ -22,6 +22,8 @@ int64_t find_int(const json::object& in, std::string_view key, int64_t fallback 
 bool find_bool(const json::object& in, std::string_view key, bool fallback = false);
 /// True if the key is there and its value is not null.
 bool has_value(const json::object& in, std::string_view key);
+/// Appends the text as a JSON string, quotes and all. It must be UTF-8.
+void append_json_string(std::string& out, std::string_view text);
 /// Copies a JSON string into a std::string.
 inline std::string str(const json::value& v) { return std::string(v.as_string()); }
 

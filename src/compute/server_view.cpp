@@ -7,23 +7,6 @@
 
 namespace virga::compute {
 
-void append_json_string(std::string& out, std::string_view text) {
-  out += '"';
-  size_t plain = 0;  // where the run begins that needs no escape
-  for (size_t i = 0; i < text.size(); ++i) {
-    const auto byte = static_cast<unsigned char>(text[i]);
-    if (byte >= 0x20 && byte != '"' && byte != '\\') continue;
-    out += text.substr(plain, i - plain);
-    plain = i + 1;
-    if (byte < 0x20)
-      fmt::format_to(std::back_inserter(out), "\\u{:04x}", byte);
-    else
-      (out += '\\') += text[i];
-  }
-  out += text.substr(plain);
-  out += '"';
-}
-
 std::string opaque_host_id(const std::string& project_id, const std::string& hostname) {
   if (hostname.empty()) return {};
   Digest digest("sha224");

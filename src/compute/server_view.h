@@ -43,8 +43,6 @@ class ServersText {
 };
 /// nova's opaque host name: a user may tell equal hosts from different ones, and no more.
 std::string opaque_host_id(const std::string& project_id, const std::string& hostname);
-/// Appends a JSON string.
-void append_json_string(std::string& out, std::string_view text);
 
 /// {"private": [{"version": 4, "addr": …}]}
 json::object addresses_view(const std::vector<network::PortInfo>& ports);
