@@ -5,8 +5,8 @@
 #include <map>
 
 #include "api/access_rules.h"
-#include "base/ids.h"
 #include "base/log.h"
+#include "base/text.h"
 
 namespace virga::api {
 namespace {
@@ -92,7 +92,7 @@ struct Dispatcher::Found {
 };
 
 Dispatcher::Dispatcher(DispatcherOptions options, Policy& policy, Authenticator& authenticator)
-    : options_(std::move(options)), policy_(policy), authenticator_(authenticator) {}
+    : options_(std::move(options)), policy_(policy), authenticator_(authenticator), conventions_(options_.conventions) {}
 Dispatcher::~Dispatcher() = default;
 
 void Dispatcher::mount(Service& service) {
@@ -104,6 +104,7 @@ void Dispatcher::mount(Service& service) {
     if (!route.policy.empty()) policy_.declare(route.policy, route.rule);
   }
   mounted_.push_back(std::move(mounted));
+  conventions_.mounted(service);
 }
 
 Dispatcher::Found Dispatcher::find(const http::Request& request) const {
@@ -171,22 +172,26 @@ Version negotiate(const Microversions& m, const http::Request& request) {
   return *version;
 }
 
-void add_version_headers(const Microversions& m, Version version, http::Response& response) {
-  response.headers.set("OpenStack-API-Version", fmt::format("{} {}", m.service_type, version.str()));
-  std::string vary = "OpenStack-API-Version";
-  if (!m.legacy_header.empty()) {
-    response.headers.set(m.legacy_header, version.str());
-    vary += ", " + std::string(m.legacy_header);
-  }
-  response.headers.set("Vary", vary);
-}
-
 bool known_in(const Route& route, Version version) {
   return (route.min == Version{} || version >= route.min) && (route.max == Version{} || version <= route.max);
 }
 
+/// For the Allow field. HEAD goes wherever GET does.
+std::string methods_of(const std::vector<const Route*>& candidates) {
+  std::string methods;
+  const auto add = [&](std::string_view method) {
+    for (const std::string& known : split_words(methods, ','))
+      if (known.substr(known.front() == ' ') == method) return;
+    methods += (methods.empty() ? "" : ", ") + std::string(method);
+  };
+  for (const Route* r : candidates) {
+    add(r->method);
+    if (r->method == "GET") add("HEAD");
+  }
+  return methods;
+}
+
 const Route& choose(const std::vector<const Route*>& candidates, const std::string& method, Version version) {
-  std::string allowed;
   const Route* other_version = nullptr;
   const std::string_view wanted = method == "HEAD" ? "GET" : std::string_view(method);
   for (const Route* r : candidates) {
@@ -199,11 +204,10 @@ const Route& choose(const std::vector<const Route*>& candidates, const std::stri
       continue;
     }
     if (r->method == wanted) other_version = r;
-    if (allowed.find(r->method.text) == std::string::npos) allowed += (allowed.empty() ? "" : ", ") + r->method.text;
   }
   if (candidates.empty() || other_version) throw Fault(FaultKind::not_found, "The resource could not be found.", "", "HTTPNotFound");
   Fault fault(FaultKind::method_not_allowed, fmt::format("The method {} is not allowed for this resource.", method));
-  fault.headers.emplace_back("Allow", allowed);
+  fault.headers.emplace_back("Allow", methods_of(candidates));
   throw fault;
 }
 
@@ -227,7 +231,7 @@ Fault unauthorized(const Call& call) {
 
 }  // namespace
 
-http::Response Dispatcher::answer(Found& found, Call& call) {
+http::Response Dispatcher::answer(Found& found, Call& call, Answering& answering) {
   Service& service = *found.service;
   if (!service.enabled) {
     Fault fault(FaultKind::unavailable, fmt::format("The {} service is stopped.", service.name),
@@ -235,7 +239,10 @@ http::Response Dispatcher::answer(Found& found, Call& call) {
     fault.headers.emplace_back("Retry-After", "5");
     throw fault;
   }
-  if (service.microversions) call.version = negotiate(*service.microversions, call.request);
+  const std::string_view token = call.request.headers.get("X-Auth-Token");
+  if (!token.empty()) call.maybe_caller = answering.facts.caller = authenticator_.authenticate(token);
+  conventions_.limit(answering.facts);
+  if (service.microversions) answering.version = call.version = negotiate(*service.microversions, call.request);
   // nova knows no path with a slash at its end but the version documents': "/servers/" + an empty id is not the list.
   if ((service.faults == FaultStyle::nova || service.faults == FaultStyle::glance) && call.request.path.back() == '/' && !found.candidates.empty() && !found.candidates.front()->policy.empty())
     throw Fault(FaultKind::not_found, "The resource could not be found.", "", "HTTPNotFound");
@@ -244,8 +251,7 @@ http::Response Dispatcher::answer(Found& found, Call& call) {
   const auto names = parameter_names(route.path);
   for (size_t i = 0; i < names.size() && i < found.values.size(); ++i) call.params_.emplace_back(names[i], found.values[i]);
 
-  const std::string_view token = call.request.headers.get("X-Auth-Token");
-  if (!token.empty()) call.maybe_caller = authenticator_.authenticate(token);
+  conventions_.routed(answering.facts, route, found.values, call.request);
   if (call.maybe_caller && !call.maybe_caller->access_rules.empty() &&
       !rules_allow(call.maybe_caller->access_rules, service.type, call.request.method, call.request.path,
                    std::string_view(call.request.path).substr(found.root.size())))
@@ -269,19 +275,27 @@ http::Response Dispatcher::root_document(const Call& call) const {
 
 void Dispatcher::handle(http::Request request, std::shared_ptr<http::Responder> responder) {
   Found found = find(request);
+  const std::shared_ptr<Answering> answering = conventions_.begin(request, found.service, std::move(responder));
   Call call;
   call.request = std::move(request);
-  call.request_id = "req-" + new_uuid();
+  call.request_id = answering->facts.request_id;
   call.cloud_url = cloud_url(call.request);
   call.base_url = call.cloud_url + std::string(found.root);
   call.policy_ = &policy_;
-  call.responder_ = responder;
-  const FaultStyle style = found.service ? found.service->faults : FaultStyle::nova;
+  call.responder_ = answering;
+  const FaultStyle style = answering->style();
   http::Response response;
   try {
-    if (found.service) response = answer(found, call);
-    else if (call.request.path == "/") response = root_document(call);
-    else throw Fault(FaultKind::not_found, fmt::format("Nothing is served at {}.", call.request.path), "The services stand at /.");
+    conventions_.check_encoding(call.request);
+    if (call.request.method == "OPTIONS") {
+      response = conventions_.options_answer(call.request, methods_of(found.candidates));
+    } else if (found.service) {
+      response = answer(found, call, *answering);
+    } else {
+      conventions_.limit(answering->facts);
+      if (call.request.path != "/") throw Fault(FaultKind::not_found, fmt::format("Nothing is served at {}.", call.request.path), "The services stand at /.");
+      response = root_document(call);
+    }
   } catch (const Fault& fault) {
     if (fault.status() >= 500) log::error("{} {} {}: {}", call.request_id, call.request.method, call.request.path, fault.message);
     // Errors of the token check have keystone's form whichever service asked (keystonemiddleware).
@@ -293,11 +307,14 @@ void Dispatcher::handle(http::Request request, std::shared_ptr<http::Responder> 
                                   fmt::format("The log has the cause under {}.", call.request_id)),
                             style, call.request_id);
   }
-  if (call.deferred_) return;
-  response.headers.set("X-Openstack-Request-Id", call.request_id);
-  if (style == FaultStyle::nova) response.headers.set("X-Compute-Request-Id", call.request_id);  // its older name
-  if (found.service && found.service->microversions) add_version_headers(*found.service->microversions, call.version == Version{} ? found.service->microversions->min : call.version, response);
-  responder->send(std::move(response));
+  if (!call.deferred_) answering->send(std::move(response));
+}
+
+http::Response Dispatcher::refused(const http::Request& head, int status, std::string_view message) {
+  const std::shared_ptr<Answering> answering = conventions_.begin(head, find(head).service, nullptr);
+  Fault fault(static_cast<FaultKind>(status), std::string(message));
+  if (status == 503) fault.headers.emplace_back("Retry-After", "1");
+  return answering->complete(render_fault(fault, answering->style(), answering->facts.request_id));
 }
 
 }  // namespace virga::api

@@ -16,6 +16,7 @@ std::string_view title_of(int status) {
     case 404: return "Not Found";
     case 405: return "Method Not Allowed";
     case 406: return "Not Acceptable";
+    case 408: return "Request Timeout";
     case 409: return "Conflict";
     case 410: return "Gone";
     case 411: return "Length Required";
@@ -25,6 +26,7 @@ std::string_view title_of(int status) {
     case 416: return "Requested Range Not Satisfiable";
     case 422: return "Unprocessable Entity";
     case 429: return "Too Many Requests";
+    case 431: return "Request Header Fields Too Large";
     case 501: return "Not Implemented";
     case 502: return "Bad Gateway";
     case 503: return "Service Unavailable";
@@ -57,8 +59,12 @@ json::value body_of(const Fault& fault, const std::string& message, FaultStyle s
   switch (style) {
     case FaultStyle::keystone:
       return {{"error", {{"code", status}, {"message", message}, {"title", title}}}};
-    case FaultStyle::nova:
-      return {{nova_name(status), {{"code", status}, {"message", message}}}};
+    case FaultStyle::nova: {
+      json::object inner{{"code", status}, {"message", message}};
+      for (const auto& [name, value] : fault.headers)
+        if ((status == 413 || status == 429) && name == "Retry-After") inner["retryAfter"] = value;
+      return json::object{{nova_name(status), std::move(inner)}};
+    }
     case FaultStyle::neutron: {
       const std::string type = !fault.type.empty() ? fault.type : fmt::format("HTTP{}", status);
       return {{"NeutronError", {{"type", type}, {"message", message}, {"detail", ""}}}};
