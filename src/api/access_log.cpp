@@ -1,0 +1,55 @@
+#include "api/access_log.h"
+
+#include <fmt/format.h>
+
+#include "api/service.h"
+
+namespace virga::api {
+namespace {
+
+constexpr size_t kMaxPath = 1024, kMaxAgent = 256;
+
+void add_text(std::string& out, std::string_view name, std::string_view value) {
+  out += ",\"";
+  out += name;
+  out += "\":";
+  append_foreign_text(out, value);
+}
+
+}  // namespace
+
+std::string loggable_path(const RequestFacts& facts) {
+  if (facts.route && facts.route->path.text.find("token}") != std::string::npos)
+    return facts.service->prefix + facts.route->path.text;
+  return facts.path.substr(0, kMaxPath);
+}
+
+std::string access_line(const RequestFacts& facts) {
+  std::string out;
+  out.reserve(512);
+  out += "{\"time\":\"";
+  out += to_iso_us(facts.at);
+  out += '"';
+  add_text(out, "request_id", facts.request_id);
+  if (!facts.global_request_id.empty()) add_text(out, "global_request_id", facts.global_request_id);
+  add_text(out, "client", facts.client);
+  add_text(out, "method", std::string_view(facts.method).substr(0, 32));
+  add_text(out, "path", loggable_path(facts));
+  fmt::format_to(std::back_inserter(out), ",\"status\":{},\"bytes\":{},\"duration_us\":{}", facts.status,
+                 facts.bytes, facts.duration.count());
+  if (facts.service) add_text(out, "service", facts.service->name);
+  if (facts.route) add_text(out, "route", facts.route->path.text);
+  if (facts.caller) {
+    add_text(out, "user_id", facts.caller->user_id);
+    if (!facts.caller->project_id.empty()) add_text(out, "project_id", facts.caller->project_id);
+  }
+  if (!facts.agent.empty()) add_text(out, "agent", std::string_view(facts.agent).substr(0, kMaxAgent));
+  out += '}';
+  return out;
+}
+
+void AccessLog::finished(const RequestFacts& facts) {
+  log_.write(access_line(facts));
+}
+
+}  // namespace virga::api
