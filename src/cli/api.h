@@ -26,7 +26,7 @@ struct Shared {
 void add_lifecycle_commands(CLI::App& app, Shared& shared);  ///< up, down, status, serve, agent
 void add_config_commands(CLI::App& app, Shared& shared);     ///< config init|show|reference
 void add_doctor_command(CLI::App& app, Shared& shared);
-void add_service_commands(CLI::App& app, Shared& shared);    ///< service status|start|stop|restart
+void add_service_commands(CLI::App& app, Shared& shared);    ///< service status|start|stop|restart, metrics
 void add_database_commands(CLI::App& app, Shared& shared);   ///< db tables|shell
 void add_explain_command(CLI::App& app, Shared& shared);
 void add_guest_commands(CLI::App& app, Shared& shared);      ///< ssh, console, forward, virsh

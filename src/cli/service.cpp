@@ -27,15 +27,17 @@ const std::map<std::string, std::string>& api_names() {
   return names;
 }
 
-json::value ask_serve(const Config& config, const std::string& method, const std::string& path) {
+std::string ask_serve_text(const Config& config, const std::string& method, const std::string& path) {
   http::ClientRequest request;
   request.method = method;
   request.url = "http://serve" + path;
   request.unix_socket = cloud::Paths(config).serve_control;
   const http::Response response = http::fetch(request);
   if (response.status >= 300) throw Fault(static_cast<FaultKind>(response.status), response.body);
-  return parse_json(response.body);
+  return response.body;
 }
+
+json::value ask_serve(const Config& config, const std::string& method, const std::string& path) { return parse_json(ask_serve_text(config, method, path)); }
 
 std::string uptime(double seconds) {
   const auto s = static_cast<int64_t>(seconds);
@@ -130,6 +132,9 @@ void print_problems(const json::array& problems) {
 }
 
 void add_service_commands(CLI::App& app, Shared& shared) {
+  app.add_subcommand("metrics", "what Prometheus would read: requests, durations, memory")->callback([&shared] {
+    std::fputs(ask_serve_text(shared.load(), "GET", "/metrics").c_str(), stdout);
+  });
   auto* group = app.add_subcommand("service", "the services of this cloud: APIs, workers, OVN, OVS, libvirt");
   group->require_subcommand(1);
   auto name = std::make_shared<std::string>();

@@ -88,7 +88,7 @@ void undo(const std::string& line) {
 void claim_directories(const Config& config) {
   claim(config.cloud.state_dir, 0711);
   claim(config.cloud.run_dir, 0755);
-  claim(config.cloud.log_dir, 0750);
+  claim(config.cloud.log_dir, 0751);  // `serve`, which is not root, opens its logs anew when they are rotated
 }
 
 void leave_engines(const Config& config, const Engines& engines) {

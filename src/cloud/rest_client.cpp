@@ -2,8 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <fstream>
+#include <thread>
 
 #include "base/fault.h"
 
@@ -39,6 +42,17 @@ std::string message_of(const std::string& body) {
   return body.substr(0, 500);
 }
 
+/// An operator's own rate limit (429) delays the command line; it does not fail it. A minute is the most.
+http::Response fetch_patiently(const http::ClientRequest& request) {
+  for (int waited_s = 0;;) {
+    http::Response response = http::fetch(request);
+    if (response.status != 429 || request.source || request.sink || waited_s >= 60) return response;
+    const int pause_s = std::clamp(std::atoi(std::string(response.headers.get("Retry-After")).c_str()), 1, 10);
+    std::this_thread::sleep_for(std::chrono::seconds(pause_s));
+    waited_s += pause_s;
+  }
+}
+
 }  // namespace
 
 std::optional<Credentials> credentials_from_environment() {
@@ -69,7 +83,7 @@ void RestClient::authenticate() {
   request.url = base_ + "/identity/v3/auth/tokens";
   request.headers.set("Content-Type", "application/json");
   request.body = json::serialize(json::object{{"auth", std::move(auth)}});
-  const http::Response response = http::fetch(request);
+  const http::Response response = fetch_patiently(request);
   if (response.status != 201)
     throw Fault(static_cast<FaultKind>(response.status), fmt::format("{} was not let in: {}", credentials_.user, message_of(response.body)));
   token_ = response.headers.get("X-Subject-Token");
@@ -84,7 +98,7 @@ http::Response RestClient::send(http::ClientRequest request, bool may_renew) {
   request.headers.set("X-Auth-Token", token_);
   if (!compute_version.empty() && request.url.find("/compute/") != std::string::npos)
     request.headers.set("OpenStack-API-Version", "compute " + compute_version);
-  http::Response response = http::fetch(request);
+  http::Response response = fetch_patiently(request);
   if (response.status == 401 && may_renew && !request.source) {
     token_.clear();
     return send(std::move(request), false);

@@ -6,12 +6,15 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <functional>
+#include <optional>
 
 #include "api/api.h"
 #include "base/allocator.h"
 #include "base/log.h"
 #include "base/process.h"
 #include "base/scope_exit.h"
+#include "cloud/api_outputs.h"
 #include "cloud/novnc.h"
 #include "cloud/privileges.h"
 #include "cloud/service_control.h"
@@ -29,7 +32,7 @@ namespace {
 
 /// All services, in the order in which one knows another.
 struct ControlPlane {
-  explicit ControlPlane(const Config& config)
+  explicit ControlPlane(const Config& config, api::ConventionOptions conventions = {})
       : paths(config),
         database(db::open({paths.database_url, config.database.readers})),
         identity(make_identity(config)),
@@ -37,7 +40,7 @@ struct ControlPlane {
         placement(placement::make_placement(*database, policy, clock)),
         networks(network::make_networks(network_options(config), *database, policy, clock)),
         compute(compute::make_compute(compute_options(config), *database, policy, clock, *identity, *images, *networks, *placement)),
-        dispatcher({config.cloud.public_url}, policy, *identity) {
+        dispatcher({config.cloud.public_url, std::move(conventions)}, policy, *identity) {
     for (api::Service* s : {&identity->service(), &images->service(), &placement->service(), &networks->service(), &compute->service()})
       services.push_back(s);
     identity->set_catalog(services);
@@ -130,15 +133,17 @@ void make_dir(const std::string& path, mode_t mode) {
     throw Fault(FaultKind::internal, fmt::format("{} cannot be made.", path), "Is the state directory writable?");
 }
 
-int wait_for_end() {
+int wait_for_end(const std::function<void()>& on_hangup) {
   sigset_t set;
   sigemptyset(&set);
+  sigaddset(&set, SIGHUP);
   sigaddset(&set, SIGTERM);
   sigaddset(&set, SIGINT);
   constexpr timespec kTidyEvery{60, 0};
   while (true) {
     const int received = sigtimedwait(&set, nullptr, &kTidyEvery);
-    if (received > 0) return received;
+    if (received == SIGHUP) on_hangup();
+    else if (received > 0) return received;
     release_free_memory();  // what a burst took
   }
 }
@@ -146,6 +151,7 @@ int wait_for_end() {
 void block_end_signals() {
   sigset_t set;
   sigemptyset(&set);
+  sigaddset(&set, SIGHUP);
   sigaddset(&set, SIGTERM);
   sigaddset(&set, SIGINT);
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
@@ -214,19 +220,23 @@ int run_serve(const Config& config, std::vector<int> listeners) {
   make_dir(link_dir, 0700);
   const std::string admin_password = passwords(config).admin;
   const int control_socket = http::listen_unix(paths.serve_control, 0600);
-  if (!listeners.empty()) {
-    const Account account = control_account(config);
-    hand_over(paths.control, account);
-    hand_over(link_dir, account);
-    drop_privileges(account);
+  std::optional<Account> account;
+  if (!listeners.empty()) account = control_account(config);
+  ApiOutputs outputs(config, account);
+  if (account) {
+    hand_over(paths.control, *account);
+    hand_over(link_dir, *account);
+    drop_privileges(*account);
   }
 
-  ControlPlane plane(config);
+  ControlPlane plane(config, outputs.conventions());
   plane.identity->bootstrap({admin_password, {}});
   plane.images->collect_garbage();
-  ServiceControl control(plane.services, paths.control + "/stopped-services", [&plane] { return plane.problems(); });
+  ServiceControl control(plane.services, paths.control + "/stopped-services", [&plane] { return plane.problems(); }, outputs.metrics());
 
-  auto server = http::make_server({}, plane.dispatcher);
+  http::ServerOptions server_options;
+  server_options.max_body = static_cast<size_t>(config.api.max_body_kib) << 10;
+  auto server = http::make_server(server_options, plane.dispatcher);
   if (listeners.empty()) listeners.push_back(http::listen_tcp(config.cloud.api_address, static_cast<uint16_t>(config.cloud.api_port)));
   for (int fd : listeners) server->listen(fd);
   http::ServerOptions small;
@@ -242,8 +252,9 @@ int run_serve(const Config& config, std::vector<int> listeners) {
   plane.compute->start();
   server->start();
   control_server->start();
+  outputs.start();
   log::info("serving the API on {}:{}", config.cloud.api_address, config.cloud.api_port);
-  const int received = wait_for_end();
+  const int received = wait_for_end([&outputs] { outputs.reopen(); });
   log::info("ending on signal {}", received);
   server->stop();
   control_server->stop();

@@ -10,8 +10,8 @@
 
 namespace virga::cloud {
 
-ServiceControl::ServiceControl(std::vector<api::Service*> services, std::string memory, std::function<json::array()> problems)
-    : services_(std::move(services)), memory_(std::move(memory)), problems_(std::move(problems)) {
+ServiceControl::ServiceControl(std::vector<api::Service*> services, std::string memory, std::function<json::array()> problems, const api::Metrics& metrics)
+    : services_(std::move(services)), memory_(std::move(memory)), problems_(std::move(problems)), metrics_(metrics) {
   std::ifstream in(memory_);
   for (std::string name; std::getline(in, name);)
     for (api::Service* s : services_)
@@ -39,6 +39,7 @@ http::Response ServiceControl::answer(const http::Request& request) {
     }
     throw Fault(FaultKind::not_found, fmt::format("There is no service {} that could {}.", name, verb));
   }
+  if (request.path == "/metrics") return api::metrics_page(metrics_);
   json::array out;
   for (const api::Service* s : services_) out.push_back(json::object{{"name", s->name}, {"type", s->type}, {"enabled", s->enabled.load()}});
   return api::reply(200, json::object{{"services", std::move(out)}, {"problems", problems_()}});

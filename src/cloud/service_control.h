@@ -1,6 +1,6 @@
 #pragma once
-// Control of single services inside `serve`, over a unix socket that only root reaches: GET / lists them and what keeps hosts from their work, and
-// POST /NAME/start or /NAME/stop switches one. A stopped service answers 503 with Retry-After; its queued work waits
+// Control of single services inside `serve`, over a unix socket that only root reaches: GET / lists them and what keeps hosts from their work,
+// GET /metrics is Prometheus' page, and POST /NAME/start or /NAME/stop switches one. A stopped service answers 503 with Retry-After; its queued work waits
 // in the database. What is stopped is remembered across restarts.
 
 #include <functional>
@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "api/metrics.h"
 #include "api/service.h"
 #include "http/api.h"
 
@@ -16,7 +17,8 @@ namespace virga::cloud {
 class ServiceControl final : public http::Handler {
  public:
   /// `memory` is the file that names the stopped services, one a line. `problems` gives what else to show.
-  ServiceControl(std::vector<api::Service*> services, std::string memory, std::function<json::array()> problems);
+  ServiceControl(std::vector<api::Service*> services, std::string memory, std::function<json::array()> problems,
+                 const api::Metrics& metrics);
   http::BodyMode body_mode(const http::Request&) override { return http::BodyMode::buffered; }
   void handle(http::Request request, std::shared_ptr<http::Responder> responder) override;
 
@@ -27,6 +29,7 @@ class ServiceControl final : public http::Handler {
   std::vector<api::Service*> services_;
   std::string memory_;
   std::function<json::array()> problems_;
+  const api::Metrics& metrics_;
   std::mutex mutex_;
 };
 
