@@ -4,6 +4,7 @@
 
 #include "base/ids.h"
 #include "base/text.h"
+#include "network/revision_match.h"
 
 namespace virga::network {
 namespace {
@@ -197,12 +198,18 @@ http::Response create(const Environment& env, const Collection& c, Call& call) {
 
 http::Response update(const Environment& env, const Collection& c, Call& call) {
   const Object body = call.body_of(c.resource.name);
-  Object row = env.database.write([&](db::Tx& tx) { return update_in(tx, c, call, call.param("id"), body); });
+  Object row = env.database.write([&](db::Tx& tx) {
+    check_revision(tx, c, call, call.param("id"));
+    return update_in(tx, c, call, call.param("id"), body);
+  });
   return api::reply(200, Object{{c.resource.name, std::move(row)}});
 }
 
 http::Response remove(const Environment& env, const Collection& c, Call& call) {
-  env.database.write([&](db::Tx& tx) { remove_in(tx, env, c, call, call.param("id")); });
+  env.database.write([&](db::Tx& tx) {
+    check_revision(tx, c, call, call.param("id"));
+    remove_in(tx, env, c, call, call.param("id"));
+  });
   return api::reply(204);
 }
 

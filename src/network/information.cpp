@@ -32,6 +32,7 @@ constexpr Extension kExtensions[] = {
     {"provider", "Provider Network"},
     {"quota_details", "Quota details management support"},
     {"quotas", "Quota management support"},
+    {"revision-if-match", "If-Match constraints based on revision_number"},
     {"router", "Neutron L3 Router"},
     {"security-group", "security-group"},
     {"sorting", "Sorting support"},

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "network/revision_match.h"
 #include "network/service.h"
 
 namespace virga::network {
@@ -18,8 +19,8 @@ Wanted read(api::Call& call) {
 }
 
 Object owned_router(NetworkService& s, db::Tx& tx, api::Call& call) {
-  Object router = find_visible(tx, s.routers(), call.caller(), call.param("id"));
-  return router;
+  check_revision(tx, s.routers(), call, call.param("id"));
+  return find_visible(tx, s.routers(), call.caller(), call.param("id"));
 }
 
 /// No two networks of a router may overlap.
