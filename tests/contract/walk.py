@@ -5,6 +5,7 @@ import sys
 import time
 
 import walk_compute
+import walk_conventions
 import walk_faults
 import walk_identity
 import walk_identity_extras
@@ -15,7 +16,7 @@ from harness import Bench
 
 signal.alarm(240)  # a client that asks for ever must not hang the tests
 bench = Bench(*sys.argv[1:4])
-for part in (walk_identity, walk_identity_extras, walk_image, walk_network, walk_compute, walk_faults, walk_operator):
+for part in (walk_identity, walk_identity_extras, walk_image, walk_network, walk_compute, walk_faults, walk_conventions, walk_operator):
     start = time.monotonic()
     part.walk(bench)
     print(f"        {part.__name__}: {time.monotonic() - start:.1f} s", flush=True)
