@@ -2,6 +2,7 @@
 //   http    the HTTP server alone, answering `{}`; it holds requests for /hold
 //   open    through the dispatcher, a route that needs no token
 //   token   through the dispatcher, token check and policy; prints "token TEXT"
+// The dispatcher has what it has in `serve` by default: access log, audit log, metrics.
 // Prints "ready" when it answers; stops at SIGTERM.
 
 #include <csignal>
@@ -11,6 +12,9 @@
 #include <filesystem>
 #include <mutex>
 
+#include "api/access_log.h"
+#include "api/audit_log.h"
+#include "api/metrics.h"
 #include "base/log.h"
 #include "identity/api.h"
 
@@ -51,7 +55,13 @@ class Cloud {
     service_.prefix = "/bench";
     service_.routes.push_back({"GET", "/open", "", "", answer});
     service_.routes.push_back({"GET", "/token", "bench:get", "role:admin or role:reader", answer});
-    dispatcher_ = std::make_unique<api::Dispatcher>(api::DispatcherOptions{}, policy_, *identity_);
+    access_file_ = std::make_unique<api::JsonLog>(api::JsonLog::Options{.path = dir + "/access.log"});
+    audit_file_ = std::make_unique<api::JsonLog>(api::JsonLog::Options{.path = dir + "/audit.log"});
+    access_ = std::make_unique<api::AccessLog>(*access_file_);
+    audit_ = std::make_unique<api::AuditLog>(*audit_file_);
+    api::DispatcherOptions options;
+    options.conventions.observers = {&metrics_, audit_.get(), access_.get()};
+    dispatcher_ = std::make_unique<api::Dispatcher>(std::move(options), policy_, *identity_);
     dispatcher_->mount(identity_->service());
     dispatcher_->mount(service_);
   }
@@ -63,6 +73,10 @@ class Cloud {
   api::Policy policy_;
   std::unique_ptr<identity::Identity> identity_;
   api::Service service_;
+  api::Metrics metrics_{"bench"};
+  std::unique_ptr<api::JsonLog> access_file_, audit_file_;
+  std::unique_ptr<api::AccessLog> access_;
+  std::unique_ptr<api::AuditLog> audit_;
   std::unique_ptr<api::Dispatcher> dispatcher_;
 };
 
