@@ -14,6 +14,7 @@
 #include "identity/password_rules.h"
 #include "identity/session_cache.h"
 #include "identity/token.h"
+#include "ldap/api.h"
 
 namespace virga::identity {
 
@@ -34,6 +35,7 @@ class Core {
   KeyRing credential_keys;  ///< seals the secrets that must be readable again: /v3/credentials
   Passwords passwords;
   PasswordRules password_rules;
+  ldap::Directories directories;
   std::vector<BuiltIn> built_in;
 
   /// A write to identity's tables. It takes the state row first, so identity writes run one after the other

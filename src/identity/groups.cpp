@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "identity/application_credential_table.h"
+#include "identity/directory_sync.h"
 #include "identity/routes.h"
 #include "identity/rules.h"
 #include "identity/view.h"
@@ -51,6 +52,7 @@ http::Response create_group(Core& core, api::Call& call) {
   g.domain_id = find_string(a, "domain_id", own_domain(call));
   g.name = find_string(a, "name");
   g.description = find_string(a, "description");
+  refuse_directory_write(core, g.domain_id);
   core.change([&](db::Tx& tx) {
     get_domain(tx, g.domain_id);
     try {
@@ -67,9 +69,11 @@ http::Response create_group(Core& core, api::Call& call) {
 http::Response list_groups(Core& core, api::Call& call) {
   const auto query = api::parse_list(resource(), call.request, list_rules());
   call.require({{"target.domain_id", call.caller().domain_id}});
+  refresh_listed(core, call);
   db::Rows rows = core.database.read([&](db::Tx& tx) {
     api::Where where;
     confine(call, where);
+    where.add(present_in_directory("identity_groups"));
     return api::select_page(tx, kGroupColumns, "identity_groups", query, where);
   });
   const bool more = api::take_page(rows, query);
@@ -78,8 +82,24 @@ http::Response list_groups(Core& core, api::Call& call) {
   return list_reply(call, "groups", std::move(out), more ? rows.back().text(0) : "");
 }
 
+/// The group in the path, as its directory has it now if it lives in one.
+GroupRow read_target(Core& core, const api::Call& call) {
+  const std::string& id = call.param("group_id");
+  refresh_group(core, id);
+  return core.database.read([&](db::Tx& tx) {
+    if (is_gone(tx, id)) not_found("group", id);
+    return get_group(tx, id);
+  });
+}
+
+void refuse_directory_group(Core& core, const api::Call& call) {
+  const auto domain_id =
+      core.database.read([&](db::Tx& tx) { return get_group(tx, call.param("group_id")).domain_id; });
+  refuse_directory_write(core, domain_id);
+}
+
 http::Response show_group(Core& core, api::Call& call) {
-  const auto g = core.database.read([&](db::Tx& tx) { return get_group(tx, call.param("group_id")); });
+  const GroupRow g = read_target(core, call);
   call.require(target_of(g));
   return item_reply(200, "group", group_view(call, g));
 }
@@ -87,6 +107,7 @@ http::Response show_group(Core& core, api::Call& call) {
 http::Response update_group(Core& core, api::Call& call) {
   json::object a = update_body(call, resource(), call.param("group_id"));
   const json::object extra = take_extra(resource(), a);
+  refuse_directory_group(core, call);
   const auto changed = core.change([&](db::Tx& tx) {
     GroupRow g = get_group(tx, call.param("group_id"));
     if (has_value(a, "domain_id") && find_string(a, "domain_id") != g.domain_id)
@@ -106,6 +127,7 @@ http::Response update_group(Core& core, api::Call& call) {
 }
 
 http::Response delete_group(Core& core, api::Call& call) {
+  refuse_directory_group(core, call);
   core.change([&](db::Tx& tx) {
     get_group(tx, call.param("group_id"));
     erase_group(tx, call.param("group_id"));
@@ -126,10 +148,9 @@ const api::Resource& member_filters() {
 http::Response list_members(Core& core, api::Call& call) {
   const auto query = api::parse_list(member_filters(), call.request, list_rules());
   json::array out;
-  GroupRow group;
+  const GroupRow group = read_target(core, call);
   core.database.read([&](db::Tx& tx) {
     out.clear();
-    group = get_group(tx, call.param("group_id"));
     api::Where where;
     where.add("id IN (SELECT user_id FROM identity_memberships WHERE group_id = ?)", group.id);
     add_password_expiry_filter(call, where);
@@ -163,6 +184,7 @@ void check_pair(db::Tx& tx, const api::Call& call) {
 }
 
 http::Response add_member(Core& core, api::Call& call) {
+  refuse_directory_group(core, call);
   core.change([&](db::Tx& tx) {
     check_pair(tx, call);
     if (!is_member(tx, call))
@@ -181,6 +203,7 @@ http::Response check_member(Core& core, api::Call& call) {
 }
 
 http::Response remove_member(Core& core, api::Call& call) {
+  refuse_directory_group(core, call);
   core.change([&](db::Tx& tx) {
     check_pair(tx, call);
     if (tx.exec("DELETE FROM identity_memberships WHERE user_id = ? AND group_id = ?", call.param("user_id"),

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "identity/application_credential_table.h"
+#include "identity/directory_sync.h"
 #include "identity/faults.h"
 #include "identity/login.h"
 #include "identity/roles_of.h"
@@ -98,6 +99,7 @@ http::Response create_user(Core& core, api::Call& call) {
   u.extra = take_extra(resource(), a);
   u.domain_id = find_string(a, "domain_id", own_domain(call));
   call.require(target_of(u));
+  refuse_directory_write(core, u.domain_id);
   u.name = find_string(a, "name");
   u.enabled = find_bool(a, "enabled", true);
   u.default_project_id = find_string(a, "default_project_id");
@@ -115,9 +117,11 @@ http::Response create_user(Core& core, api::Call& call) {
 http::Response list_users(Core& core, api::Call& call) {
   const auto query = api::parse_list(resource(), call.request, list_rules());
   call.require({{"target.domain_id", call.caller().domain_id}});
+  refresh_listed(core, call);
   db::Rows rows = core.database.read([&](db::Tx& tx) {
     api::Where where;
     confine(call, where);
+    where.add(present_in_directory("identity_users"));
     add_password_expiry_filter(call, where);
     return api::select_page(tx, kUserColumns, "identity_users", query, where);
   });
@@ -128,7 +132,10 @@ http::Response list_users(Core& core, api::Call& call) {
 }
 
 UserRow read_target(Core& core, api::Call& call) {
-  const auto user = core.database.read([&](db::Tx& tx) { return find_user(tx, call.param("user_id")); });
+  refresh_user(core, call.param("user_id"));
+  const auto user = core.database.read([&](db::Tx& tx) {
+    return is_gone(tx, call.param("user_id")) ? std::nullopt : find_user(tx, call.param("user_id"));
+  });
   call.require(target_of(user ? *user : UserRow{.id = call.param("user_id")}));
   if (!user) not_found("user", call.param("user_id"));
   return *user;
@@ -152,7 +159,7 @@ void apply_update(const Core& core, UserRow& u, const json::object& a,
 http::Response update_user(Core& core, api::Call& call) {
   json::object a = update_body(call, resource(), call.param("user_id"));
   const json::object extra = take_extra(resource(), a);
-  read_target(core, call);
+  refuse_directory_write(core, read_target(core, call).domain_id);
   const auto hash = hash_of(core, a);
   const auto changed = core.change([&](db::Tx& tx) {
     UserRow u = get_user(tx, call.param("user_id"));
@@ -171,7 +178,7 @@ http::Response update_user(Core& core, api::Call& call) {
 }
 
 http::Response delete_user(Core& core, api::Call& call) {
-  read_target(core, call);
+  refuse_directory_write(core, read_target(core, call).domain_id);
   core.change([&](db::Tx& tx) {
     get_user(tx, call.param("user_id"));
     erase_user(tx, call.param("user_id"));
@@ -193,6 +200,7 @@ http::Response change_password(Core& core, api::Call& call) {
   const std::string fresh = text_member(body, "password"), original = text_member(body, "original_password");
   const std::string& id = call.param("user_id");
   const auto user = core.database.read([&](db::Tx& tx) { return find_user(tx, id); });
+  if (user) refuse_directory_write(core, user->domain_id);
   verify_password_login(core, user, original, Expired::accepted);
   check_own_change(core, *user, fresh);
   const std::string hash = core.passwords.hash(fresh);
@@ -222,7 +230,9 @@ http::Response list_user_projects(Core& core, api::Call& call) {
 
 http::Response list_user_groups(Core& core, api::Call& call) {
   read_target(core, call);
-  const auto name = call.request.query_value("name");
+  static const api::Resource filters{
+      .name = "group", .plural = "groups", .attributes = {{.name = "name", .filter = true}}};
+  const auto query = api::parse_list(filters, call.request, list_rules());
   json::array out;
   core.database.read([&](db::Tx& tx) {
     out.clear();
@@ -231,8 +241,10 @@ http::Response list_user_groups(Core& core, api::Call& call) {
         "identity_groups g ON g.id = m.group_id "
         "WHERE m.user_id = ? ORDER BY g.name",
         call.param("user_id"));
-    for (const auto& row : rows)
-      if (!name || row.text(2) == *name) out.push_back(group_view(call, read_group(row)));
+    for (const auto& row : rows) {
+      json::object view = group_view(call, read_group(row));
+      if (query.matches(view)) out.push_back(std::move(view));
+    }
   });
   return list_reply(call, "groups", std::move(out));
 }
