@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/crypto.h"
 #include "identity/routes.h"
 #include "identity/rules.h"
@@ -100,9 +102,10 @@ EndpointRow get_endpoint(const Core& core, db::Tx& tx, const std::string& id, co
   not_found("endpoint", id);
 }
 
-json::array catalog_view(const Core& core, db::Tx& tx, const std::string& cloud_url,
+namespace {
+
+json::array catalog_view(const Core& core, db::Tx& tx, const std::vector<EndpointRow>& endpoints,
                          const api::Caller& caller) {
-  const auto endpoints = all_endpoints(core, tx, cloud_url);
   const auto only = filtered_endpoints(tx, caller.project_id, endpoints);
   json::array out;
   for (const auto& service : all_services(core, tx)) {
@@ -125,6 +128,28 @@ json::array catalog_view(const Core& core, db::Tx& tx, const std::string& cloud_
                                {"endpoints", std::move(listed)}});
   }
   return out;
+}
+
+/// Does the catalogue depend on more than the project?
+bool names_users(const std::vector<EndpointRow>& endpoints) {
+  return std::any_of(endpoints.begin(), endpoints.end(),
+                     [](const auto& e) { return e.url.find("(user_id)s") != std::string::npos; });
+}
+
+}  // namespace
+
+std::shared_ptr<const std::string> catalog_text(Core& core, const std::string& cloud_url,
+                                                const api::Caller& caller) {
+  const uint64_t epoch = core.current_epoch();
+  if (auto known = core.catalogs.find(cloud_url, caller.project_id, epoch)) return known;
+  bool shared = false;
+  auto text = core.database.read([&](db::Tx& tx) {
+    const auto endpoints = all_endpoints(core, tx, cloud_url);
+    shared = !names_users(endpoints);
+    return std::make_shared<const std::string>(json::serialize(catalog_view(core, tx, endpoints, caller)));
+  });
+  if (shared) core.catalogs.put(cloud_url, caller.project_id, epoch, text);
+  return text;
 }
 
 namespace {

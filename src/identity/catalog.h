@@ -42,8 +42,8 @@ std::optional<std::set<std::string>> filtered_endpoints(db::Tx& tx, const std::s
 void forget_endpoint(db::Tx& tx, const std::string& endpoint_id);
 void forget_service(db::Tx& tx, const std::string& service_id);
 
-/// The catalogue of a scoped token.
-json::array catalog_view(const Core& core, db::Tx& tx, const std::string& cloud_url,
-                         const api::Caller& caller);
+/// The catalogue of a scoped token, as JSON text.
+std::shared_ptr<const std::string> catalog_text(Core& core, const std::string& cloud_url,
+                                                const api::Caller& caller);
 
 }  // namespace virga::identity

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "identity/api.h"
+#include "identity/catalog_cache.h"
 #include "identity/keys.h"
 #include "identity/password.h"
 #include "identity/password_rules.h"
@@ -36,6 +37,7 @@ class Core {
   Passwords passwords;
   PasswordRules password_rules;
   ldap::Directories directories;
+  CatalogCache catalogs;
   std::vector<BuiltIn> built_in;
 
   /// A write to identity's tables. It takes the state row first, so identity writes run one after the other
@@ -58,10 +60,11 @@ class Core {
   /// Fills user_generation, scope_generation by the rows, then loads; the token ends no later than what its
   /// rights come from.
   std::shared_ptr<Session> begin_session(db::Tx& tx, Token token);
+  /// Grows with every change(). What was read after it was asked for is as new as it says.
+  uint64_t current_epoch();
 
  private:
   void begin_change(db::Tx& tx);
-  uint64_t current_epoch();
 
   std::atomic<uint64_t> epoch_{1};
   SessionCache cache_;

@@ -32,6 +32,24 @@ class EndpointFilterTest : public test::IdentityCloudTest {
   std::string service_, public_, admin_end_;
 };
 
+TEST_P(EndpointFilterTest, ACatalogueIsSharedByThoseItIsTheSameFor) {
+  const std::string admin_id = get("users?name=admin").at("users.0.id");
+  put("projects/" + project_ + "/users/" + admin_id + "/roles/" + role("member"));
+  const std::string other = log_in("admin", "secret", test::project_scope_id(project_));
+  joe_token_ = log_in("joe", "pw", test::project_scope_id(project_));
+  const auto url = [&](const std::string& token) {
+    return show_token(token).at("token.catalog.2.endpoints.0.url");
+  };
+  EXPECT_EQ(url(joe_token_), "http://t");
+  EXPECT_EQ(url(other), "http://t");
+  for (const auto& id : {public_, admin_end_})
+    EXPECT_EQ(
+        cloud_.patch("/v3/endpoints/" + id, {{"endpoint", {{"url", "http://t/$(user_id)s"}}}}, admin_).status,
+        200);
+  EXPECT_EQ(url(joe_token_), "http://t/" + joe_);
+  EXPECT_EQ(url(other), "http://t/" + admin_id);
+}
+
 TEST_P(EndpointFilterTest, AProjectsCatalogueShowsWhatItsFilterNames) {
   EXPECT_EQ(catalog_types(), (Names{"identity", "compute", "toy"}));
   const std::string pair = "OS-EP-FILTER/projects/" + project_ + "/endpoints/" + public_;
