@@ -112,7 +112,7 @@ void add_target(db::Tx& tx, const Filter& f, api::Where& where) {
   if (f.effective)
     if (const auto project = find_project(tx, f.project))
       for (const auto& p : ancestors_of(tx, *project)) ids.push_back(p.id);
-  where.add("target_kind <> 'system'");
+  where.add("target_kind IN ('project', 'domain')");  // both named, for the index
   where.add_in("target_id", ids);
 }
 
@@ -190,13 +190,17 @@ std::vector<Assignment> per_project(db::Tx& tx, std::vector<Assignment> in) {
 
 std::vector<Assignment> per_role(const RoleGraph& graph, const std::vector<Assignment>& in) {
   std::vector<Assignment> out;
-  for (const auto& a : in)
-    for (const auto& role : graph.expand({a.role_id})) {
+  std::map<std::string, std::vector<RoleName>> expanded;
+  for (const auto& a : in) {
+    const auto [roles, fresh] = expanded.try_emplace(a.role_id);
+    if (fresh) roles->second = graph.expand({a.role_id});
+    for (const auto& role : roles->second) {
       Assignment one = a;
       if (role.id != a.role_id) one.prior_role_id = a.role_id;
       one.role_id = role.id;
       out.push_back(std::move(one));
     }
+  }
   return out;
 }
 
