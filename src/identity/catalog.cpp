@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/crypto.h"
+#include "identity/attribute_rows.h"
 #include "identity/routes.h"
 #include "identity/rules.h"
 #include "identity/view.h"
@@ -172,12 +173,7 @@ const api::Resource& service_resource() {
                                                .update = Set::optional,
                                                .nullable = true,
                                                .filter = true},
-                                              {.name = "description",
-                                               .type = Type::string,
-                                               .create = Set::optional,
-                                               .update = Set::optional,
-                                               .nullable = true,
-                                               .max = 0},
+                                              rows::description(),
                                               {.name = "enabled",
                                                .type = Type::boolean,
                                                .create = Set::optional,
@@ -213,12 +209,7 @@ const api::Resource& endpoint_resource() {
                                                .create = Set::optional,
                                                .update = Set::optional,
                                                .nullable = true},
-                                              {.name = "region_id",
-                                               .type = Type::string,
-                                               .create = Set::optional,
-                                               .update = Set::optional,
-                                               .nullable = true,
-                                               .filter = true},
+                                              rows::owner("region_id"),
                                               {.name = "enabled",
                                                .type = Type::boolean,
                                                .create = Set::optional,

@@ -1,6 +1,7 @@
 // Domains: projects without a parent, that hold users, groups and projects.
 #include <fmt/format.h>
 
+#include "identity/attribute_rows.h"
 #include "identity/immutable.h"
 #include "identity/project_attributes.h"
 #include "identity/routes.h"
@@ -18,29 +19,12 @@ const api::Resource& resource() {
       .name = "domain",
       .plural = "domains",
       .attributes =
-          {{.name = "id", .filter = true, .sort = true},
-           {.name = "name",
-            .type = Type::string,
-            .create = Set::required,
-            .update = Set::optional,
-            .min = 1,
-            .max = 64,
-            .filter = true,
-            .sort = true},
-           {.name = "enabled",
-            .type = Type::boolean,
-            .create = Set::optional,
-            .update = Set::optional,
-            .fallback = json::value(true),
-            .filter = true},
-           {.name = "description",
-            .type = Type::string,
-            .create = Set::optional,
-            .update = Set::optional,
-            .nullable = true,
-            .max = 0},
+          {rows::id(),
+           rows::name(64),
+           rows::enabled(),
+           rows::description(),
            {.name = "tags", .type = Type::array, .create = Set::optional, .update = Set::optional, .max = 0},
-           {.name = "options", .type = Type::object, .create = Set::optional, .update = Set::optional}},
+           rows::options()},
       .extra = true};
   return r;
 }

@@ -1,6 +1,7 @@
 // OS-EP-FILTER: which endpoints a project's catalogue shows, one by one or by groups of endpoints.
 #include <fmt/format.h>
 
+#include "identity/attribute_rows.h"
 #include "identity/catalog.h"
 #include "identity/faults.h"
 #include "identity/routes.h"
@@ -25,20 +26,9 @@ const api::Resource& resource() {
       .name = "endpoint_group",
       .plural = "endpoint_groups",
       .attributes = {
-          {.name = "id", .filter = true, .sort = true},
-          {.name = "name",
-           .type = Type::string,
-           .create = Set::required,
-           .update = Set::optional,
-           .min = 1,
-           .filter = true,
-           .sort = true},
-          {.name = "description",
-           .type = Type::string,
-           .create = Set::optional,
-           .update = Set::optional,
-           .nullable = true,
-           .max = 0},
+          rows::id(),
+          rows::name(),
+          rows::description(),
           {.name = "filters", .type = Type::object, .create = Set::required, .update = Set::optional}}};
   return r;
 }

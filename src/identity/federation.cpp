@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "identity/attribute_rows.h"
 #include "identity/mapping_rules.h"
 #include "identity/routes.h"
 #include "identity/rules.h"
@@ -91,19 +92,9 @@ constexpr std::string_view kColumns = "id, enabled, description, auth_url, sp_ur
 const api::Resource& resource() {
   static const api::Resource r{.name = "service_provider",
                                .plural = "service_providers",
-                               .attributes = {{.name = "id", .filter = true, .sort = true},
-                                              {.name = "enabled",
-                                               .type = Type::boolean,
-                                               .create = Set::optional,
-                                               .update = Set::optional,
-                                               .fallback = json::value(false),
-                                               .filter = true},
-                                              {.name = "description",
-                                               .type = Type::string,
-                                               .create = Set::optional,
-                                               .update = Set::optional,
-                                               .nullable = true,
-                                               .max = 0},
+                               .attributes = {rows::id(),
+                                              rows::enabled(false),
+                                              rows::description(),
                                               {.name = "auth_url",
                                                .type = Type::string,
                                                .create = Set::required,

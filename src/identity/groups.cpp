@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "identity/application_credential_table.h"
+#include "identity/attribute_rows.h"
 #include "identity/directory_sync.h"
 #include "identity/routes.h"
 #include "identity/rules.h"
@@ -14,30 +15,11 @@ using api::Set;
 using api::Type;
 
 const api::Resource& resource() {
-  static const api::Resource r{.name = "group",
-                               .plural = "groups",
-                               .attributes = {{.name = "id", .filter = true, .sort = true},
-                                              {.name = "name",
-                                               .type = Type::string,
-                                               .create = Set::required,
-                                               .update = Set::optional,
-                                               .min = 1,
-                                               .max = 64,
-                                               .filter = true,
-                                               .sort = true},
-                                              {.name = "domain_id",
-                                               .type = Type::string,
-                                               .create = Set::optional,
-                                               .update = Set::optional,
-                                               .nullable = true,
-                                               .filter = true},
-                                              {.name = "description",
-                                               .type = Type::string,
-                                               .create = Set::optional,
-                                               .update = Set::optional,
-                                               .nullable = true,
-                                               .max = 0}},
-                               .extra = true};
+  static const api::Resource r{
+      .name = "group",
+      .plural = "groups",
+      .attributes = {rows::id(), rows::name(64), rows::owner("domain_id"), rows::description()},
+      .extra = true};
   return r;
 }
 

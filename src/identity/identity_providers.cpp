@@ -1,6 +1,7 @@
 // OS-FEDERATION: identity providers, and the protocols by which each is spoken to.
 #include <fmt/format.h>
 
+#include "identity/attribute_rows.h"
 #include "identity/federation.h"
 #include "identity/routes.h"
 #include "identity/rules.h"
@@ -24,19 +25,9 @@ constexpr std::string_view kColumns = "id, domain_id, enabled, description, auth
 const api::Resource& resource() {
   static const api::Resource r{.name = "identity_provider",
                                .plural = "identity_providers",
-                               .attributes = {{.name = "id", .filter = true, .sort = true},
-                                              {.name = "enabled",
-                                               .type = Type::boolean,
-                                               .create = Set::optional,
-                                               .update = Set::optional,
-                                               .fallback = json::value(false),
-                                               .filter = true},
-                                              {.name = "description",
-                                               .type = Type::string,
-                                               .create = Set::optional,
-                                               .update = Set::optional,
-                                               .nullable = true,
-                                               .max = 0},
+                               .attributes = {rows::id(),
+                                              rows::enabled(false),
+                                              rows::description(),
                                               {.name = "domain_id",
                                                .type = Type::string,
                                                .create = Set::optional,

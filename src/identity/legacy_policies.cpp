@@ -2,6 +2,7 @@
 // for. Virga's own rules do not come from here.
 #include <fmt/format.h>
 
+#include "identity/attribute_rows.h"
 #include "identity/catalog.h"
 #include "identity/routes.h"
 #include "identity/rules.h"
@@ -22,7 +23,7 @@ constexpr std::string_view kColumns = "id, type, blob_text, extra";
 const api::Resource& resource() {
   static const api::Resource r{.name = "policy",
                                .plural = "policies",
-                               .attributes = {{.name = "id", .filter = true, .sort = true},
+                               .attributes = {rows::id(),
                                               {.name = "type",
                                                .type = Type::string,
                                                .create = Set::required,

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "identity/attribute_rows.h"
 #include "identity/faults.h"
 #include "identity/routes.h"
 #include "identity/rules.h"
@@ -19,7 +20,7 @@ const api::Resource& resource() {
       .name = "limit",
       .plural = "limits",
       .attributes = {
-          {.name = "id", .filter = true, .sort = true},
+          rows::id(),
           {.name = "project_id",
            .type = Type::string,
            .create = Set::optional,
@@ -46,12 +47,7 @@ const api::Resource& resource() {
            .update = Set::optional,
            .min = -1,
            .max = 0x7FFFFFFF},
-          {.name = "description",
-           .type = Type::string,
-           .create = Set::optional,
-           .update = Set::optional,
-           .nullable = true,
-           .max = 0}}};
+          rows::description()}};
   return r;
 }
 

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "identity/attribute_rows.h"
 #include "identity/routes.h"
 #include "identity/rules.h"
 #include "identity/view.h"
@@ -14,17 +15,11 @@ using api::Set;
 using api::Type;
 
 const api::Resource& resource() {
-  static const api::Resource r{.name = "consumer",
-                               .plural = "consumers",
-                               .attributes = {{.name = "id", .filter = true, .sort = true},
-                                              {.name = "description",
-                                               .type = Type::string,
-                                               .create = Set::optional,
-                                               .update = Set::optional,
-                                               .nullable = true,
-                                               .max = 0},
-                                              {.name = "secret", .type = Type::any}},
-                               .extra = true};
+  static const api::Resource r{
+      .name = "consumer",
+      .plural = "consumers",
+      .attributes = {rows::id(), rows::description(), {.name = "secret", .type = Type::any}},
+      .extra = true};
   return r;
 }
 

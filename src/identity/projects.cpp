@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "base/text.h"
+#include "identity/attribute_rows.h"
 #include "identity/immutable.h"
 #include "identity/limits.h"
 #include "identity/project_attributes.h"
@@ -23,47 +24,20 @@ const api::Resource& resource() {
       .name = "project",
       .plural = "projects",
       .attributes =
-          {{.name = "id", .filter = true, .sort = true},
-           {.name = "name",
-            .type = Type::string,
-            .create = Set::required,
-            .update = Set::optional,
-            .min = 1,
-            .max = 64,
-            .filter = true,
-            .sort = true},
-           {.name = "domain_id",
-            .type = Type::string,
-            .create = Set::optional,
-            .update = Set::optional,
-            .nullable = true,
-            .filter = true},
-           {.name = "parent_id",
-            .type = Type::string,
-            .create = Set::optional,
-            .update = Set::optional,
-            .nullable = true,
-            .filter = true},
+          {rows::id(),
+           rows::name(64),
+           rows::owner("domain_id"),
+           rows::owner("parent_id"),
            {.name = "is_domain",
             .type = Type::boolean,
             .create = Set::optional,
             .update = Set::optional,
             .fallback = json::value(false),
             .filter = true},
-           {.name = "enabled",
-            .type = Type::boolean,
-            .create = Set::optional,
-            .update = Set::optional,
-            .fallback = json::value(true),
-            .filter = true},
-           {.name = "description",
-            .type = Type::string,
-            .create = Set::optional,
-            .update = Set::optional,
-            .nullable = true,
-            .max = 0},
+           rows::enabled(),
+           rows::description(),
            {.name = "tags", .type = Type::array, .create = Set::optional, .update = Set::optional, .max = 0},
-           {.name = "options", .type = Type::object, .create = Set::optional, .update = Set::optional}},
+           rows::options()},
       .extra = true};
   return r;
 }

@@ -1,6 +1,7 @@
 // Regions: names that endpoints carry; the caller may choose the id.
 #include <fmt/format.h>
 
+#include "identity/attribute_rows.h"
 #include "identity/routes.h"
 #include "identity/rules.h"
 #include "identity/view.h"
@@ -23,18 +24,8 @@ const api::Resource& resource() {
       .plural = "regions",
       .attributes =
           {{.name = "id", .type = Type::string, .create = Set::optional, .filter = true, .sort = true},
-           {.name = "parent_region_id",
-            .type = Type::string,
-            .create = Set::optional,
-            .update = Set::optional,
-            .nullable = true,
-            .filter = true},
-           {.name = "description",
-            .type = Type::string,
-            .create = Set::optional,
-            .update = Set::optional,
-            .nullable = true,
-            .max = 0}},
+           rows::owner("parent_region_id"),
+           rows::description()},
       .extra = true};
   return r;
 }

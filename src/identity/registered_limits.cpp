@@ -1,6 +1,7 @@
 // /v3/registered_limits: what every project gets unless it has a limit of its own.
 #include <fmt/format.h>
 
+#include "identity/attribute_rows.h"
 #include "identity/limits.h"
 #include "identity/routes.h"
 #include "identity/rules.h"
@@ -17,7 +18,7 @@ constexpr std::string_view kColumns = "id, service_id, region_id, resource_name,
 const api::Resource& resource() {
   static const api::Resource r{.name = "registered_limit",
                                .plural = "registered_limits",
-                               .attributes = {{.name = "id", .filter = true, .sort = true},
+                               .attributes = {rows::id(),
                                               {.name = "service_id",
                                                .type = Type::string,
                                                .create = Set::required,
@@ -25,12 +26,7 @@ const api::Resource& resource() {
                                                .min = 1,
                                                .max = 64,
                                                .filter = true},
-                                              {.name = "region_id",
-                                               .type = Type::string,
-                                               .create = Set::optional,
-                                               .update = Set::optional,
-                                               .nullable = true,
-                                               .filter = true},
+                                              rows::owner("region_id"),
                                               {.name = "resource_name",
                                                .type = Type::string,
                                                .create = Set::required,
@@ -43,12 +39,7 @@ const api::Resource& resource() {
                                                .update = Set::optional,
                                                .min = -1,
                                                .max = 0x7FFFFFFF},
-                                              {.name = "description",
-                                               .type = Type::string,
-                                               .create = Set::optional,
-                                               .update = Set::optional,
-                                               .nullable = true,
-                                               .max = 0}}};
+                                              rows::description()}};
   return r;
 }
 

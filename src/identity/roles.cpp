@@ -1,6 +1,7 @@
 // Roles, and which role implies which.
 #include <fmt/format.h>
 
+#include "identity/attribute_rows.h"
 #include "identity/immutable.h"
 #include "identity/roles_of.h"
 #include "identity/routes.h"
@@ -16,30 +17,8 @@ using api::Type;
 const api::Resource& resource() {
   static const api::Resource r{.name = "role",
                                .plural = "roles",
-                               .attributes = {{.name = "id", .filter = true, .sort = true},
-                                              {.name = "name",
-                                               .type = Type::string,
-                                               .create = Set::required,
-                                               .update = Set::optional,
-                                               .min = 1,
-                                               .filter = true,
-                                               .sort = true},
-                                              {.name = "domain_id",
-                                               .type = Type::string,
-                                               .create = Set::optional,
-                                               .update = Set::optional,
-                                               .nullable = true,
-                                               .filter = true},
-                                              {.name = "description",
-                                               .type = Type::string,
-                                               .create = Set::optional,
-                                               .update = Set::optional,
-                                               .nullable = true,
-                                               .max = 0},
-                                              {.name = "options",
-                                               .type = Type::object,
-                                               .create = Set::optional,
-                                               .update = Set::optional}},
+                               .attributes = {rows::id(), rows::name(), rows::owner("domain_id"),
+                                              rows::description(), rows::options()},
                                .extra = true};
   return r;
 }

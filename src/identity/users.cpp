@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "identity/application_credential_table.h"
+#include "identity/attribute_rows.h"
 #include "identity/directory_sync.h"
 #include "identity/faults.h"
 #include "identity/login.h"
@@ -21,26 +22,10 @@ using api::Type;
 const api::Resource& resource() {
   static const api::Resource r{.name = "user",
                                .plural = "users",
-                               .attributes = {{.name = "id", .filter = true, .sort = true},
-                                              {.name = "name",
-                                               .type = Type::string,
-                                               .create = Set::required,
-                                               .update = Set::optional,
-                                               .min = 1,
-                                               .filter = true,
-                                               .sort = true},
-                                              {.name = "domain_id",
-                                               .type = Type::string,
-                                               .create = Set::optional,
-                                               .update = Set::optional,
-                                               .nullable = true,
-                                               .filter = true},
-                                              {.name = "enabled",
-                                               .type = Type::boolean,
-                                               .create = Set::optional,
-                                               .update = Set::optional,
-                                               .fallback = json::value(true),
-                                               .filter = true},
+                               .attributes = {rows::id(),
+                                              rows::name(),
+                                              rows::owner("domain_id"),
+                                              rows::enabled(),
                                               {.name = "password",
                                                .type = Type::string,
                                                .create = Set::optional,
@@ -52,10 +37,7 @@ const api::Resource& resource() {
                                                .create = Set::optional,
                                                .update = Set::optional,
                                                .nullable = true},
-                                              {.name = "options",
-                                               .type = Type::object,
-                                               .create = Set::optional,
-                                               .update = Set::optional}},
+                                              rows::options()},
                                .extra = true};
   return r;
 }
