@@ -6,7 +6,6 @@
 #include <set>
 
 #include "base/log.h"
-#include "identity/application_credential_table.h"
 #include "identity/domain_config.h"
 #include "identity/faults.h"
 #include "identity/login.h"
@@ -127,6 +126,7 @@ class Sync {
     return out;
   }
 
+  /// Application credentials that lose a role by this stay: each use is refused, until the role is back.
   void join(std::string_view fixed, std::string_view varying, const std::string& id, const Ids& wanted,
             const Ids& have) {
     for (const auto& other : wanted)
@@ -134,11 +134,9 @@ class Sync {
         tx_.exec(fmt::format("INSERT INTO identity_memberships ({}, {}) VALUES (?, ?)", fixed, varying), id,
                  other);
     for (const auto& other : have)
-      if (!wanted.contains(other) && write()) {
+      if (!wanted.contains(other) && write())
         tx_.exec(fmt::format("DELETE FROM identity_memberships WHERE {} = ? AND {} = ?", fixed, varying), id,
                  other);
-        prune_application_credentials(tx_, fixed == "user_id" ? id : other);
-      }
   }
 
   db::Tx& tx_;

@@ -213,6 +213,37 @@ TEST_P(DirectoryDomainTest, WhoLeavesTheDirectoryIsOut) {
   EXPECT_EQ(log_in_at("ann", "ann-pw").status, 401);
 }
 
+TEST_P(DirectoryDomainTest, WhoComesBackFindsEverythingAgain) {
+  const std::string project = make("projects", "project", {{"name", "p"}, {"domain_id", domain_}});
+  listed("groups");
+  put("projects/" + project + "/groups/" + public_id(domain_, "group", "ops") + "/roles/" + role("member"));
+  const std::string token = token_of(log_in_at("ann", "ann-pw", test::project_scope_id(project)));
+  const Reply made =
+      cloud_.post("/v3/users/" + public_id(domain_, "user", "ann") + "/application_credentials",
+                  {{"application_credential", {{"name", "c"}, {"secret", "s3cret"}}}}, token);
+  ASSERT_EQ(made.status, 201) << made.body;
+  const json::object credential{{"id", made.at("application_credential.id")}, {"secret", "s3cret"}};
+  const auto use = [&] {
+    return cloud_
+        .post("/v3/auth/tokens", {{"auth",
+                                   {{"identity",
+                                     {{"methods", json::array{"application_credential"}},
+                                      {"application_credential", credential}}}}}})
+        .status;
+  };
+  EXPECT_EQ(use(), 201);
+  for (const auto& [option, collection] :
+       {std::pair("user_filter", "users"), std::pair("group_filter", "groups")}) {
+    configure({{option, "(cn=nobody)"}});
+    EXPECT_EQ(listed(collection), Names{}) << "somebody mistyped";
+    EXPECT_EQ(use(), 401) << option;
+    EXPECT_EQ(validate(token), 404);
+    configure({});
+    EXPECT_EQ(listed(collection).size(), 3u);
+    EXPECT_EQ(use(), 201) << option;
+  }
+}
+
 TEST_P(DirectoryDomainTest, NothingIsWrittenThere) {
   listed("users");
   const std::string ann = user_id("ann"), dev = public_id(domain_, "group", "dev");
