@@ -21,6 +21,8 @@
 
 #include "base/fault.h"
 
+struct ssl_ctx_st;
+
 namespace virga::http {
 
 /// Header fields in order; names compare without case.
@@ -113,15 +115,30 @@ class Handler {
   virtual Response refused(const Request& head, int status, std::string_view message);
 };
 
+/// What a server shows over TLS: certificate and key, which may be replaced while it serves. New connections see the
+/// new ones; those that stand go on. Thread-safe.
+class ServerTls {
+ public:
+  /// PEM: the server's certificate, then those it rests on; its key. Throws Fault(bad_request) that says what is wrong.
+  ServerTls(const std::string& certificate, const std::string& key);
+  /// Throws the same, and then nothing has changed.
+  void replace(const std::string& certificate, const std::string& key);
+  std::shared_ptr<ssl_ctx_st> context() const;
+
+ private:
+  std::shared_ptr<ssl_ctx_st> context_;
+};
+
 struct ServerOptions {
   int io_threads = 2;
   int workers = 64;              ///< threads that run handlers
   size_t queue = 4096;           ///< requests that may wait for a worker; beyond it 503 with Retry-After
   int stream_workers = 32;       ///< at most as many streamed uploads and downloads at once; more wait
   size_t max_body = 1 << 20;     ///< buffered body, bytes (413 above)
-  std::chrono::seconds header_timeout{10};   ///< whole header must be there (slowloris)
+  std::chrono::seconds header_timeout{10};   ///< whole header must be there, and TLS's handshake before it (slowloris)
   std::chrono::seconds body_timeout{30};     ///< between two pieces of a body
   std::chrono::seconds idle_timeout{75};     ///< keep-alive
+  std::shared_ptr<ServerTls> tls;            ///< null: plain HTTP. With it plain HTTP is answered 400, and how to do better
 };
 
 class Server {
@@ -144,7 +161,7 @@ int listen_unix(const std::string& path, mode_t mode = 0660);
 
 // ---- client -----------------------------------------------------------------------------------------------------
 
-/// One blocking request over a fresh connection to http://host:port (or a unix socket). For the command line, the
+/// One blocking request over a fresh connection to http(s)://host:port (or a unix socket). For the command line, the
 /// provisioning and tests.
 struct ClientRequest {
   std::string method = "GET";
@@ -153,10 +170,11 @@ struct ClientRequest {
   std::string body;
   std::function<size_t(std::span<char>)> source;  ///< streamed upload (chunked) instead of body
   std::function<void(std::string_view)> sink;     ///< streamed download instead of Response::body
+  std::string ca_file;           ///< PEM: whom https trusts; "": whom the system trusts
   std::string unix_socket;       ///< connect here instead of the URL's host
   std::chrono::milliseconds timeout{30'000};  ///< to connect, and then without any byte moving
 };
-/// Throws Fault(unavailable) if nothing answers.
+/// Throws Fault(unavailable) if nothing answers, or the certificate does not prove that it is the URL's host.
 Response fetch(const ClientRequest& request);
 
 /// A blocking WebSocket client (consoles from the command line, tests).
@@ -168,8 +186,10 @@ class WebSocketClient {
   virtual std::optional<std::string> receive(std::chrono::milliseconds timeout) = 0;
   virtual bool closed() const = 0;
 };
+/// ws:// or wss:// (http:// or https://).
 std::unique_ptr<WebSocketClient> connect_websocket(const std::string& url, const Headers& headers,
-                                                   const std::string& subprotocol = "binary");
+                                                   const std::string& subprotocol = "binary",
+                                                   const std::string& ca_file = "");
 
 /// Splits a request target into Request::target, path and query. Throws Fault(bad_request) on anything malformed.
 void parse_target(std::string_view target, Request& into);

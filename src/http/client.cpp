@@ -28,15 +28,17 @@ namespace beast = boost::beast;
 
 struct Target {
   std::string host, port, path, authority;
+  bool tls = false;
 };
 
 Target parse_url(const std::string& url) {
   auto parsed = boost::urls::parse_uri(url);
-  if (!parsed || parsed->scheme() != "http")
+  if (!parsed || (parsed->scheme() != "http" && parsed->scheme() != "https"))
     throw Fault(FaultKind::bad_request, fmt::format("Bad URL {}.", url), "Write http://host:port/path.");
   Target target;
+  target.tls = parsed->scheme() == "https";
   target.host = parsed->host_address();
-  target.port = parsed->has_port() ? std::string(parsed->port()) : "80";
+  target.port = parsed->has_port() ? std::string(parsed->port()) : target.tls ? "443" : "80";
   target.authority = std::string(parsed->encoded_host_and_port());
   target.path = std::string(parsed->encoded_resource());
   if (target.path.empty() || target.path[0] != '/') target.path.insert(0, "/");
@@ -137,19 +139,19 @@ std::string make_request_head(const ClientRequest& request, const Target& target
 }
 
 /// Stops early if the server answers before it has the whole body: that answer is then the result.
-bool send_source(int fd, const ClientRequest& request) {
+bool send_source(wire::Channel to, const ClientRequest& request) {
   std::string buffer(256 << 10, '\0');
   for (;;) {
     size_t count = request.source(std::span<char>(buffer));
-    if (count == 0) return wire::send_all(fd, "0\r\n\r\n", request.timeout);
-    if (!wire::send_all(fd, fmt::format("{:x}\r\n", count), request.timeout)) return false;
-    if (!wire::send_all(fd, {buffer.data(), count}, request.timeout)) return false;
-    if (!wire::send_all(fd, "\r\n", request.timeout)) return false;
-    if (wire::wait_for(fd, POLLIN, wire::Timeout(0))) return false;
+    if (count == 0) return wire::send_all(to, "0\r\n\r\n", request.timeout);
+    if (!wire::send_all(to, fmt::format("{:x}\r\n", count), request.timeout)) return false;
+    if (!wire::send_all(to, {buffer.data(), count}, request.timeout)) return false;
+    if (!wire::send_all(to, "\r\n", request.timeout)) return false;
+    if (wire::is_readable(to)) return false;
   }
 }
 
-Response receive_response(int fd, const ClientRequest& request, const std::string& what) {
+Response receive_response(wire::Channel from, const ClientRequest& request, const std::string& what) {
   for (;;) {  // once more for each 1xx answer
     Response response;
     ResponseParser parser(response, request.sink);
@@ -158,7 +160,7 @@ Response receive_response(int fd, const ClientRequest& request, const std::strin
     size_t end = 0;
     while (!parser.is_done()) {
       if (end == buffer.size()) buffer.resize(buffer.size() * 2);
-      ssize_t got = wire::receive(fd, {buffer.data() + end, buffer.size() - end}, request.timeout);
+      ssize_t got = wire::receive(from, {buffer.data() + end, buffer.size() - end}, request.timeout);
       if (got < 0) unavailable(what, std::strerror(errno));
       boost::system::error_code ec;
       if (got == 0) {
@@ -185,15 +187,21 @@ Response fetch(const ClientRequest& request) {
                                        : connect_unix(request.unix_socket, request.timeout);
   ScopeExit closing([fd] { ::close(fd); });
   const std::string what = request.unix_socket.empty() ? target.authority : request.unix_socket;
+  std::unique_ptr<TlsStream> tls;
+  if (target.tls && request.unix_socket.empty()) {
+    tls = TlsStream::connect(client_context(request.ca_file).get(), fd, target.host);
+    shake_hands(*tls, fd, target.authority, request.timeout);
+  }
+  const wire::Channel to{fd, tls.get()};
   std::string head = make_request_head(request, target);
   if (!request.source && request.body.size() <= 4096) head += request.body;
-  bool sent = wire::send_all(fd, head, request.timeout);
+  bool sent = wire::send_all(to, head, request.timeout);
   if (sent && request.source)
-    send_source(fd, request);
+    send_source(to, request);
   else if (sent && request.body.size() > 4096)
-    wire::send_all(fd, request.body, request.timeout);
+    wire::send_all(to, request.body, request.timeout);
   // A server that refuses early may have reset the rest of our body; its answer is still there to read.
-  return receive_response(fd, request, what);
+  return receive_response(to, request, what);
 }
 
 }  // namespace virga::http

@@ -84,7 +84,7 @@ void Session::send_stream(const BodySource& source, bool chunked, bool keep_aliv
   constexpr size_t room = 16;  // for the chunk's size line before, and its end after
   std::vector<char> buffer((256 << 10) + 2 * room);
   const auto timeout = shared_->options.body_timeout;
-  bool ok = wire::send_all(fd(), head, timeout);
+  bool ok = wire::send_all(channel(), head, timeout);
   try {
     while (ok) {
       size_t count = source({buffer.data() + room, buffer.size() - 2 * room});
@@ -97,9 +97,9 @@ void Session::send_stream(const BodySource& source, bool chunked, bool keep_aliv
         buffer[room + count + 1] = '\n';
         piece = {buffer.data() + room - size.size(), size.size() + count + 2};
       }
-      ok = wire::send_all(fd(), piece, timeout);
+      ok = wire::send_all(channel(), piece, timeout);
     }
-    if (ok && chunked) ok = wire::send_all(fd(), "0\r\n\r\n", timeout);
+    if (ok && chunked) ok = wire::send_all(channel(), "0\r\n\r\n", timeout);
   } catch (const std::exception& error) {
     log::warn("http: a streamed answer broke off: {}", error.what());
     ok = false;

@@ -131,7 +131,9 @@ class AsioServer final : public Server {
       boost::system::error_code ec;
       socket.set_option(net::detail::socket_option::boolean<IPPROTO_TCP, TCP_NODELAY>(true), ec);
     }
-    auto session = std::make_shared<Session>(shared_, io, std::move(socket), std::move(peer));
+    std::unique_ptr<TlsStream> tls;
+    if (shared_->options.tls) tls = TlsStream::accept(shared_->options.tls->context().get(), socket.native_handle());
+    auto session = std::make_shared<Session>(shared_, io, std::move(socket), std::move(peer), std::move(tls));
     io->add(session);
     io->post([session] { session->start(); });
   }

@@ -20,12 +20,18 @@ Shared::Shared(ServerOptions o, Handler& h)
       workers("http-worker", static_cast<size_t>(o.workers), o.queue),
       streams("http-stream", static_cast<size_t>(o.stream_workers), o.queue) {}
 
-Session::Session(std::shared_ptr<Shared> shared, std::shared_ptr<IoThread> io, Socket socket, std::string remote)
-    : shared_(std::move(shared)), io_(std::move(io)), socket_(std::move(socket)), remote_(std::move(remote)) {}
+Session::Session(std::shared_ptr<Shared> shared, std::shared_ptr<IoThread> io, Socket socket, std::string remote,
+                 std::unique_ptr<TlsStream> tls)
+    : shared_(std::move(shared)),
+      io_(std::move(io)),
+      socket_(std::move(socket)),
+      remote_(std::move(remote)),
+      tls_(std::move(tls)) {}
 
 Session::~Session() { io_->remove(this); }
 
 void Session::start() {
+  if (tls_) return start_tls();
   set_deadline(shared_->options.idle_timeout);
   arm_read();
 }
@@ -35,6 +41,7 @@ void Session::close() {
   closed_ = true;
   gone_ = true;
   if (!stream_waits_) exchange_.reset();  // half a request refers to us
+  if (tls_) tls_->say_goodbye();
   // Only shut down: a worker may be writing to this descriptor. It is closed with the session.
   if (socket_.is_open()) ::shutdown(fd(), SHUT_RDWR);
 }
@@ -69,6 +76,7 @@ void Session::arm_read() {
   }
   if (end_ == in_.size()) return;  // full: the open turn's end reads on
   read_armed_ = true;
+  if (tls_) return arm_tls_read();
   socket_.async_read_some(net::buffer(in_.data() + end_, in_.size() - end_),
                           [self = shared_from_this()](const boost::system::error_code& ec, size_t count) {
                             self->on_read(ec, count);
@@ -127,6 +135,7 @@ bool Session::begin_request() {
   if (begin_ == end_) return false;
   exchange_ = std::make_shared<Exchange>(shared_from_this());
   exchange_->request.remote_address = remote_;
+  exchange_->request.tls = tls_ != nullptr;
   parser_ = std::make_unique<RequestParser>(exchange_->request, shared_->options.max_body);
   header_bytes_ = 0;
   phase_ = Phase::header;
@@ -177,7 +186,7 @@ bool Session::header_done() {
   phase_ = Phase::body;
   set_deadline(shared_->options.body_timeout);
   parser_->eager(true);
-  if (std::exchange(continue_due_, false)) wire::send_now(fd(), "HTTP/1.1 100 Continue\r\n\r\n", {});
+  if (std::exchange(continue_due_, false)) wire::send_now(channel(), "HTTP/1.1 100 Continue\r\n\r\n", {});
   return true;
 }
 
@@ -282,6 +291,7 @@ void Session::linger() {
   body_done_ = true;
   begin_ = end_ = 0;
   if (eof_) return close();
+  if (tls_) tls_->say_goodbye();
   ::shutdown(fd(), SHUT_WR);
   set_deadline(std::chrono::seconds(2));
   arm_read();
@@ -297,7 +307,8 @@ void Session::upgrade() {
   deadline_ = 0;
   --shared_->open_turns;
   if (ec) return;
-  start_websocket(shared_->websocket_thread(), fd, family, *upgrade_turn_->upgrade, std::move(upgrade_response_));
+  start_websocket(shared_->websocket_thread(), fd, family, std::move(tls_), *upgrade_turn_->upgrade,
+                  std::move(upgrade_response_));
 }
 
 void Session::answer_websocket(const Turn& turn, Response response) {
@@ -322,6 +333,7 @@ void Session::write_rest(bool keep_alive) {
   head.remove_prefix(std::min(written_, head.size()));
   if (written_ > out_.size()) body.remove_prefix(written_ - out_.size());
   if (head.empty() && body.empty()) return after_write(keep_alive);
+  if (tls_) return write_rest_sealed(head, body, keep_alive);
   socket_.async_write_some(std::array<net::const_buffer, 2>{net::buffer(head), net::buffer(body)},
                            [self = shared_from_this(), keep_alive](const boost::system::error_code& ec, size_t count) {
                              if (ec) return self->after_write(false);
@@ -347,7 +359,7 @@ void Session::answer_plain(const Turn& turn, Response response, bool keep_alive)
     head += response.body;
     response.body.clear();
   }
-  ssize_t sent = wire::send_now(fd(), head, response.body);
+  ssize_t sent = wire::send_now(channel(), head, response.body);
   if (sent < 0 || static_cast<size_t>(sent) == head.size() + response.body.size())
     return after_write(keep_alive && sent >= 0);
   out_ = std::move(head);
@@ -369,7 +381,7 @@ void Session::answer(const Turn& turn, Response response) {
 size_t Session::read_body(std::span<char> into) {
   if (body_done_ || into.empty()) return 0;
   if (std::exchange(continue_due_, false) &&
-      !wire::send_all(fd(), "HTTP/1.1 100 Continue\r\n\r\n", shared_->options.body_timeout))
+      !wire::send_all(channel(), "HTTP/1.1 100 Continue\r\n\r\n", shared_->options.body_timeout))
     throw Fault(FaultKind::bad_request, "The client went away.");
   parser_->eager(true);
   parser_->stream_into(into);
@@ -387,7 +399,7 @@ size_t Session::read_body(std::span<char> into) {
     }
     if (in_.size() < 4 * kBigBuffer) in_.resize(4 * kBigBuffer);
     if (end_ == in_.size()) throw Fault(FaultKind::bad_request, "Malformed request body: endless line.");
-    ssize_t got = wire::receive(fd(), {in_.data() + end_, in_.size() - end_}, shared_->options.body_timeout);
+    ssize_t got = wire::receive(channel(), {in_.data() + end_, in_.size() - end_}, shared_->options.body_timeout);
     if (got <= 0)
       throw Fault(FaultKind::bad_request, "The request's body ended early.", "Send the whole body, without long pauses.");
     end_ += static_cast<size_t>(got);

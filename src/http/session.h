@@ -8,6 +8,8 @@
 
 #include "http/api.h"
 #include "http/io_thread.h"
+#include "http/tls.h"
+#include "http/wire.h"
 #include "http/worker_pool.h"
 
 namespace virga::http {
@@ -43,7 +45,8 @@ struct Turn {
 
 class Session final : public Swept, public std::enable_shared_from_this<Session> {
  public:
-  Session(std::shared_ptr<Shared> shared, std::shared_ptr<IoThread> io, Socket socket, std::string remote);
+  Session(std::shared_ptr<Shared> shared, std::shared_ptr<IoThread> io, Socket socket, std::string remote,
+          std::unique_ptr<TlsStream> tls);
   ~Session() override;
   void start();
   void sweep(int64_t now_ms) override;
@@ -62,9 +65,15 @@ class Session final : public Swept, public std::enable_shared_from_this<Session>
   void send_stream(const BodySource& source, bool chunked, bool keep_alive, const std::string& head);
 
  private:
-  enum class Phase { idle, header, body, busy, lingering };
+  enum class Phase { handshake, idle, header, body, busy, lingering };
   void arm_read();
   void on_read(const boost::system::error_code& ec, size_t count);
+  void start_tls();
+  void shake_hands(const boost::system::error_code& ec);
+  void await(short events, void (Session::*then)(const boost::system::error_code&));
+  void arm_tls_read();
+  void read_sealed(const boost::system::error_code& ec);
+  void write_rest_sealed(std::string_view head, std::string_view body, bool keep_alive);
   void process();
   bool begin_request();
   bool parse();
@@ -85,6 +94,7 @@ class Session final : public Swept, public std::enable_shared_from_this<Session>
   void answer_plain(const Turn& turn, Response response, bool keep_alive);
   void answer_stream(const Turn& turn, Response response, bool keep_alive);
   void answer_websocket(const Turn& turn, Response response);
+  wire::Channel channel() { return {fd(), tls_.get()}; }
   int fd() { return socket_.native_handle(); }
   void set_deadline(std::chrono::milliseconds from_now) { deadline_ = now_ms() + from_now.count(); }
 
@@ -92,6 +102,7 @@ class Session final : public Swept, public std::enable_shared_from_this<Session>
   const std::shared_ptr<IoThread> io_;
   Socket socket_;
   const std::string remote_;
+  std::unique_ptr<TlsStream> tls_;  // null: plain HTTP
 
   // Input: the I/O thread's, or the stream worker's during a streamed turn.
   std::vector<char> in_;
@@ -137,6 +148,7 @@ class Exchange final : public Responder, public Task, public std::enable_shared_
 };
 
 /// Takes over the descriptor after a handshake that `request` asked for.
-void start_websocket(std::shared_ptr<IoThread> io, int fd, int family, const Headers& request, Response response);
+void start_websocket(std::shared_ptr<IoThread> io, int fd, int family, std::unique_ptr<TlsStream> tls,
+                     const Headers& request, Response response);
 
 }  // namespace virga::http

@@ -42,10 +42,11 @@ void accept(const std::shared_ptr<WebSocketConnection>& connection, const Header
 
 }  // namespace
 
-void start_websocket(std::shared_ptr<IoThread> io, int fd, int family, const Headers& request, Response response) {
-  bool posted = io->post([io, fd, family, request, response = std::move(response)]() mutable {
+void start_websocket(std::shared_ptr<IoThread> io, int fd, int family, std::unique_ptr<TlsStream> tls,
+                     const Headers& request, Response response) {
+  bool posted = io->post([io, fd, family, tls = std::move(tls), request, response = std::move(response)]() mutable {
     auto connection = std::make_shared<WebSocketConnection>(
-        io, Socket(io->context(), net::generic::stream_protocol(family, 0), fd));
+        io, Socket(io->context(), net::generic::stream_protocol(family, 0), fd), std::move(tls));
     io->add(connection);
     accept(connection, request, std::move(response));
   });

@@ -68,9 +68,11 @@ class BlockingWebSocket final : public WebSocketClient {
 }  // namespace
 
 std::unique_ptr<WebSocketClient> connect_websocket(const std::string& url, const Headers& headers,
-                                                   const std::string& subprotocol) {
+                                                   const std::string& subprotocol, const std::string& ca_file) {
   auto parsed = boost::urls::parse_uri(url);
-  if (!parsed || (parsed->scheme() != "ws" && parsed->scheme() != "http"))
+  const std::string scheme = parsed ? std::string(parsed->scheme()) : "";
+  const bool secure = scheme == "wss" || scheme == "https";
+  if (!secure && scheme != "ws" && scheme != "http")
     throw Fault(FaultKind::bad_request, fmt::format("Bad URL {}.", url), "Write ws://host:port/path.");
   std::string path(parsed->encoded_resource());
   if (path.empty() || path[0] != '/') path.insert(0, "/");
@@ -78,10 +80,15 @@ std::unique_ptr<WebSocketClient> connect_websocket(const std::string& url, const
   try {
     net::ip::tcp::resolver resolver(io->context());
     net::ip::tcp::socket socket(io->context());
-    std::string port = parsed->has_port() ? std::string(parsed->port()) : "80";
+    std::string port = parsed->has_port() ? std::string(parsed->port()) : secure ? "443" : "80";
     net::connect(socket, resolver.resolve(std::string(parsed->host_address()), port));
     socket.set_option(net::ip::tcp::no_delay(true));
-    auto connection = std::make_shared<WebSocketConnection>(io, Socket(std::move(socket)));
+    std::unique_ptr<TlsStream> tls;
+    if (secure) {
+      tls = TlsStream::connect(client_context(ca_file).get(), socket.native_handle(), std::string(parsed->host_address()));
+      shake_hands(*tls, socket.native_handle(), std::string(parsed->encoded_host_and_port()), std::chrono::seconds(30));
+    }
+    auto connection = std::make_shared<WebSocketConnection>(io, Socket(std::move(socket)), std::move(tls));
     connection->stream().set_option(beast::websocket::stream_base::decorator(
         [headers, subprotocol](beast::websocket::request_type& request) {
           for (const auto& [name, value] : headers.all()) request.set(name, value);

@@ -9,6 +9,7 @@
 
 #include "http/api.h"
 #include "http/io_thread.h"
+#include "http/transport.h"
 
 namespace virga::http {
 
@@ -16,8 +17,9 @@ namespace beast = boost::beast;
 
 class WebSocketConnection final : public WebSocket, public Swept, public std::enable_shared_from_this<WebSocketConnection> {
  public:
-  using Stream = beast::websocket::stream<Socket>;
-  WebSocketConnection(std::shared_ptr<IoThread> io, Socket socket) : io_(std::move(io)), stream_(std::move(socket)) {
+  using Stream = beast::websocket::stream<Transport>;
+  WebSocketConnection(std::shared_ptr<IoThread> io, Socket socket, std::unique_ptr<TlsStream> tls = nullptr)
+      : io_(std::move(io)), stream_(std::move(socket), std::move(tls)) {
     stream_.read_message_max(16 << 20);
   }
   ~WebSocketConnection() override { io_->remove(this); }
@@ -119,7 +121,7 @@ class WebSocketConnection final : public WebSocket, public Swept, public std::en
       room_.notify_all();
     }
     boost::system::error_code ec;
-    stream_.next_layer().close(ec);
+    stream_.next_layer().socket().close(ec);
     if (on_close) on_close();
     // The callbacks may hold us.
     on_message = nullptr;
