@@ -3,6 +3,7 @@
 #include <thread>
 
 #include "base/crypto.h"
+#include "identity/password.h"
 #include "identity/totp.h"
 #include "tests/support/identity_fixture.h"
 
@@ -47,6 +48,57 @@ class LoginTest : public test::IdentityCloudTest {
     admin_logs_in();
   }
 };
+
+// Who exists, who is disabled or locked, and whose password was right: no answer tells, and each costs one bcrypt.
+TEST_P(LoginTest, ARefusalTellsNothingByMessageOrTime) {
+  make("users", "user", {{"name", "off"}, {"password", "pw"}, {"enabled", false}});
+  make("users", "user", {{"name", "bare"}});
+  make("users", "user", {{"name", "locked"}, {"password", "pw"}});
+  for (int i = 0; i < 3; ++i) try_log_in("locked", "wrong");
+  const std::string closed = make("domains", "domain", {{"name", "closed"}});
+  make("users", "user", {{"name", "joe"}, {"password", "pw"}, {"domain_id", closed}});
+  cloud_.patch("/v3/domains/" + closed, {{"domain", {{"enabled", false}}}}, admin_);
+  const auto by_name = [](const std::string& name, json::object domain, const std::string& password) -> json::object {
+    return {{"name", name}, {"domain", std::move(domain)}, {"password", password}};
+  };
+  const json::object ours{{"id", "default"}};
+  const std::pair<const char*, json::object> cases[] = {
+      {"wrong password", by_name("joe", ours, "wrong")},
+      {"wrong password, by id", {{"id", joe_}, {"password", "wrong"}}},
+      {"unknown user", by_name("nobody", ours, "pw")},
+      {"unknown user, by id", {{"id", new_hex_id()}, {"password", "pw"}}},
+      {"unknown domain", by_name("joe", {{"name", "nowhere"}}, "pw")},
+      {"unknown domain, by id", by_name("joe", {{"id", "nowhere"}}, "pw")},
+      {"disabled user", by_name("off", ours, "pw")},
+      {"disabled user, wrong password", by_name("off", ours, "wrong")},
+      {"user without a password", by_name("bare", ours, "")},
+      {"locked user", by_name("locked", ours, "pw")},
+      {"disabled domain", by_name("joe", {{"id", closed}}, "pw")},
+      {"disabled domain, wrong password", by_name("joe", {{"id", closed}}, "wrong")},
+      {"password that bcrypt would cut", by_name("joe", ours, std::string(200, 'x'))},
+      {"unknown user, such a password", by_name("nobody", ours, std::string(200, 'x'))}};
+  std::string body;
+  for (const auto& [what, user] : cases) {
+    const uint64_t before = password_hash_runs();
+    const Reply r = cloud_.post("/v3/auth/tokens", {{"auth",
+                                                     {{"identity",
+                                                       {{"methods", json::array{"password"}},
+                                                        {"password", {{"user", user}}}}}}}});
+    EXPECT_EQ(r.status, 401) << what;
+    EXPECT_EQ(password_hash_runs() - before, 1u) << what;
+    if (body.empty()) body = r.body;
+    EXPECT_EQ(r.body, body) << what;
+  }
+  // A change of one's own password is open to everyone too.
+  for (const std::string& id : {joe_, new_hex_id()}) {
+    const uint64_t before = password_hash_runs();
+    const Reply r = cloud_.post("/v3/users/" + id + "/password",
+                                {{"user", {{"original_password", "wrong"}, {"password", "other"}}}});
+    EXPECT_EQ(r.status, 401);
+    EXPECT_EQ(r.body, body);
+    EXPECT_EQ(password_hash_runs() - before, 1u);
+  }
+}
 
 TEST_P(LoginTest, FailuresLockTheAccountForAWhile) {
   const Reply unknown = try_log_in("nobody", "pw");

@@ -22,6 +22,8 @@ void check_password(std::string_view password);
 std::string hash_password(std::string_view password, int cost);
 /// Any hash libcrypt knows, so hashes taken over from keystone work. False for "" and for malformed hashes.
 bool verify_password(std::string_view password, const std::string& hash);
+/// How often this process has run bcrypt: what a login costs, told without a clock.
+uint64_t password_hash_runs();
 
 class Passwords {
  public:
