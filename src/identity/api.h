@@ -43,6 +43,7 @@ struct Options {
   std::chrono::seconds signature_lifetime{900};       ///< how old an EC2 signature may be
   bool signatures_without_token = false;              ///< /v3/ec2tokens and s3tokens for services that have no token
   int totp_previous_windows = 1;                      ///< passcodes of the last half minutes that still count
+  int max_active_keys = 3;                            ///< token keys kept at a rotation
   int max_redelegation_count = 3;                     ///< how often a trust may be passed on
 };
 
@@ -50,6 +51,13 @@ struct Options {
 struct Bootstrap {
   std::string admin_password;
   std::vector<std::string> service_names;
+};
+
+/// What a rotation left.
+struct Rotated {
+  size_t token_keys = 0;             ///< that there are now
+  int64_t credentials_sealed = 0;    ///< again, with the new key
+  int64_t credentials_unreadable = 0;  ///< no key opens these; they stay as they are
 };
 
 class Identity : public api::Authenticator {
@@ -61,9 +69,9 @@ class Identity : public api::Authenticator {
   virtual void bootstrap(const Bootstrap& what) = 0;
   /// The built-in services whose endpoints the catalogue generates from each request's URL. Call before serving.
   virtual void set_catalog(const std::vector<api::Service*>& services) = 0;
-  /// Makes the staged keys primary and stages new ones; old tokens stay valid until they expire, and credentials are
-  /// sealed again with the new key.
-  virtual void rotate_keys() = 0;
+  /// Makes the staged token key primary and stages a new one; old tokens stay valid until they expire. With
+  /// `credentials` the keys of /v3/credentials too, and what they sealed is sealed again. May take long then.
+  virtual Rotated rotate_keys(bool credentials) = 0;
   /// Project name for messages and metadata; nullopt if there is none.
   virtual std::optional<std::string> project_name(db::Tx& tx, const std::string& project_id) = 0;
 };

@@ -2,7 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <array>
+
 #include "base/crypto.h"
+#include "base/kill_point.h"
 #include "base/log.h"
 #include "identity/core.h"
 #include "identity/table.h"
@@ -12,6 +15,7 @@ namespace {
 
 constexpr std::string_view kColumns = "id, user_id, project_id, type, sealed_blob, extra";
 constexpr size_t kMaxSealed = 64'000;  // MariaDB's TEXT
+constexpr size_t kCredentialKeys = 3;  // as keystone's: the staged one, the one in use, the one before
 
 std::optional<std::string> or_null(const std::string& text) {
   return text.empty() ? std::nullopt : std::optional<std::string>(text);
@@ -98,17 +102,41 @@ void erase_credentials_of_project(db::Tx& tx, const std::string& project_id) {
 }
 
 // A row that no key opens stays as it is: its key may come back from a backup.
-void rotate_credential_keys(Core& core) {
-  core.credential_keys.rotate();
-  core.change([&](db::Tx& tx) {
-    for (const auto& row : tx.query("SELECT id, sealed_blob FROM identity_credentials")) {
+Resealed reseal_credentials(Core& core) {
+  constexpr size_t kBatch = 100;
+  Resealed all;
+  for (std::string after;;) {
+    const auto seen = core.database.read([&](db::Tx& tx) {
+      return tx.query(
+          fmt::format("SELECT id, sealed_blob FROM identity_credentials WHERE id > ? ORDER BY id LIMIT {}", kBatch),
+          after);
+    });
+    std::vector<std::array<std::string, 3>> changes;  // id, before, after
+    for (const auto& row : seen) {
+      if (core.credential_keys.is_current(row.view(1))) continue;
       if (const auto blob = core.credential_keys.open(row.view(1), kMaxSealed))
-        tx.exec("UPDATE identity_credentials SET sealed_blob = ? WHERE id = ?",
-                core.credential_keys.seal(*blob), row.text(0));
+        changes.push_back({row.text(0), row.text(1), core.credential_keys.seal(*blob)});
       else
-        log::warn("No key opens the credential {}; it is left as it is.", row.text(0));
+        ++all.unreadable, log::warn("No key opens the credential {}; it is left as it is.", row.text(0));
     }
-  });
+    // A row that someone changed since is sealed with the new key already, so it must not be put back.
+    if (!changes.empty())
+      core.database.write([&](db::Tx& tx) {
+        for (const auto& [id, before, now] : changes)
+          tx.exec("UPDATE identity_credentials SET sealed_blob = ? WHERE id = ? AND sealed_blob = ?", now, id, before);
+      });
+    all.sealed += static_cast<int64_t>(changes.size());
+    if (seen.size() < kBatch) return all;
+    after = seen.back().text(0);
+    kill_point("identity.credentials_resealed");
+  }
+}
+
+// What an earlier rotation that was cut off left comes first: then two keys open everything, however often one rotates.
+Resealed rotate_credential_keys(Core& core) {
+  reseal_credentials(core);
+  core.credential_keys.rotate(kCredentialKeys);
+  return reseal_credentials(core);
 }
 
 }  // namespace virga::identity

@@ -32,8 +32,15 @@ void erase_credential(db::Tx& tx, const std::string& id);
 void erase_credentials_of_user(db::Tx& tx, const std::string& user_id);
 void erase_credentials_of_project(db::Tx& tx, const std::string& project_id);
 
+struct Resealed {
+  int64_t sealed = 0;      ///< rows that another key than the one in use had sealed
+  int64_t unreadable = 0;  ///< rows that no key opens; they stay as they are
+};
+/// Seals with the key in use what another one sealed, some rows a transaction, so that others write in between.
+/// Cut off anywhere, it goes on when it is called again: at every start, and at every rotation.
+Resealed reseal_credentials(Core& core);
 /// Rotates the keys, and seals every row with the new one.
-void rotate_credential_keys(Core& core);
+Resealed rotate_credential_keys(Core& core);
 /// Whose a credential is, for policies. To a token with delegated rights only those belong that were made
 /// with the same rights: with any other EC2 secret, or a TOTP seed, it could get a token with all rights of
 /// the user.

@@ -1,5 +1,6 @@
 #include "base/crypto.h"
 #include "identity/ec2_signature.h"
+#include "identity/keys.h"
 #include "tests/support/identity_fixture.h"
 
 namespace virga::identity {
@@ -86,10 +87,38 @@ TEST_P(CredentialTest, IsSealedAtRestAndSealedAgainByRotation) {
   create(joe_token_, {{"type", "cert"}, {"blob", "very secret"}, {"user_id", joe_}});
   const std::string before = sealed_blobs();
   EXPECT_EQ(before.find("secret"), std::string::npos);
-  for (int i = 0; i < 8; ++i) identity_->rotate_keys();  // more often than old keys are kept
+  for (int i = 0; i < 8; ++i) identity_->rotate_keys(true);  // more often than old keys are kept
   EXPECT_NE(sealed_blobs(), before);
   EXPECT_EQ(cloud_.get("/v3/credentials", log_in("joe", "pw", project_scope("p"))).at("credentials.0.blob"),
             "very secret");
+}
+
+TEST_P(CredentialTest, ARotationThatWasCutOffIsFinishedAtTheNextStart) {
+  for (int i = 0; i < 250; ++i)  // several batches
+    create(joe_token_, {{"type", "cert"}, {"blob", "secret " + std::to_string(i)}, {"user_id", joe_}});
+  const std::string keys = cloud_.directory() + "/keys/credentials/";
+  const auto count = [&](KeyRing& ring) {
+    return cloud_.database().read([&](db::Tx& tx) {
+      size_t current = 0;
+      for (const auto& row : tx.query("SELECT sealed_blob FROM identity_credentials"))
+        current += ring.is_current(row.view(0));
+      return current;
+    });
+  };
+  {
+    KeyRing killed(keys);  // rotated, and died before it sealed anything again
+    killed.rotate(3);
+    EXPECT_EQ(count(killed), 0u);
+  }
+  api::Policy policy;
+  const auto next = identity::make_identity(options(), cloud_.database(), policy, cloud_.clock());
+  next->bootstrap({.admin_password = "secret"});
+  KeyRing ring(keys);
+  EXPECT_EQ(count(ring), 250u);
+  const identity::Rotated done = next->rotate_keys(true);
+  EXPECT_EQ(done.credentials_sealed, 250);
+  EXPECT_EQ(done.credentials_unreadable, 0);
+  EXPECT_EQ(cloud_.get("/v3/credentials?type=cert", admin_).count("credentials"), 250u);
 }
 
 TEST_P(CredentialTest, OnesOwnOnly) {

@@ -65,7 +65,10 @@ class IdentityService final : public Identity {
     return std::shared_ptr<const api::Caller>(std::move(session), caller);
   }
 
-  void bootstrap(const Bootstrap& what) override { identity::bootstrap(core_, what); }
+  void bootstrap(const Bootstrap& what) override {
+    identity::bootstrap(core_, what);
+    reseal_credentials(core_);
+  }
 
   void set_catalog(const std::vector<api::Service*>& services) override {
     core_.built_in.clear();
@@ -75,9 +78,15 @@ class IdentityService final : public Identity {
             {stable_id("service " + s->type), s->type, s->name, s->title, s->catalog_path});
   }
 
-  void rotate_keys() override {
-    core_.keys.rotate();
-    rotate_credential_keys(core_);
+  Rotated rotate_keys(bool credentials) override {
+    Rotated done;
+    const auto used = core_.options.token_lifetime + core_.options.allow_expired_window;
+    done.token_keys = core_.keys.rotate(static_cast<size_t>(core_.options.max_active_keys), used);
+    if (!credentials) return done;
+    const Resealed resealed = rotate_credential_keys(core_);
+    done.credentials_sealed = resealed.sealed;
+    done.credentials_unreadable = resealed.unreadable;
+    return done;
   }
 
   std::optional<std::string> project_name(db::Tx& tx, const std::string& project_id) override {

@@ -1,4 +1,5 @@
 // The service through its real dispatcher and database.
+#include <atomic>
 #include <thread>
 
 #include "tests/support/identity_fixture.h"
@@ -275,9 +276,31 @@ TEST_P(IdentityTest, ChangedPasswordCountsAtOnce) {
 
 TEST_P(IdentityTest, KeyRotationKeepsTokens) {
   const std::string token = log_in("admin", "secret", project_scope("admin"));
-  identity_->rotate_keys();
+  identity_->rotate_keys(false);
   EXPECT_EQ(validate(token), 200);
   EXPECT_EQ(validate(log_in("admin", "secret")), 200);
+}
+
+TEST_P(IdentityTest, TokensAreValidatedAllThroughARotation) {
+  const std::string token = log_in("admin", "secret", project_scope("admin"));
+  std::atomic<bool> over{false};
+  std::atomic<int> refused{0}, asked{0};
+  std::vector<std::thread> clients;
+  for (int i = 0; i < 3; ++i)
+    clients.emplace_back([&] {
+      do {
+        if (!identity_->authenticate(token)) ++refused;
+        ++asked;
+      } while (!over);
+    });
+  for (int i = 0; i < 5; ++i) {
+    identity_->rotate_keys(true);
+    EXPECT_EQ(validate(log_in("admin", "secret")), 200);
+  }
+  over = true;
+  for (auto& client : clients) client.join();
+  EXPECT_EQ(refused, 0);
+  EXPECT_GT(asked, 0);
 }
 
 TEST_P(IdentityTest, GroupInheritedAndImpliedRoles) {

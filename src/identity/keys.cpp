@@ -10,9 +10,11 @@
 #include <cstring>
 #include <filesystem>
 #include <map>
+#include <utility>
 
 #include "base/crypto.h"
 #include "base/fault.h"
+#include "base/kill_point.h"
 #include "base/log.h"
 #include "base/process.h"
 #include "base/scope_exit.h"
@@ -60,6 +62,19 @@ void write_key(const std::string& directory, int number) {
   write_file(directory + "/" + std::to_string(number), base64url_encode(random_bytes(kKey)), 0600);
 }
 
+/// The staged key becomes number `number`, and its file's time says since when it is in use.
+void promote(const std::string& directory, int number) {
+  const std::string staged = directory + "/0";
+  ::utimensat(AT_FDCWD, staged.c_str(), nullptr, 0);
+  std::filesystem::rename(staged, directory + "/" + std::to_string(number));
+}
+
+std::chrono::system_clock::time_point in_use_since(const std::string& directory, int number) {
+  struct stat info {};
+  if (::stat((directory + "/" + std::to_string(number)).c_str(), &info) != 0) return {};
+  return std::chrono::system_clock::from_time_t(info.st_mtime);
+}
+
 /// Holds the repository's lock file: two processes that start together make one set of keys.
 class DirectoryLock {
  public:
@@ -93,23 +108,35 @@ KeyRing::KeyRing(std::string directory) : directory_(std::move(directory)) {
   ::chmod(directory_.c_str(), 0700);
   {
     const DirectoryLock lock(directory_);
-    if (read_keys(directory_).empty())
-      for (int n : {0, 1}) write_key(directory_, n);
+    const auto found = read_keys(directory_);
+    if (!found.contains(0)) write_key(directory_, 0);  // none yet, or a rotation was cut off
+    if (found.empty() || found.rbegin()->first == 0) write_key(directory_, 1);
   }
-  load();
+  load_if_changed();
 }
 
 KeyRing::~KeyRing() = default;
 
+/// A directory's time is as coarse as the kernel's clock, so a change that is a moment old may not be the last with
+/// this time: it counts as a change until it has aged.
 bool KeyRing::changed_on_disk() {
   struct stat info {};
   if (::stat(directory_.c_str(), &info) != 0) return false;
-  const int64_t now = info.st_mtim.tv_sec * 1'000'000'000LL + info.st_mtim.tv_nsec;
-  return seen_mtime_ns_.exchange(now) != now;
+  const int64_t changed = info.st_mtim.tv_sec * 1'000'000'000LL + info.st_mtim.tv_nsec;
+  const int64_t now = std::chrono::nanoseconds(std::chrono::system_clock::now().time_since_epoch()).count();
+  const bool settled = now - changed > 1'000'000'000LL;
+  return std::exchange(seen_mtime_ns_, settled ? changed : 0) != changed;
+}
+
+/// Another process may have rotated. Whoever comes while one reads waits for it: the key may be among those read.
+void KeyRing::load_if_changed() {
+  const std::lock_guard guard(loading_);
+  if (!changed_on_disk()) return;
+  const DirectoryLock lock(directory_);
+  load();
 }
 
 void KeyRing::load() {
-  changed_on_disk();
   auto fresh = std::make_shared<Keys>();
   for (auto& [number, secret] : read_keys(directory_))
     fresh->push_back(std::make_shared<Key>(std::move(secret)));
@@ -117,20 +144,31 @@ void KeyRing::load() {
   std::atomic_store(&keys_, std::shared_ptr<const Keys>(std::move(fresh)));
 }
 
-void KeyRing::rotate(size_t keep) {
-  const std::lock_guard guard(writing_);
+bool KeyRing::is_current(std::string_view sealed) const {
+  std::string raw;
+  if (!base64_decode(sealed, raw) || raw.size() < kHead) return false;
+  return std::memcmp(raw.data() + 1, &keys()->back()->fingerprint, kFingerprint) == 0;
+}
+
+size_t KeyRing::rotate(size_t keep, std::chrono::seconds used) {
+  const std::lock_guard guard(loading_);
   const DirectoryLock lock(directory_);
   auto found = read_keys(directory_);
-  const int primary = found.empty() ? 0 : found.rbegin()->first;
-  if (!found.contains(0)) write_key(directory_, 0);
-  const std::string path = directory_ + "/";
-  std::filesystem::rename(path + "0", path + std::to_string(primary + 1));
+  if (!found.contains(0)) write_key(directory_, 0);  // a rotation was cut off
+  promote(directory_, found.empty() ? 1 : found.rbegin()->first + 1);
+  kill_point("identity.key_promoted");
   write_key(directory_, 0);
+  kill_point("identity.key_staged");
   found = read_keys(directory_);
-  for (auto it = found.upper_bound(0); found.size() > std::max<size_t>(keep, 2) && it != found.end();
-       it = found.erase(it))
-    std::filesystem::remove(path + std::to_string(it->first));
+  for (auto it = found.upper_bound(0); found.size() > std::max<size_t>(keep, 2) && it != found.end();) {
+    const auto next = std::next(it);
+    if (next == found.end() || in_use_since(directory_, next->first) + used > std::chrono::system_clock::now())
+      break;
+    std::filesystem::remove(directory_ + "/" + std::to_string(it->first));
+    it = found.erase(it);
+  }
   load();
+  return found.size();
 }
 
 const KeyRing::Key* KeyRing::find(const Keys& keys, uint32_t fingerprint) const {
@@ -170,8 +208,8 @@ std::optional<std::string> KeyRing::open(std::string_view sealed, size_t most) {
   std::memcpy(&fingerprint, from + 1, kFingerprint);
   auto all = keys();
   const Key* key = find(*all, fingerprint);
-  if (!key && changed_on_disk()) {  // another process rotated
-    load();
+  if (!key) {
+    load_if_changed();
     all = keys();
     key = find(*all, fingerprint);
   }

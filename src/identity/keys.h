@@ -6,6 +6,7 @@
 // Threads: thread-safe.
 
 #include <atomic>
+#include <chrono>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -26,8 +27,14 @@ class KeyRing {
   /// Nullopt if the text is not of ours, was changed, its key is gone, or it is longer than `most`.
   std::optional<std::string> open(std::string_view sealed, size_t most = 512);
 
-  /// Staged becomes primary, a new key is staged; keys beyond `keep` go, the oldest first.
-  void rotate(size_t keep = 5);
+  /// Whether the key in use sealed this text. False too if it is no sealed text at all.
+  bool is_current(std::string_view sealed) const;
+
+  /// Staged becomes primary, a new key is staged; keys beyond `keep` go, the oldest first, but none that was in
+  /// use less than `used` ago: what it sealed may still be held by someone. Each step leaves a set of keys that
+  /// opens all that is about, so a crash between two of them costs at most one more rotation. Returns how many
+  /// keys there are now.
+  size_t rotate(size_t keep, std::chrono::seconds used = std::chrono::seconds(0));
 
  private:
   struct Key;
@@ -35,13 +42,14 @@ class KeyRing {
       std::vector<std::shared_ptr<const Key>>;  ///< staged first, then ascending; the last is primary
   std::shared_ptr<const Keys> keys() const { return std::atomic_load(&keys_); }
   const Key* find(const Keys& keys, uint32_t fingerprint) const;
-  void load();
+  void load();  ///< with loading_ held
+  void load_if_changed();
   bool changed_on_disk();
 
   std::string directory_;
-  std::mutex writing_;
   std::shared_ptr<const Keys> keys_;
-  std::atomic<int64_t> seen_mtime_ns_{0};
+  std::mutex loading_;  ///< before the lock on the directory
+  int64_t seen_mtime_ns_ = 0;
 };
 
 }  // namespace virga::identity

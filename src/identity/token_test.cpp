@@ -1,7 +1,12 @@
 #include "identity/token.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <thread>
 
 #include "base/crypto.h"
 #include "base/fault.h"
@@ -133,6 +138,62 @@ TEST(Keys, RotationKeepsOldTokensUntilTheirKeyGoes) {
   EXPECT_FALSE(keys.open(old));
   EXPECT_EQ(keys.open(fresh), "fresh");
   EXPECT_EQ(other.open(newest), "newest");  // read again from the directory
+}
+
+TEST(Keys, NoKeyGoesWhileWhatItSealedMayBeHeld) {
+  test::ScratchDir dir;
+  KeyRing keys(dir.path() + "/keys");
+  const std::string first = keys.seal("first");
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(keys.rotate(3, std::chrono::hours(1)), static_cast<size_t>(i + 3));
+  EXPECT_EQ(keys.open(first), "first");
+  const std::string later = keys.seal("later");
+  // Key 2 has been in use since two hours: what key 1 sealed is over.
+  const timespec old[2] = {{::time(nullptr) - 7200, 0}, {::time(nullptr) - 7200, 0}};
+  ASSERT_EQ(::utimensat(AT_FDCWD, (dir.path() + "/keys/2").c_str(), old, 0), 0);
+  keys.rotate(3, std::chrono::hours(1));
+  EXPECT_FALSE(keys.open(first));
+  EXPECT_EQ(keys.open(later), "later");
+}
+
+TEST(Keys, ARotationThatWasCutOffIsMadeWhole) {
+  test::ScratchDir dir;
+  const std::string path = dir.path() + "/keys/";
+  std::string old, between;
+  {
+    KeyRing keys(path);
+    old = keys.seal("old");
+  }
+  ASSERT_EQ(::rename((path + "0").c_str(), (path + "2").c_str()), 0);  // killed after the first step
+  KeyRing keys(path);
+  EXPECT_EQ(::access((path + "0").c_str(), F_OK), 0);
+  EXPECT_EQ(keys.open(old), "old");
+  between = keys.seal("between");
+  EXPECT_FALSE(keys.is_current(old));
+  EXPECT_TRUE(keys.is_current(between));
+  ASSERT_EQ(::unlink((path + "0").c_str()), 0);  // and once more, beside a process that runs
+  EXPECT_EQ(keys.rotate(5), 4u);
+  EXPECT_EQ(keys.open(old), "old");
+  EXPECT_EQ(keys.open(between), "between");
+  EXPECT_EQ(KeyRing(path).open(keys.seal("new")), "new");
+}
+
+TEST(Keys, OthersSealAndOpenWhileOneRotates) {
+  test::ScratchDir dir;
+  KeyRing keys(dir.path() + "/keys"), other(dir.path() + "/keys");
+  const std::string old = keys.seal("old");
+  std::atomic<bool> over{false};
+  std::atomic<int> lost{0};
+  std::vector<std::thread> threads;
+  for (KeyRing* ring : {&keys, &other})
+    threads.emplace_back([&, ring] {
+      do {
+        if (ring->open(old) != "old" || keys.open(ring->seal("x")) != "x" || other.open(ring->seal("y")) != "y") ++lost;
+      } while (!over);
+    });
+  for (int i = 0; i < 50; ++i) keys.rotate(3, std::chrono::hours(1));
+  over = true;
+  for (auto& thread : threads) thread.join();
+  EXPECT_EQ(lost, 0);
 }
 
 TEST(Password, HashesAndVerifies) {
