@@ -93,7 +93,7 @@ std::vector<ConfigKey> make_keys() {
        "How long a verified password is remembered (keyed hash, memory only), seconds; 0 = never.", F::any, 0, 3600},
       {"identity", "bcrypt_cost", SLOT(identity.bcrypt_cost), "Work of one password hash: 12 is about 250 ms.", F::any, 4, 16},
       {"identity", "max_active_keys", SLOT(identity.max_active_keys),
-       "Keys for tokens kept at a rotation: the one in use, the next, and older ones that still open tokens.", F::any, 3, 64},
+       "Keys for tokens kept at a rotation (virga identity rotate-keys): the one in use, the next, and older ones that still open tokens.", F::any, 3, 64},
       {"identity", "limit_model", SLOT(identity.limit_model),
        "How unified limits relate: flat: each project's alone. strict_two_level: no project's above its domain's, and no "
        "deeper trees of projects than two levels.",

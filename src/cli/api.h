@@ -20,6 +20,7 @@ int main(int argc, char** argv);
 /// Options that every command has.
 struct Shared {
   std::string config_path;  ///< --config, or VIRGA_CONFIG, or /etc/virga/virga.toml if it is there; empty = defaults
+  std::string path() const;  ///< the file that is read; "" = defaults
   Config load() const;
 };
 
@@ -31,6 +32,7 @@ void add_database_commands(CLI::App& app, Shared& shared);   ///< db tables|shel
 void add_explain_command(CLI::App& app, Shared& shared);
 void add_guest_commands(CLI::App& app, Shared& shared);      ///< ssh, console, forward, virsh
 void add_routes_command(CLI::App& app, Shared& shared);      ///< routes (hidden): docs/api-coverage.md is made from it
+void add_identity_commands(CLI::App& app, Shared& shared);   ///< identity rotate-keys
 void add_image_commands(CLI::App& app, Shared& shared);      ///< image build
 
 }  // namespace virga::cli

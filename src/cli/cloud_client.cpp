@@ -5,11 +5,23 @@
 
 #include "base/fault.h"
 #include "cloud/serve.h"
+#include "cloud/tls.h"
 
 namespace virga::cli {
 
-std::string api_url(const Config& config) {
-  return config.cloud.public_url.empty() ? fmt::format("http://{}:{}", config.cloud.api_address, config.cloud.api_port) : config.cloud.public_url;
+std::string ask_serve_text(const Config& config, const std::string& method, const std::string& path, std::chrono::seconds timeout) {
+  http::ClientRequest request;
+  request.method = method;
+  request.url = "http://serve" + path;
+  request.unix_socket = cloud::Paths(config).serve_control;
+  request.timeout = timeout;
+  const http::Response response = http::fetch(request);
+  if (response.status >= 300) throw Fault(static_cast<FaultKind>(response.status), response.body);
+  return response.body;
+}
+
+json::value ask_serve(const Config& config, const std::string& method, const std::string& path, std::chrono::seconds timeout) {
+  return parse_json(ask_serve_text(config, method, path, timeout));
 }
 
 std::string own_program() {
@@ -20,7 +32,8 @@ std::string own_program() {
 
 cloud::RestClient admin_client(const Config& config) {
   cloud::Credentials c;
-  c.auth_url = api_url(config);
+  c.auth_url = cloud::api_url(config);
+  c.ca_file = cloud::trusted_file(config);
   c.user = "admin";
   c.project = "admin";
   c.password = cloud::passwords(config).admin;

@@ -8,10 +8,14 @@
 
 namespace virga::cli {
 
-/// Where clients on this machine reach the API.
-std::string api_url(const Config& config);
 /// This program's file.
 std::string own_program();
+/// Asks `serve` over its control socket, which only root opens. Throws Fault(unavailable) if it does not run.
+json::value ask_serve(const Config& config, const std::string& method, const std::string& path,
+                      std::chrono::seconds timeout = std::chrono::seconds(30));
+/// The same where the answer is not JSON.
+std::string ask_serve_text(const Config& config, const std::string& method, const std::string& path,
+                           std::chrono::seconds timeout = std::chrono::seconds(30));
 /// The user of the environment (keystonerc), or else the administrator with the password of this host's cloud.
 cloud::RestClient cloud_client(const Config& config);
 /// Always the administrator.

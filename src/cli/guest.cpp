@@ -119,7 +119,7 @@ void console(const Config& config, const std::string& server) {
   const std::string url = str(made.at("remote_console").at("url"));
   http::Headers headers;
   headers.set("Origin", client.base_url());
-  auto socket = http::connect_websocket(url, headers);
+  auto socket = http::connect_websocket(url, headers, "binary", client.ca_file());
   std::printf("Connected to %s's serial console; Ctrl-] leaves.\r\n", server.c_str());
   std::fflush(stdout);
   RawTerminal raw;

@@ -25,6 +25,7 @@
 #include "cloud/provision.h"
 #include "cloud/purge.h"
 #include "cloud/serve.h"
+#include "cloud/tls.h"
 #include "db/api.h"
 #include "qemu/api.h"
 
@@ -33,6 +34,8 @@ namespace {
 
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
+
+constexpr const char* kDefaultConfig = "/etc/virga/virga.toml";
 
 void require_root() {
   if (geteuid() != 0) throw Fault(FaultKind::forbidden, "This needs root: it makes network namespaces and runs libvirt.", "Run it with sudo.");
@@ -62,6 +65,7 @@ cloud::LaunchOptions launch_options(const Shared& shared, const Config& config) 
   cloud::LaunchOptions options;
   options.program = own_program();
   options.config_path = shared.config_path;
+  options.watched_config = shared.path().empty() ? kDefaultConfig : shared.path();
   options.kvm_usable = [config] { return cloud::kvm_verdict(config).usable; };
   return options;
 }
@@ -70,7 +74,8 @@ cloud::Provisioning provisioning(const Config& config) {
   const cloud::Paths paths(config);
   const cloud::Passwords passwords = cloud::passwords(config);
   cloud::Provisioning p;
-  p.admin.auth_url = p.demo.auth_url = api_url(config);
+  p.admin.auth_url = p.demo.auth_url = cloud::api_url(config);
+  p.admin.ca_file = p.demo.ca_file = cloud::trusted_file(config);
   p.admin.user = p.admin.project = "admin";
   p.admin.password = passwords.admin;
   p.demo.user = p.demo.project = "demo";
@@ -187,19 +192,42 @@ void print_what_next(const Config& config, const std::string& home) {
       "  source %s/keystonerc_demo && openstack server list\n"
       "  virga ssh demo            virga console demo        virga explain server demo\n"
       "  virga service status      virga virsh list          virga down [--purge]\n",
-      api_url(config).c_str(), api_url(config).c_str(), home.c_str(), home.c_str());
+      cloud::api_url(config).c_str(), cloud::api_url(config).c_str(), home.c_str(), home.c_str());
 }
 
 /// An answer file's settings become the configuration file.
 void adopt_answers(Shared& shared, const std::string& file) {
   const cloud::AnswerResult result = cloud::apply_answer_file(read_file(file), file, shared.load());
-  if (shared.config_path.empty()) shared.config_path = "/etc/virga/virga.toml";
+  if (shared.config_path.empty()) shared.config_path = kDefaultConfig;
   mkdir(shared.config_path.substr(0, shared.config_path.rfind('/')).c_str(), 0755);
   write_file(shared.config_path, commented_config(result.config), 0600);
   for (const auto& line : result.applied) std::printf("  %s\n", line.c_str());
   if (!result.not_applied.empty()) std::printf("These keys do not apply to Virga:\n");
   for (const auto& [key, why] : result.not_applied) std::printf("  %s: %s\n", key.c_str(), why.c_str());
   std::printf("%s written.\n", shared.config_path.c_str());
+}
+
+/// `--tls` becomes a setting of the configuration file, so that whatever comes later agrees. True if it was none before.
+bool adopt_tls(Shared& shared) {
+  if (shared.load().tls.enabled) return false;
+  if (shared.path().empty()) shared.config_path = kDefaultConfig;
+  const std::string path = shared.path();
+  mkdir(path.substr(0, path.rfind('/')).c_str(), 0755);
+  const bool is_there = access(path.c_str(), F_OK) == 0;
+  const std::string text = cloud::with_tls_enabled(is_there ? read_file(path) : commented_default());
+  cloud::refresh_certificate(parse_config(text, path));  // before it is written: what cannot be served is refused
+  write_file(path, text, 0600);
+  std::printf("tls.enabled = true written to %s.\n", path.c_str());
+  return true;
+}
+
+/// A cloud that runs already speaks what it was started with.
+void restart_api(const Config& config) {
+  try {
+    cloud::service_command(config, "restart", "serve");
+  } catch (const Fault& fault) {
+    if (fault.kind != FaultKind::unavailable) throw;  // nothing runs: it will start with it
+  }
 }
 
 /// Before anything starts: a database that does not answer is said at once, not by a service that fails.
@@ -239,6 +267,10 @@ void get_novnc(const Config& config) {
 void up(const Shared& shared, bool foreground) {
   require_root();
   const Config config = shared.load();
+  if (config.tls.enabled) {
+    cloud::claim_directories(config);
+    cloud::refresh_certificate(config);
+  }
   if (foreground) {
     log::open("supervisor", "", config.log.level.c_str());
     throw CLI::RuntimeError(cloud::run_supervisor(config, launch_options(shared, config)));
@@ -258,6 +290,7 @@ void up(const Shared& shared, bool foreground) {
     std::printf("  WARNING: KVM cannot run guests here, so they run under emulation (TCG), many times slower. `virga doctor` says why.\n");
   const std::string home = home_of_caller();
   if (config.demo.enabled) timed("provisioning", [&] { cloud::provision_cloud(config, p, [](const std::string&) {}); });
+  p.cacert = cloud::cacert_file(config);
   cloud::write_credentials(config, p, home);
   if (config.demo.enabled && config.demo.server) {
     cloud::DemoServer server;
@@ -302,7 +335,8 @@ void status(const Shared& shared, bool as_json) {
   }
   state["problems"] = problems(config);
   const cloud::Provisioning p = provisioning(config);
-  state["api"] = api_url(config);
+  state["api"] = cloud::api_url(config);
+  state["ca_file"] = cloud::cacert_file(config);
   state["admin"] = {{"user", p.admin.user}, {"password", p.admin.password}, {"project", p.admin.project}};
   state["demo"] = {{"user", p.demo.user}, {"password", p.demo.password}, {"project", p.demo.project}};
   state["guest_user"] = p.guest.ssh_user;
@@ -315,13 +349,14 @@ void status(const Shared& shared, bool as_json) {
 void add_lifecycle_commands(CLI::App& app, Shared& shared) {
   struct Words {
     std::string answer_file, generate;
-    bool allinone = false, foreground = false, purge = false, as_json = false;
+    bool allinone = false, foreground = false, tls = false, purge = false, as_json = false;
   };
   auto w = std::make_shared<Words>();
   auto* up_command = app.add_subcommand("up", "bring this machine's cloud up (again and again, until it is)");
   up_command->add_flag("--allinone", w->allinone, "controller and compute host on this machine (the default)");
   up_command->add_option("--answer-file", w->answer_file, "packstack's answer file: what applies here becomes virga.toml");
   up_command->add_option("--gen-answer-file", w->generate, "write an answer file with packstack's keys, and end");
+  up_command->add_flag("--tls", w->tls, "serve the API over TLS from now on: sets tls.enabled in virga.toml");
   up_command->add_flag("--foreground", w->foreground, "run the supervisor in the foreground (systemd)");
   up_command->callback([&shared, w] {
     if (!w->generate.empty()) {
@@ -330,6 +365,11 @@ void add_lifecycle_commands(CLI::App& app, Shared& shared) {
       return;
     }
     if (!w->answer_file.empty()) adopt_answers(shared, w->answer_file);
+    if (w->tls) {
+      require_root();
+      cloud::claim_directories(shared.load());
+      if (adopt_tls(shared)) restart_api(shared.load());
+    }
     up(shared, w->foreground);
   });
   auto* down_command = app.add_subcommand("down", "stop everything; state stays");

@@ -13,12 +13,15 @@
 
 namespace virga::cli {
 
+std::string Shared::path() const {
+  if (!config_path.empty()) return config_path;
+  if (const char* from_environment = std::getenv("VIRGA_CONFIG"); from_environment && *from_environment) return from_environment;
+  return access("/etc/virga/virga.toml", R_OK) == 0 ? "/etc/virga/virga.toml" : "";
+}
+
 Config Shared::load() const {
-  std::string path = config_path;
-  if (path.empty())
-    if (const char* from_environment = std::getenv("VIRGA_CONFIG")) path = from_environment;
-  if (path.empty() && access("/etc/virga/virga.toml", R_OK) == 0) path = "/etc/virga/virga.toml";
-  return path.empty() ? Config{} : load_config(path);
+  const std::string file = path();
+  return file.empty() ? Config{} : load_config(file);
 }
 
 namespace {
@@ -52,6 +55,7 @@ int main(int argc, char** argv) {
   add_guest_commands(app, shared);
   add_routes_command(app, shared);
   add_image_commands(app, shared);
+  add_identity_commands(app, shared);
   try {
     std::vector<std::string> words(argv + 1, argv + argc);
     drop_separator(words);

@@ -10,6 +10,7 @@
 #include "base/fault.h"
 #include "base/json.h"
 #include "cli/api.h"
+#include "cli/cloud_client.h"
 #include "cli/service_table.h"
 #include "cloud/bring_up.h"
 #include "cloud/serve.h"
@@ -26,18 +27,6 @@ const std::map<std::string, std::string>& api_names() {
       {"nova-conductor", "nova"},  {"nova-scheduler", "nova"},         {"nova-consoleproxy", "consoles"}, {"nova-novncproxy", "consoles"}, {"consoles", "consoles"}};
   return names;
 }
-
-std::string ask_serve_text(const Config& config, const std::string& method, const std::string& path) {
-  http::ClientRequest request;
-  request.method = method;
-  request.url = "http://serve" + path;
-  request.unix_socket = cloud::Paths(config).serve_control;
-  const http::Response response = http::fetch(request);
-  if (response.status >= 300) throw Fault(static_cast<FaultKind>(response.status), response.body);
-  return response.body;
-}
-
-json::value ask_serve(const Config& config, const std::string& method, const std::string& path) { return parse_json(ask_serve_text(config, method, path)); }
 
 std::string uptime(double seconds) {
   const auto s = static_cast<int64_t>(seconds);

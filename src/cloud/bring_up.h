@@ -21,6 +21,7 @@ struct LaunchOptions {
   /// started, by a supervisor in a fork of this process (tests).
   std::string program;
   std::string config_path;          ///< empty: the defaults
+  std::string watched_config;       ///< where the supervisor looks for changes of [tls]; need not be there
   std::function<bool()> kvm_usable; ///< asked once if virt_type is "auto"; used in the supervisor's process
   std::chrono::milliseconds timeout{120'000};
 };

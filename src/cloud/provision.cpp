@@ -230,8 +230,8 @@ class Provisioner {
   RestClient admin_, demo_;
 };
 
-std::string keystonerc(const Credentials& c, const std::string& region) {
-  return fmt::format(
+std::string keystonerc(const Credentials& c, const std::string& region, const std::string& cacert) {
+  std::string text = fmt::format(
       "unset OS_SERVICE_TOKEN\n"
       "    export OS_USERNAME={0}\n"
       "    export OS_PASSWORD='{1}'\n"
@@ -244,6 +244,8 @@ std::string keystonerc(const Credentials& c, const std::string& region) {
       "export OS_PROJECT_DOMAIN_NAME={6}\n"
       "export OS_IDENTITY_API_VERSION=3\n",
       c.user, c.password, region, c.auth_url, c.project, c.user_domain, c.project_domain);
+  if (!cacert.empty()) text += fmt::format("export OS_CACERT='{}'\n", cacert);
+  return text;
 }
 
 constexpr char kCloudsMark[] = "# Written by virga; `virga down --purge` removes it.\n";
@@ -251,11 +253,13 @@ constexpr char kCloudsMark[] = "# Written by virga; `virga down --purge` removes
 std::string clouds_yaml(const Provisioning& what, const std::string& region) {
   std::string out = std::string(kCloudsMark) + "clouds:\n";
   const std::pair<const char*, const Credentials*> clouds[] = {{"virga-admin", &what.admin}, {"virga", &what.demo}};
-  for (const auto& [name, c] : clouds)
+  for (const auto& [name, c] : clouds) {
     out += fmt::format(
         "  {}:\n    region_name: {}\n    identity_api_version: 3\n    auth:\n      auth_url: {}/v3\n      username: {}\n"
         "      password: '{}'\n      project_name: {}\n      user_domain_name: {}\n      project_domain_name: {}\n",
         name, region, c->auth_url, c->user, c->password, c->project, c->user_domain, c->project_domain);
+    if (!what.cacert.empty()) out += fmt::format("    cacert: '{}'\n", what.cacert);
+  }
   return out;
 }
 
@@ -281,8 +285,8 @@ std::vector<std::string> write_credentials(const Config& config, const Provision
     write_file(path, content, 0600);
     written.push_back(path);
   };
-  put(home + "/keystonerc_admin", keystonerc(what.admin, config.cloud.region));
-  put(home + "/keystonerc_demo", keystonerc(what.demo, config.cloud.region));
+  put(home + "/keystonerc_admin", keystonerc(what.admin, config.cloud.region, what.cacert));
+  put(home + "/keystonerc_demo", keystonerc(what.demo, config.cloud.region, what.cacert));
   const std::string dir = home + "/.config/openstack", file = dir + "/clouds.yaml";
   const bool foreign = access(file.c_str(), F_OK) == 0 && read_file(file).rfind(kCloudsMark, 0) != 0;
   if (!foreign) {

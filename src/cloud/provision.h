@@ -27,6 +27,7 @@ struct Provisioning {
   Credentials admin, demo;
   std::string key_file;      ///< private SSH key of the demo server, written with mode 0600
   GuestFiles guest;
+  std::string cacert;        ///< what the written credentials name as CA; "" = none
 };
 
 /// Users, projects, flavors, image, networks.

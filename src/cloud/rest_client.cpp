@@ -58,6 +58,7 @@ http::Response fetch_patiently(const http::ClientRequest& request) {
 std::optional<Credentials> credentials_from_environment() {
   Credentials c;
   c.auth_url = environment("OS_AUTH_URL");
+  c.ca_file = environment("OS_CACERT");
   c.user = environment("OS_USERNAME");
   c.password = environment("OS_PASSWORD");
   c.project = environment("OS_PROJECT_NAME", environment("OS_TENANT_NAME").c_str());
@@ -83,6 +84,7 @@ void RestClient::authenticate() {
   request.url = base_ + "/identity/v3/auth/tokens";
   request.headers.set("Content-Type", "application/json");
   request.body = json::serialize(json::object{{"auth", std::move(auth)}});
+  request.ca_file = credentials_.ca_file;
   const http::Response response = fetch_patiently(request);
   if (response.status != 201)
     throw Fault(static_cast<FaultKind>(response.status), fmt::format("{} was not let in: {}", credentials_.user, message_of(response.body)));
@@ -98,6 +100,7 @@ http::Response RestClient::send(http::ClientRequest request, bool may_renew) {
   request.headers.set("X-Auth-Token", token_);
   if (!compute_version.empty() && request.url.find("/compute/") != std::string::npos)
     request.headers.set("OpenStack-API-Version", "compute " + compute_version);
+  request.ca_file = credentials_.ca_file;
   http::Response response = fetch_patiently(request);
   if (response.status == 401 && may_renew && !request.source) {
     token_.clear();

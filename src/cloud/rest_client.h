@@ -14,6 +14,7 @@ namespace virga::cloud {
 
 struct Credentials {
   std::string auth_url;  ///< "http://127.0.0.1:5000" (a trailing /v3 or /identity/v3 is understood)
+  std::string ca_file;   ///< whom https trusts; "": whom the system trusts
   std::string user, password, project;
   std::string user_domain = "Default", project_domain = "Default";
 };
@@ -42,6 +43,7 @@ class RestClient {
   const std::string& user_id();
   const std::string& token();
   const std::string& base_url() const { return base_; }
+  const std::string& ca_file() const { return credentials_.ca_file; }
   /// Sent with compute requests ("2.79"); empty = none.
   std::string compute_version;
 

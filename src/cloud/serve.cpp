@@ -13,11 +13,13 @@
 #include "base/allocator.h"
 #include "base/log.h"
 #include "base/process.h"
+#include "base/sandbox.h"
 #include "base/scope_exit.h"
 #include "cloud/api_outputs.h"
 #include "cloud/novnc.h"
 #include "cloud/privileges.h"
 #include "cloud/service_control.h"
+#include "cloud/tls.h"
 #include "compute/api.h"
 #include "db/api.h"
 #include "http/api.h"
@@ -58,6 +60,7 @@ struct ControlPlane {
     o.token_lifetime = std::chrono::seconds(config.identity.token_expiration_s);
     o.remember_password = std::chrono::seconds(config.identity.password_memory_s);
     o.credential_key_dir = paths.credential_keys;
+    o.max_active_keys = config.identity.max_active_keys;
     o.signatures_without_token = config.identity.signatures_without_token;
     o.security = security_compliance(config.security_compliance);
     return identity::make_identity(o, *database, policy, clock);
@@ -133,27 +136,25 @@ void make_dir(const std::string& path, mode_t mode) {
     throw Fault(FaultKind::internal, fmt::format("{} cannot be made.", path), "Is the state directory writable?");
 }
 
-int wait_for_end(const std::function<void()>& on_hangup) {
+/// Until told to end. SIGHUP: log files and certificate are opened anew; the certificate is looked at by itself too.
+int wait_for_end(ServedCertificate& certificate, ApiOutputs& outputs) {
   sigset_t set;
   sigemptyset(&set);
-  sigaddset(&set, SIGHUP);
-  sigaddset(&set, SIGTERM);
-  sigaddset(&set, SIGINT);
-  constexpr timespec kTidyEvery{60, 0};
-  while (true) {
-    const int received = sigtimedwait(&set, nullptr, &kTidyEvery);
-    if (received == SIGHUP) on_hangup();
-    else if (received > 0) return received;
-    release_free_memory();  // what a burst took
+  for (const int s : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&set, s);
+  constexpr timespec kLookEvery{2, 0};
+  for (int looks = 1;; ++looks) {
+    const int received = sigtimedwait(&set, nullptr, &kLookEvery);
+    if (received > 0 && received != SIGHUP) return received;
+    if (received == SIGHUP) outputs.reopen();
+    certificate.look(received == SIGHUP);
+    if (looks % 30 == 0) release_free_memory();  // what a burst took
   }
 }
 
 void block_end_signals() {
   sigset_t set;
   sigemptyset(&set);
-  sigaddset(&set, SIGHUP);
-  sigaddset(&set, SIGTERM);
-  sigaddset(&set, SIGINT);
+  for (const int s : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&set, s);
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
   signal(SIGPIPE, SIG_IGN);
 }
@@ -169,6 +170,7 @@ Paths::Paths(const Config& config) {
   credential_keys = control + "/credential-keys";
   images = control + "/images";
   secrets = state + "/secrets";
+  tls = state + "/tls";
   agent_state = state + "/agent";
   instances = state + "/instances";
   image_cache = state + "/image-cache";
@@ -219,6 +221,7 @@ int run_serve(const Config& config, std::vector<int> listeners) {
   const std::string link_dir = config.cloud.run_dir + "/link";
   make_dir(link_dir, 0700);
   const std::string admin_password = passwords(config).admin;
+  refresh_certificate(config);
   const int control_socket = http::listen_unix(paths.serve_control, 0600);
   std::optional<Account> account;
   if (!listeners.empty()) account = control_account(config);
@@ -227,16 +230,25 @@ int run_serve(const Config& config, std::vector<int> listeners) {
     hand_over(paths.control, *account);
     hand_over(link_dir, *account);
     drop_privileges(*account);
+    if (!enter_sandbox()) log::warn("this kernel has no seccomp filters: serve runs without a sandbox");
   }
 
+  ServedCertificate certificate(config);
   ControlPlane plane(config, outputs.conventions());
   plane.identity->bootstrap({admin_password, {}});
   plane.images->collect_garbage();
   ServiceControl control(plane.services, paths.control + "/stopped-services", [&plane] { return plane.problems(); }, outputs.metrics());
 
-  http::ServerOptions server_options;
-  server_options.max_body = static_cast<size_t>(config.api.max_body_kib) << 10;
-  auto server = http::make_server(server_options, plane.dispatcher);
+  control.add("/keystone/rotate-keys", [&plane](const http::Request& request) -> json::object {
+    const identity::Rotated done = plane.identity->rotate_keys(request.query_value("credentials").has_value());
+    log::info("keys rotated: {} token keys, {} credentials sealed again", done.token_keys, done.credentials_sealed);
+    return {{"token_keys", done.token_keys}, {"credentials_sealed", done.credentials_sealed}, {"credentials_unreadable", done.credentials_unreadable}};
+  });
+
+  http::ServerOptions api_server;
+  api_server.max_body = static_cast<size_t>(config.api.max_body_kib) << 10;
+  api_server.tls = certificate.server();
+  auto server = http::make_server(api_server, plane.dispatcher);
   if (listeners.empty()) listeners.push_back(http::listen_tcp(config.cloud.api_address, static_cast<uint16_t>(config.cloud.api_port)));
   for (int fd : listeners) server->listen(fd);
   http::ServerOptions small;
@@ -253,8 +265,8 @@ int run_serve(const Config& config, std::vector<int> listeners) {
   server->start();
   control_server->start();
   outputs.start();
-  log::info("serving the API on {}:{}", config.cloud.api_address, config.cloud.api_port);
-  const int received = wait_for_end([&outputs] { outputs.reopen(); });
+  log::info("serving the API on {}:{}{}", config.cloud.api_address, config.cloud.api_port, certificate.server() ? " over TLS" : "");
+  const int received = wait_for_end(certificate, outputs);
   log::info("ending on signal {}", received);
   server->stop();
   control_server->stop();

@@ -24,6 +24,7 @@ struct Paths {
   std::string database_url;
   std::string control;                       ///< all that `serve` owns: database, keys, images
   std::string token_keys, credential_keys, images;  ///< under control
+  std::string tls;                           ///< the API's certificate, and our CA (tls.h)
   std::string secrets;                       ///< root's: passwords, the demo's key
   std::string agent_state, instances, image_cache;
   std::string guest;                         ///< the tiny guest's files

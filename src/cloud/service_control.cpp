@@ -26,6 +26,8 @@ void ServiceControl::remember() {
 }
 
 http::Response ServiceControl::answer(const http::Request& request) {
+  if (const auto action = actions_.find(request.path); request.method == "POST" && action != actions_.end())
+    return api::reply(200, action->second(request));
   std::lock_guard lock(mutex_);
   if (request.method == "POST") {
     const size_t slash = request.path.find('/', 1);

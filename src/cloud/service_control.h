@@ -4,6 +4,7 @@
 // in the database. What is stopped is remembered across restarts.
 
 #include <functional>
+#include <map>
 #include <mutex>
 #include <string>
 #include <vector>
@@ -16,6 +17,9 @@ namespace virga::cloud {
 
 class ServiceControl final : public http::Handler {
  public:
+  /// Something else that can be asked for: POST /NAME/VERB runs it, and its object is the answer. May take long.
+  using Action = std::function<json::object(const http::Request&)>;
+  void add(const std::string& path, Action action) { actions_[path] = std::move(action); }  ///< before serving
   /// `memory` is the file that names the stopped services, one a line. `problems` gives what else to show.
   ServiceControl(std::vector<api::Service*> services, std::string memory, std::function<json::array()> problems,
                  const api::Metrics& metrics);
@@ -26,6 +30,7 @@ class ServiceControl final : public http::Handler {
   http::Response answer(const http::Request& request);
   void remember();
 
+  std::map<std::string, Action> actions_;
   std::vector<api::Service*> services_;
   std::string memory_;
   std::function<json::array()> problems_;

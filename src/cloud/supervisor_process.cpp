@@ -21,6 +21,7 @@
 #include "cloud/guests.h"
 #include "cloud/purge.h"
 #include "cloud/supervisor.h"
+#include "cloud/tls.h"
 
 namespace virga::cloud {
 namespace {
@@ -225,8 +226,12 @@ int run_supervisor(const Config& config, const LaunchOptions& options) {
     sigtimedwait(&signals, nullptr, &moment);
     return 1;
   }
+  CertificateKeeper certificate(config, options.watched_config);
   int received = 0;
-  while (received != SIGUSR1 && received != SIGTERM && received != SIGINT) sigwait(&signals, &received);
+  while (received != SIGUSR1 && received != SIGTERM && received != SIGINT) {
+    sigwait(&signals, &received);
+    if (received == SIGHUP) certificate.look_now();
+  }
   if (received == SIGUSR1) run.shutdown();
   return 0;
 }

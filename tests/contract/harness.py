@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import os
+import ssl
 import subprocess
 import sys
 import time
@@ -39,6 +40,9 @@ class Bench:
         self.program, self.config, self.folder = program, config, folder
         self.state = json.load(open(folder + "/status.json"))
         self.url = self.state["api"]
+        self.ca = self.state.get("ca_file", "")
+        trust = [urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=self.ca))] if self.ca else []
+        self.opener = urllib.request.build_opener(_NoRedirect, *trust)
         self.passed = self.failed = 0
         self.proven = set()
         self.options = []  # of the client, before the command
@@ -82,7 +86,7 @@ class Bench:
         if not self.scope:
             return ["--os-cloud", {"admin": "virga-admin", "demo": "virga"}[user]]
         who = self.state[user]
-        return ["--os-auth-url", self.url + "/identity/v3", "--os-username", who["user"], "--os-password", who["password"],
+        return [*(["--os-cacert", self.ca] if self.ca else []), "--os-auth-url", self.url + "/identity/v3", "--os-username", who["user"], "--os-password", who["password"],
                 "--os-user-domain-id", "default", *self.scope]
 
     # -- the stock client
@@ -144,7 +148,7 @@ class Bench:
             data, _ = json.dumps(body).encode(), head.setdefault("Content-Type", "application/json")
         request = urllib.request.Request(path if path.startswith("http") else self.url + path, data, head, method=method)
         try:
-            with _opener.open(request, timeout=30) as reply:
+            with self.opener.open(request, timeout=30) as reply:
                 return Reply(reply.status, reply.headers, reply.read())
         except urllib.error.HTTPError as error:
             return Reply(error.code, error.headers, error.read())
@@ -166,9 +170,6 @@ class Bench:
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, *_):
         return None
-
-
-_opener = urllib.request.build_opener(_NoRedirect)
 
 
 def equal(got, wanted):

@@ -12,11 +12,12 @@ import walk_identity_extras
 import walk_image
 import walk_network
 import walk_operator
+import walk_tls
 from harness import Bench
 
 signal.alarm(240)  # a client that asks for ever must not hang the tests
 bench = Bench(*sys.argv[1:4])
-for part in (walk_identity, walk_identity_extras, walk_image, walk_network, walk_compute, walk_faults, walk_conventions, walk_operator):
+for part in (walk_identity, walk_identity_extras, walk_image, walk_network, walk_compute, walk_faults, walk_conventions, walk_operator, walk_tls):
     start = time.monotonic()
     part.walk(bench)
     print(f"        {part.__name__}: {time.monotonic() - start:.1f} s", flush=True)

@@ -62,6 +62,31 @@ def tables(b):
             assert row["status"] == "pass" or row["fix"], row
 
 
+def keys_rotated(b):
+    with b.check("virga identity rotate-keys: tokens stay valid, and clients meet no refusal meanwhile"):
+        import threading
+        token = b.do("admin", "token issue", "-f", "value", "-c", "id").strip()
+        over, refused, asked = threading.Event(), [], []
+        b.token("admin")
+        def ask():
+            while not over.is_set():
+                status = b.rest("GET", "/identity/v3/auth/tokens", user="admin", X_Subject_Token=token).status
+                (asked if status == 200 else refused).append(status)
+        clients = [threading.Thread(target=ask) for _ in range(3)]
+        for client in clients:
+            client.start()
+        try:
+            for _ in range(3):
+                subset(["still are"], b.virga("identity", "rotate-keys"))
+            subset(["were sealed again"], b.virga("identity", "rotate-keys", "--credentials"))
+        finally:
+            over.set()
+        for client in clients:
+            client.join()
+        assert asked and not refused, refused
+        b.do("admin", "token issue")
+
+
 def configured(b):
     path = b.folder + "/fresh.toml"
     with b.check("virga config init writes every key; what it wrote is accepted"):
@@ -94,4 +119,5 @@ def configured(b):
 def walk(b):
     explained(b)
     tables(b)
+    keys_rotated(b)
     configured(b)
