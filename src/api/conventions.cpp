@@ -108,6 +108,7 @@ void Answering::add_headers(http::Response& response) const {
   response.headers.set("X-Openstack-Request-Id", facts.request_id);
   if (style() == FaultStyle::nova)
     response.headers.set("X-Compute-Request-Id", facts.request_id);  // its older name
+  if (style() == FaultStyle::keystone) add_vary(response, "X-Auth-Token");  // keystone says so of every answer
   if (facts.service && facts.service->microversions) {
     const Microversions& m = *facts.service->microversions;
     const std::string used = (version == Version{} ? m.min : version).str();

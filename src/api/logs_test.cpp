@@ -233,6 +233,11 @@ TEST_F(LogsTest, LoginsAreAuditedWhetherTheyFailOrNot) {
     EXPECT_EQ(whole.find(secret), std::string::npos) << secret;
 }
 
+TEST_F(LogsTest, EachAnswerOfKeystoneVariesWithTheToken) {
+  for (const char* path : {"/identity/v3/auth/tokens", "/identity/v3/none"})
+    EXPECT_EQ(call("POST", path, "{}").headers.get("Vary"), "X-Auth-Token") << path;
+}
+
 TEST_F(LogsTest, ChangesAreAuditedWithActionAndTarget) {
   call("GET", "/compute/v2.1/servers/5");  // no change
   call("POST", "/compute/v2.1/servers", "{}", "member-token");

@@ -127,7 +127,6 @@ http::Response token_reply(Core& core, const api::Call& call, int status, const 
   if (session.token.scope != Scope::unscoped && !call.request.query_value("nocatalog"))
     add_member(r.body, "catalog", *catalog_text(core, call.cloud_url, session.caller));
   r.headers.set("X-Subject-Token", text);
-  r.headers.set("Vary", "X-Auth-Token");
   return r;
 }
 

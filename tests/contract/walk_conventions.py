@@ -18,6 +18,9 @@ def answers(b):
         reply = b.rest("GET", "/compute/v2.1/servers", X_Openstack_Request_Id=GLOBAL)
         equal(reply.headers["X-Compute-Request-Id"], reply.headers["X-Openstack-Request-Id"])
         assert reply.headers["X-Openstack-Request-Id"] != GLOBAL
+    with b.check("keystone's answers vary with the token, faults too"):
+        for path in ("/identity/v3", "/identity/v3/auth/catalog", "/identity/v3/users/none"):
+            subset(["X-Auth-Token"], b.rest("GET", path).headers["Vary"])
     with b.check("HEAD answers like GET, without a body"):
         for path in ("/identity/v3/auth/catalog", "/image/v2/images", "/network/v2.0/networks", "/compute/v2.1/flavors"):
             head, get = b.rest("HEAD", path), b.rest("GET", path)
