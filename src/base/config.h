@@ -48,12 +48,6 @@ struct Config {
     std::vector<std::string> names;
   } tls;
 
-  struct PolicyRules {
-    std::string file;
-    bool new_defaults = false;
-    bool enforce_scope = false;
-  } policy;
-
   struct Network {
     std::string mode = "trial";
     std::string name_space = "virga";  ///< key "namespace"
