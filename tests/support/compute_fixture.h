@@ -15,7 +15,7 @@ class FakeIdentity final : public identity::Identity {
   api::Service& service() override { return service_; }
   void bootstrap(const identity::Bootstrap&) override {}
   void set_catalog(const std::vector<api::Service*>&) override {}
-  void rotate_keys() override {}
+  identity::Rotated rotate_keys(bool) override { return {}; }
   std::optional<std::string> project_name(db::Tx&, const std::string& id) override { return id; }
   std::shared_ptr<const api::Caller> authenticate(std::string_view) override { return nullptr; }
 
