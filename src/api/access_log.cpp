@@ -8,6 +8,22 @@ namespace virga::api {
 namespace {
 
 constexpr size_t kMaxPath = 1024, kMaxAgent = 256;
+/// Longer parts of a path are cut: an id has at most 64 characters, a token that came into a path by mistake has more.
+constexpr size_t kMaxPart = 64, kPartKept = 32;
+
+std::string with_short_parts(std::string_view path) {
+  std::string out;
+  out.reserve(path.size());
+  while (true) {
+    const size_t end = std::min(path.find('/'), path.size());
+    const std::string_view part = path.substr(0, end);
+    out += part.size() > kMaxPart ? part.substr(0, kPartKept) : part;
+    if (part.size() > kMaxPart) out += "...";
+    if (end == path.size()) return out;
+    out += '/';
+    path.remove_prefix(end + 1);
+  }
+}
 
 void add_text(std::string& out, std::string_view name, std::string_view value) {
   out += ",\"";
@@ -21,7 +37,7 @@ void add_text(std::string& out, std::string_view name, std::string_view value) {
 std::string loggable_path(const RequestFacts& facts) {
   if (facts.route && facts.route->path.text.find("token}") != std::string::npos)
     return facts.service->prefix + facts.route->path.text;
-  return facts.path.substr(0, kMaxPath);
+  return with_short_parts(std::string_view(facts.path).substr(0, kMaxPath));
 }
 
 std::string access_line(const RequestFacts& facts) {

@@ -20,7 +20,8 @@ class AccessLog final : public Observer {
 
 /// The line; apart so that a test and the benchmark can call it.
 std::string access_line(const RequestFacts& facts);
-/// The path to write: at most 1 KiB, and the route's pattern if a token is part of it.
+/// The path to write: at most 1 KiB, and the route's pattern if a token is part of it. A part longer than any id is cut,
+/// since it may be a token in a place where none belongs.
 std::string loggable_path(const RequestFacts& facts);
 
 }  // namespace virga::api

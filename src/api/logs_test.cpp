@@ -171,12 +171,15 @@ TEST_F(LogsTest, AnAccessLineHasTheFactsAndNoSecrets) {
        {{"User-Agent", "test \"agent\""}, {"X-Openstack-Request-Id", global}});
   call("GET", "/compute/v2.1/os-console-auth-tokens/hidden");
   call("POST", "/identity/v3/auth/tokens", R"({"password":"hidden right"})");
+  const std::string long_id(64, 'a'), token = "gBBBB" + std::string(60, 'b');
+  call("GET", "/nowhere/" + token + "/" + long_id);
   access_file_.flush();
   const std::string whole = read_file(access_file_.path());
   for (const char* secret : {"hidden", "member-token", "gAAAA"})
     EXPECT_EQ(whole.find(secret), std::string::npos) << secret;
   const auto lines = lines_of(access_file_.path());
-  ASSERT_EQ(lines.size(), 3u);
+  ASSERT_EQ(lines.size(), 4u);
+  EXPECT_EQ(str(lines[3].at("path")), "/nowhere/" + token.substr(0, 32) + ".../" + long_id);
   const json::object& first = lines[0];
   EXPECT_EQ(first.at("method"), "GET");
   EXPECT_EQ(first.at("path"), "/compute/v2.1/servers/5");
