@@ -25,13 +25,6 @@ std::string with_short_parts(std::string_view path) {
   }
 }
 
-void add_text(std::string& out, std::string_view name, std::string_view value) {
-  out += ",\"";
-  out += name;
-  out += "\":";
-  append_foreign_text(out, value);
-}
-
 }  // namespace
 
 std::string loggable_path(const RequestFacts& facts) {
@@ -46,20 +39,20 @@ std::string access_line(const RequestFacts& facts) {
   out += "{\"time\":\"";
   out += to_iso_us(facts.at);
   out += '"';
-  add_text(out, "request_id", facts.request_id);
-  if (!facts.global_request_id.empty()) add_text(out, "global_request_id", facts.global_request_id);
-  add_text(out, "client", facts.client);
-  add_text(out, "method", std::string_view(facts.method).substr(0, 32));
-  add_text(out, "path", loggable_path(facts));
+  append_foreign_member(out, "request_id", facts.request_id);
+  if (!facts.global_request_id.empty()) append_foreign_member(out, "global_request_id", facts.global_request_id);
+  append_foreign_member(out, "client", facts.client);
+  append_foreign_member(out, "method", std::string_view(facts.method).substr(0, 32));
+  append_foreign_member(out, "path", loggable_path(facts));
   fmt::format_to(std::back_inserter(out), ",\"status\":{},\"bytes\":{},\"duration_us\":{}", facts.status,
                  facts.bytes, facts.duration.count());
-  if (facts.service) add_text(out, "service", facts.service->name);
-  if (facts.route) add_text(out, "route", facts.route->path.text);
+  if (facts.service) append_foreign_member(out, "service", facts.service->name);
+  if (facts.route) append_foreign_member(out, "route", facts.route->path.text);
   if (facts.caller) {
-    add_text(out, "user_id", facts.caller->user_id);
-    if (!facts.caller->project_id.empty()) add_text(out, "project_id", facts.caller->project_id);
+    append_foreign_member(out, "user_id", facts.caller->user_id);
+    if (!facts.caller->project_id.empty()) append_foreign_member(out, "project_id", facts.caller->project_id);
   }
-  if (!facts.agent.empty()) add_text(out, "agent", std::string_view(facts.agent).substr(0, kMaxAgent));
+  if (!facts.agent.empty()) append_foreign_member(out, "agent", std::string_view(facts.agent).substr(0, kMaxAgent));
   out += '}';
   return out;
 }

@@ -138,13 +138,7 @@ std::string made_id(const http::Response& response) {
 
 struct Writer {
   std::string& out;
-  void text(std::string_view name, std::string_view value) const {
-    if (out.back() != '{') out += ',';
-    out += '"';
-    out += name;
-    out += "\":";
-    append_foreign_text(out, value);
-  }
+  void text(std::string_view name, std::string_view value) const { append_foreign_member(out, name, value); }
   void text_if(std::string_view name, std::string_view value) const {
     if (!value.empty()) text(name, value);
   }

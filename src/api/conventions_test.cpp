@@ -9,6 +9,7 @@
 #include "api/compression.h"
 #include "api/request_id.h"
 #include "support/api_client.h"
+#include "support/listening_port.h"
 
 namespace virga::api {
 namespace {
@@ -372,10 +373,7 @@ class OverSocket : public ConventionsTest {
     http::ServerOptions server_options{.max_body = 64 << 10};
     server_ = http::make_server(server_options, cloud(std::move(options)));
     const int fd = http::listen_tcp("127.0.0.1", 0);
-    sockaddr_in address{};
-    socklen_t length = sizeof address;
-    getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length);
-    url_ = "http://127.0.0.1:" + std::to_string(ntohs(address.sin_port));
+    url_ = "http://127.0.0.1:" + std::to_string(test::port_of(fd));
     server_->listen(fd);
     server_->start();
   }

@@ -142,4 +142,12 @@ void append_foreign_text(std::string& out, std::string_view text) {
   out += '"';
 }
 
+void append_foreign_member(std::string& out, std::string_view name, std::string_view text) {
+  if (out.back() != '{') out += ',';
+  out += '"';
+  out += name;
+  out += "\":";
+  append_foreign_text(out, text);
+}
+
 }  // namespace virga::api

@@ -69,5 +69,7 @@ class JsonLog {
 /// Appends text from outside as a JSON string. Bytes above 0x7f are taken for Latin-1, so that the line is
 /// valid JSON whatever a client sent.
 void append_foreign_text(std::string& out, std::string_view text);
+/// Appends a member of an object being written, with the comma before it if it is not the first.
+void append_foreign_member(std::string& out, std::string_view name, std::string_view text);
 
 }  // namespace virga::api

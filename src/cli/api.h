@@ -17,10 +17,12 @@ namespace virga::cli {
 /// Parses and runs; returns the exit code: 0 done, 1 refused or failed (the cause and next step are printed), 2 bad usage.
 int main(int argc, char** argv);
 
+inline constexpr const char* kDefaultConfig = "/etc/virga/virga.toml";
+
 /// Options that every command has.
 struct Shared {
-  std::string config_path;  ///< --config, or VIRGA_CONFIG, or /etc/virga/virga.toml if it is there; empty = defaults
-  std::string path() const;  ///< the file that is read; "" = defaults
+  std::string config_path;   ///< --config
+  std::string path() const;  ///< the file that is read: --config, VIRGA_CONFIG, or kDefaultConfig if it is there; "" = defaults
   Config load() const;
 };
 

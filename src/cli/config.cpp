@@ -34,7 +34,7 @@ void add_config_commands(CLI::App& app, Shared& shared) {
   command->add_option("path", *path, "where to (default: --config's file, else /etc/virga/virga.toml)");
   command->add_flag("--force", *force, "replace an existing file");
   command->callback([path, force, &shared] {
-    init(!path->empty() ? *path : !shared.config_path.empty() ? shared.config_path : "/etc/virga/virga.toml", *force);
+    init(!path->empty() ? *path : !shared.config_path.empty() ? shared.config_path : kDefaultConfig, *force);
   });
   group->add_subcommand("show", "print the configuration in force")->callback([&shared] { std::fputs(commented_config(shared.load()).c_str(), stdout); });
   group->add_subcommand("reference", "print every key as Markdown")->callback([] { std::fputs(config_reference().c_str(), stdout); });

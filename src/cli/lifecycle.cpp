@@ -35,8 +35,6 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-constexpr const char* kDefaultConfig = "/etc/virga/virga.toml";
-
 void require_root() {
   if (geteuid() != 0) throw Fault(FaultKind::forbidden, "This needs root: it makes network namespaces and runs libvirt.", "Run it with sudo.");
 }

@@ -16,7 +16,7 @@ namespace virga::cli {
 std::string Shared::path() const {
   if (!config_path.empty()) return config_path;
   if (const char* from_environment = std::getenv("VIRGA_CONFIG"); from_environment && *from_environment) return from_environment;
-  return access("/etc/virga/virga.toml", R_OK) == 0 ? "/etc/virga/virga.toml" : "";
+  return access(kDefaultConfig, R_OK) == 0 ? kDefaultConfig : "";
 }
 
 Config Shared::load() const {

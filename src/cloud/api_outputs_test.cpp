@@ -11,6 +11,7 @@
 
 #include "base/process.h"
 #include "tests/support/api_client.h"
+#include "tests/support/listening_port.h"
 
 namespace virga::cloud {
 namespace {
@@ -18,11 +19,9 @@ namespace {
 /// A port that was free a moment ago.
 int free_port() {
   const int fd = http::listen_tcp("127.0.0.1", 0);
-  sockaddr_in address{};
-  socklen_t length = sizeof address;
-  getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length);
+  const int port = test::port_of(fd);
   close(fd);
-  return ntohs(address.sin_port);
+  return port;
 }
 
 class ApiOutputsTest : public ::testing::Test {

@@ -136,11 +136,17 @@ void make_dir(const std::string& path, mode_t mode) {
     throw Fault(FaultKind::internal, fmt::format("{} cannot be made.", path), "Is the state directory writable?");
 }
 
-/// Until told to end. SIGHUP: log files and certificate are opened anew; the certificate is looked at by itself too.
-int wait_for_end(ServedCertificate& certificate, ApiOutputs& outputs) {
+/// What serve is told by signals.
+sigset_t awaited_signals() {
   sigset_t set;
   sigemptyset(&set);
   for (const int s : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&set, s);
+  return set;
+}
+
+/// Until told to end. SIGHUP: log files and certificate are opened anew; the certificate is looked at by itself too.
+int wait_for_end(ServedCertificate& certificate, ApiOutputs& outputs) {
+  const sigset_t set = awaited_signals();
   constexpr timespec kLookEvery{2, 0};
   for (int looks = 1;; ++looks) {
     const int received = sigtimedwait(&set, nullptr, &kLookEvery);
@@ -151,10 +157,8 @@ int wait_for_end(ServedCertificate& certificate, ApiOutputs& outputs) {
   }
 }
 
-void block_end_signals() {
-  sigset_t set;
-  sigemptyset(&set);
-  for (const int s : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&set, s);
+void block_awaited_signals() {
+  const sigset_t set = awaited_signals();
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
   signal(SIGPIPE, SIG_IGN);
 }
@@ -212,7 +216,7 @@ json::array list_routes(Config config) {
 }
 
 int run_serve(const Config& config, std::vector<int> listeners) {
-  block_end_signals();
+  block_awaited_signals();
   tune_allocator();
   const Paths paths(config);
   make_dir(config.cloud.state_dir, 0711);
