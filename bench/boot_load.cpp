@@ -1,7 +1,7 @@
 // Boots servers over keep-alive connections from many threads, cheaply, since it shares the cores with what it measures.
 //   boot_load PORT TOKEN BODY CLIENTS COUNT POLL_MS [FIRST_MS]
-// Each client posts BODY to /compute/v2.1/servers and, if POLL_MS is not 0, asks for the server after FIRST_MS (without
-// it, POLL_MS) and then every POLL_MS ms until it is ACTIVE, before it posts the next. What was ACTIVE earlier than a
+// Each client posts BODY to /compute/v2.1/servers and, if POLL_MS is not 0, asks for the server FIRST_MS after it began
+// to post (without it, POLL_MS after the answer) and then every POLL_MS ms until it is ACTIVE, before it posts the next. What was ACTIVE earlier than a
 // client asked counts as seen, late: waiting first spares the cores questions whose answer is known. Prints one line of JSON: seconds, and milliseconds of accept and boot.
 
 #include <arpa/inet.h>
@@ -84,8 +84,9 @@ void boot(Connection& c, const std::string& body, int poll_ms, int first_ms, Tim
   times.accepted.push_back(ms_since(from));
   if (poll_ms == 0) return;
   const std::string path = "/compute/v2.1/servers/" + made.substr(made.find("\"id\":\"") + 6, 36);
-  for (int wait = first_ms;; wait = poll_ms) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(wait));
+  const auto first = first_ms > 0 ? from + std::chrono::milliseconds(first_ms) : Clock::now() + std::chrono::milliseconds(poll_ms);
+  for (auto ask_at = first;; ask_at = Clock::now() + std::chrono::milliseconds(poll_ms)) {
+    std::this_thread::sleep_until(ask_at);
     const std::string seen = c.ask("GET", path);
     if (seen.find("\"status\":\"ACTIVE\"") != std::string::npos) break;
     if (seen.find("\"status\":\"BUILD\"") == std::string::npos) throw std::runtime_error(seen);
@@ -104,7 +105,7 @@ void print(const char* name, std::vector<double> v) {
 int main(int argc, char** argv) {
   if (argc != 7 && argc != 8) return std::fprintf(stderr, "boot_load PORT TOKEN BODY CLIENTS COUNT POLL_MS [FIRST_MS]\n"), 2;
   const int clients = std::atoi(argv[4]), count = std::atoi(argv[5]), poll_ms = std::atoi(argv[6]);
-  const int first_ms = argc == 8 ? std::atoi(argv[7]) : poll_ms;
+  const int first_ms = argc == 8 ? std::atoi(argv[7]) : 0;
   std::vector<Times> times(static_cast<size_t>(clients));
   std::atomic<int> left{count};
   std::atomic<bool> failed{false};

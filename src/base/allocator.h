@@ -3,6 +3,13 @@
 
 namespace virga {
 
+/// Lets each thread keep up to 1,000 freed chunks of a size for itself, where glibc keeps 7: a list's answer is made of
+/// some ten thousand short texts, and returning each to the shared heap costs more than copying it. glibc reads the
+/// setting (GLIBC_TUNABLES, glibc manual, "Memory Allocation Tunables") only when a program starts, so the program
+/// starts itself anew, once, with the same arguments and open files; what the operator set there himself stays. If that is not
+/// possible, nothing happens. Call it first in a process that serves, before threads and files.
+void prefer_thread_caches();
+
 /// Two arenas instead of eight per core, and what a large answer took is kept for the next instead of being returned
 /// to the kernel and faulted in again. To be called before threads start.
 void tune_allocator();

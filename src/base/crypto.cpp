@@ -53,6 +53,8 @@ std::string random_bytes(size_t count) {
   return out;
 }
 
+std::string new_secret() { return to_hex(random_bytes(16)); }
+
 std::string to_hex(std::string_view bytes) {
   constexpr char digits[] = "0123456789abcdef";
   std::string out;

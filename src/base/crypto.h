@@ -7,6 +7,8 @@
 namespace virga {
 
 std::string random_bytes(size_t count);
+/// 128 random bits as 32 hex digits, for passwords that programs keep. Never an id: see new_hex_id.
+std::string new_secret();
 std::string to_hex(std::string_view bytes);
 std::string sha256(std::string_view bytes);
 std::string hmac_sha256(std::string_view key, std::string_view bytes);

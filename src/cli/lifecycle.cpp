@@ -8,6 +8,7 @@
 
 #include <cstdio>
 
+#include "base/allocator.h"
 #include "base/config.h"
 #include "base/fault.h"
 #include "base/json.h"
@@ -378,11 +379,13 @@ void add_lifecycle_commands(CLI::App& app, Shared& shared) {
   status_command->callback([&shared, w] { status(shared, w->as_json); });
 
   app.add_subcommand("serve", "the control plane (started by the supervisor)")->group("")->callback([&shared] {
+    prefer_thread_caches();
     const Config config = shared.load();
     log::open("serve", "", config.log.level.c_str());
     throw CLI::RuntimeError(cloud::run_serve(config, cloud::inherited_listeners()));
   });
   app.add_subcommand("agent", "the compute host's agent (started by the supervisor)")->group("")->callback([&shared] {
+    prefer_thread_caches();
     const Config config = shared.load();
     log::open("agent", "", config.log.level.c_str());
     throw CLI::RuntimeError(cloud::run_agent_role(config));

@@ -11,6 +11,7 @@
 
 #include "api/api.h"
 #include "base/allocator.h"
+#include "base/crypto.h"
 #include "base/log.h"
 #include "base/process.h"
 #include "base/sandbox.h"
@@ -192,7 +193,7 @@ Passwords passwords(const Config& config) {
   const auto one = [&](const std::string& configured, const char* name) {
     if (!configured.empty()) return configured;
     const std::string file = paths.secrets + "/" + name;
-    if (access(file.c_str(), F_OK) != 0) write_file(file, new_hex_id().substr(0, 16), 0600);
+    if (access(file.c_str(), F_OK) != 0) write_file(file, new_secret().substr(0, 16), 0600);
     return read_file(file);
   };
   return {one(config.identity.admin_password, "admin_password"), one(config.identity.demo_password, "demo_password")};

@@ -335,9 +335,9 @@ void add_server_list_routes(Routes& routes, Core& core) {
   routes.add("GET", "/servers/detail", "servers:detail", Level::reader,
              [&core](api::Call& call) { return list(core, call, View::detail); });
   routes.add("GET", "/servers/{id}", "servers:show", Level::reader, [&core](api::Call& call) {
-    std::string text = "{\"server\":";
+    std::string text;
     core.database.read([&](db::Tx& tx) {
-      auto shown = load_shown(core, tx, call, {need_server(tx, call, call.param("id"))}, View::show);
+      const auto shown = load_shown(core, tx, call, {need_server(tx, call, call.param("id"))}, View::show);
       text = "{\"server\":" + server_text(call, shown.front(), View::show) + "}";
     });
     return api::reply_text(200, std::move(text));

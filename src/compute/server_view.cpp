@@ -34,7 +34,10 @@ struct Writer {
   Common& common;
 
   void text(std::string_view v) const { append_json_string(out, v); }
-  void number(int64_t v) const { fmt::format_to(std::back_inserter(out), "{}", v); }
+  void number(int64_t v) const {
+    const fmt::format_int digits(v);
+    out.append(digits.data(), digits.size());
+  }
   void maybe(const std::optional<std::string>& v) const { v ? text(*v) : void(out += "null"); }
   void raw(std::string_view v) const { out += v; }
   /// Text that needs no escapes: ids, names of states, times.
@@ -71,12 +74,17 @@ std::string iso(const std::string& db_text) {
 
 void write_address(const Writer& w, int version, std::string_view address, std::string_view type,
                    std::string_view mac, bool first) {
-  fmt::format_to(std::back_inserter(w.out), "{}{{\"version\":{},\"addr\":\"{}\"", first ? "" : ",", version,
-                 address);
+  w.raw(first ? "{\"version\":" : ",{\"version\":");
+  w.number(version);
+  w.raw(",\"addr\":");
+  w.plain(address);
   const bool extended = w.view != View::update || w.call.since(2, 75);
-  if (extended)
-    fmt::format_to(std::back_inserter(w.out),
-                   ",\"OS-EXT-IPS:type\":\"{}\",\"OS-EXT-IPS-MAC:mac_addr\":\"{}\"", type, mac);
+  if (extended) {
+    w.raw(",\"OS-EXT-IPS:type\":");
+    w.plain(type);
+    w.raw(",\"OS-EXT-IPS-MAC:mac_addr\":");
+    w.plain(mac);
+  }
   w.raw("}");
 }
 
@@ -121,7 +129,9 @@ void write_metadata(const Writer& w, const Shown& s) {
 
 void write_image(const Writer& w, const Shown& s) {
   if (s.row.image_id.empty()) return w.plain("");
-  fmt::format_to(std::back_inserter(w.out), "{{\"id\":\"{}\",\"links\":", s.row.image_id);
+  w.raw("{\"id\":");
+  w.plain(s.row.image_id);
+  w.raw(",\"links\":");
   write_links(w, "images", s.row.image_id, false);
   w.raw("}");
 }
@@ -137,10 +147,18 @@ void write_flavor_link(const Writer& w, const Shown& s) {
 void write_flavor(const Writer& w, const Shown& s) {
   w.raw("{\"original_name\":");
   w.text(s.row.flavor_name);
-  fmt::format_to(std::back_inserter(w.out),
-                 ",\"vcpus\":{},\"ram\":{},\"disk\":{},\"ephemeral\":{},\"swap\":{},\"extra_specs\":{}}}",
-                 s.row.vcpus, s.row.memory_mb, s.row.root_gb, s.row.ephemeral_gb, s.row.swap_mb,
-                 s.row.extra_specs.empty() ? "{}" : s.row.extra_specs);
+  const std::pair<std::string_view, int64_t> sizes[] = {{",\"vcpus\":", s.row.vcpus},
+                                                        {",\"ram\":", s.row.memory_mb},
+                                                        {",\"disk\":", s.row.root_gb},
+                                                        {",\"ephemeral\":", s.row.ephemeral_gb},
+                                                        {",\"swap\":", s.row.swap_mb}};
+  for (const auto& [name, size] : sizes) {
+    w.raw(name);
+    w.number(size);
+  }
+  w.raw(",\"extra_specs\":");
+  w.raw(s.row.extra_specs.empty() ? "{}" : s.row.extra_specs);
+  w.raw("}");
 }
 
 void write_groups(const Writer& w, const Shown& s) {

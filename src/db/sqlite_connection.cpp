@@ -10,6 +10,7 @@
 
 #include "base/scope_exit.h"
 #include "db/rows_builder.h"
+#include "db/sqlite_wal_vfs.h"
 
 namespace virga::db {
 namespace {
@@ -41,14 +42,17 @@ void bind(sqlite3_stmt* s, int at, const Value& value) {
     sqlite3_bind_null(s, at);
 }
 
+/// One value of a row. Asked of the value and not of the column, whose functions look it up anew each time; the
+/// statement is used by one thread at a time, which such values need.
 void add_column(RowsBuilder& rows, sqlite3_stmt* s, int i) {
-  switch (sqlite3_column_type(s, i)) {
-    case SQLITE_INTEGER: return rows.add(static_cast<int64_t>(sqlite3_column_int64(s, i)));
-    case SQLITE_FLOAT: return rows.add(sqlite3_column_double(s, i));
+  sqlite3_value* v = sqlite3_column_value(s, i);
+  switch (sqlite3_value_type(v)) {
+    case SQLITE_INTEGER: return rows.add(static_cast<int64_t>(sqlite3_value_int64(v)));
+    case SQLITE_FLOAT: return rows.add(sqlite3_value_double(v));
     case SQLITE_NULL: return rows.add_null();
     default: {
-      const auto* text = static_cast<const char*>(sqlite3_column_blob(s, i));
-      return rows.add(std::string_view(text ? text : "", static_cast<size_t>(sqlite3_column_bytes(s, i))));
+      const auto* text = static_cast<const char*>(sqlite3_value_blob(v));
+      return rows.add(std::string_view(text ? text : "", static_cast<size_t>(sqlite3_value_bytes(v))));
     }
   }
 }
@@ -74,14 +78,13 @@ SqliteConnection::SqliteConnection(const std::string& path, const std::string& v
     : path_(path), use_(use) {
   if (use == Use::writer) create_private_file(path);
   sqlite3* raw = nullptr;
-  const int rc = sqlite3_open_v2(path.c_str(), &raw, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX,
-                                 vfs.empty() ? nullptr : vfs.c_str());
+  const int rc = sqlite3_open_v2(path.c_str(), &raw, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, gathering_vfs(vfs).c_str());
   handle_.reset(raw);
   if (rc != SQLITE_OK) raise(rc);
   sqlite3_extended_result_codes(raw, 1);
   sqlite3_busy_timeout(raw, 5000);
   if (use == Use::writer) run("PRAGMA journal_mode = WAL");
-  run("PRAGMA synchronous = FULL");
+  run("PRAGMA synchronous = FULL");  // and nothing less: see sqlite_wal_vfs.h
   run(use == Use::migration ? "PRAGMA foreign_keys = OFF" : "PRAGMA foreign_keys = ON");
   run("PRAGMA temp_store = MEMORY");
   run("PRAGMA case_sensitive_like = ON");

@@ -22,10 +22,11 @@ class FaultVfs {
   ~FaultVfs() { sqlite3_vfs_unregister(&vfs_); }
   FaultVfs(const FaultVfs&) = delete;
 
-  /// The `nth` write (1 = the next) and all later ones fail with `code`, until healed.
+  /// The `nth` write (1 = the next) writes half of its bytes and fails with `code`, as all later ones do, until healed.
   void fail_writes(int nth, int code) { write_code_ = code, writes_left_ = nth; }
   void fail_syncs(int nth, int code) { sync_code_ = code, syncs_left_ = nth; }
-  void heal() { writes_left_ = syncs_left_ = 0; }
+  void heal() { writes_left_ = syncs_left_ = 0, torn_ = false; }
+  int writes() const { return writes_; }
   int syncs() const { return syncs_; }
 
  private:
@@ -53,7 +54,10 @@ class FaultVfs {
   }
   static int write(sqlite3_file* f, const void* data, int n, sqlite3_int64 at) {
     FaultVfs& self = *of(f).self;
-    return strikes(self.writes_left_) ? self.write_code_.load() : real(f).xWrite(of(f).real(), data, n, at);
+    ++self.writes_;
+    if (!strikes(self.writes_left_)) return real(f).xWrite(of(f).real(), data, n, at);
+    if (!self.torn_.exchange(true)) real(f).xWrite(of(f).real(), data, n / 2, at);
+    return self.write_code_;
   }
   static int sync(sqlite3_file* f, int flags) {
     FaultVfs& self = *of(f).self;
@@ -89,7 +93,8 @@ class FaultVfs {
   const std::string name_;
   sqlite3_vfs* base_;
   sqlite3_vfs vfs_;
-  std::atomic<int> writes_left_{0}, syncs_left_{0}, write_code_{0}, sync_code_{0}, syncs_{0};
+  std::atomic<int> writes_left_{0}, syncs_left_{0}, write_code_{0}, sync_code_{0}, syncs_{0}, writes_{0};
+  std::atomic<bool> torn_{false};
 };
 
 }  // namespace virga::db

@@ -2,6 +2,7 @@
 // credentials, type "ec2".
 #include <fmt/format.h>
 
+#include "base/crypto.h"
 #include "identity/core.h"
 #include "identity/credential_table.h"
 #include "identity/faults.h"
@@ -32,7 +33,7 @@ http::Response create(Core& core, api::Call& call) {
   call.require({{"user_id", user_id}, {"target.credential.user_id", user_id}});
   const std::string project_id = find_string(call.body(), "tenant_id");
   json::object blob{
-      {"access", new_hex_id()}, {"secret", new_hex_id()}, {"trust_id", or_null(call.caller().trust_id)}};
+      {"access", new_hex_id()}, {"secret", new_secret()}, {"trust_id", or_null(call.caller().trust_id)}};
   // As for /v3/credentials: what a delegated token makes carries no more rights than it.
   if (!call.caller().application_credential_id.empty())
     blob["app_cred_id"] = call.caller().application_credential_id;

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "base/crypto.h"
 #include "identity/attribute_rows.h"
 #include "identity/routes.h"
 #include "identity/rules.h"
@@ -48,7 +49,7 @@ http::Response create_consumer(Core& core, api::Call& call) {
   json::object body = call.body_of("consumer");
   body.erase("id");
   json::object a = api::validate_create(resource(), body);
-  ConsumerRow c{.id = new_hex_id(), .secret = new_hex_id()};
+  ConsumerRow c{.id = new_hex_id(), .secret = new_secret()};
   c.extra = take_extra(resource(), a);
   read_description(c, a);
   core.change([&](db::Tx& tx) {

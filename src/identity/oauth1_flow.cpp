@@ -79,7 +79,7 @@ http::Response create_request_token(Core& core, api::Call& call) {
   });
   if (!consumer) throw Fault(FaultKind::not_found, "Consumer not found");
   check_signed_request(core, call, parameters, *consumer, "");
-  const std::string id = new_hex_id(), secret = new_hex_id();
+  const std::string id = new_hex_id(), secret = new_secret();
   const Time expires = core.clock.now() + kRequestTokenLife;
   core.change([&](db::Tx& tx) {
     get_project(tx, project_id);
@@ -175,7 +175,7 @@ http::Response create_access_token(Core& core, api::Call& call) {
   if (!consumer || token.consumer_id != consumer_id) refuse_authentication();
   check_signed_request(core, call, parameters, *consumer, token.secret);
   if (token.verifier.empty() || !equal_constant_time(token.verifier, verifier)) refuse_authentication();
-  const std::string id = new_hex_id(), secret = new_hex_id();
+  const std::string id = new_hex_id(), secret = new_secret();
   const Time expires = core.clock.now() + kAccessTokenLife;
   core.change([&](db::Tx& tx) {
     // It may have been used, or authorized anew, meanwhile.

@@ -114,6 +114,31 @@ class FacadeTest : public ::testing::Test {
   std::string net_, subnet_, ext_;
 };
 
+TEST_F(FacadeTest, AMacThatIsTakenIsDrawnAgainUnlessItWasAskedFor) {
+  start();
+  make_private();
+  auto& service = dynamic_cast<NetworkService&>(*networks_);
+  std::vector<std::string> drawn = {"fa:16:3e:00:00:02", "fa:16:3e:00:00:01", "fa:16:3e:00:00:01"};
+  service.draw_mac = [&] {
+    const std::string mac = drawn.back();
+    if (drawn.size() > 1) drawn.pop_back();
+    return mac;
+  };
+  EXPECT_EQ(boot("server-a", {{.network_id = net_}}).at(0).mac, "fa:16:3e:00:00:01");
+  EXPECT_EQ(boot("server-b", {{.network_id = net_}}).at(0).mac, "fa:16:3e:00:00:02");
+
+  const Reply asked = cloud_.post(
+      "/network/v2.0/ports",
+      json::object{{"port", {{"network_id", net_}, {"mac_address", "FA:16:3E:00:00:01"}}}}, "demo");
+  EXPECT_EQ(asked.status, 409) << asked.body;
+  EXPECT_EQ(asked.at("NeutronError.type"), "MacAddressInUse");
+
+  const Fault fault = boot_fault({{.network_id = net_}});  // every draw is taken
+  EXPECT_EQ(fault.status(), 503);
+  EXPECT_EQ(fault.type, "MacAddressGenerationFailure");
+  EXPECT_EQ(port_quota_used(), 2);
+}
+
 TEST_F(FacadeTest, GroupsAndAddressesOfARunningServer) {
   start();
   make_private();

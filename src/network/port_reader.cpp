@@ -140,18 +140,12 @@ void PortReader::read_floating_ips() {
 }
 
 void PortReader::read_groups() {
-  std::set<std::string, std::less<>> groups;
-  std::vector<std::pair<size_t, std::string>> uses;  // of groups, by ports
-  uses.reserve(port_ids_.size());
-  each_row(tx_, "SELECT port_id, security_group_id FROM network_port_groups WHERE port_id", port_ids_, "",
-           [&](const db::Row& r) {
-             uses.emplace_back(port_at_.at(r.view(0)), r.text(1));
-             if (!groups.contains(r.view(1))) groups.insert(r.text(1));
+  each_row(tx_,
+           "SELECT u.port_id, g.name FROM network_port_groups u JOIN network_security_groups g ON g.id = "
+           "u.security_group_id WHERE u.port_id",
+           port_ids_, "", [&](const db::Row& r) {
+             found_[port_at_.at(r.view(0))].info.security_group_names.push_back(r.text(1));
            });
-  std::unordered_map<std::string, std::string> names;
-  each_row(tx_, "SELECT id, name FROM network_security_groups WHERE id", {groups.begin(), groups.end()}, "",
-           [&](const db::Row& r) { names[r.text(0)] = r.text(1); });
-  for (const auto& [port, group] : uses) found_[port].info.security_group_names.push_back(names.at(group));
   for (auto& found : found_)
     std::sort(found.info.security_group_names.begin(), found.info.security_group_names.end());
 }

@@ -146,6 +146,31 @@ bool filter_ports(const std::string& name, const std::vector<std::string>& value
   return true;
 }
 
+/// Inserts the port's row. A MAC that nobody asked for is drawn again while another port of the network has it: with
+/// some thousand ports, two draws of 2^24 often meet.
+void insert_with_mac(NetworkService& s, db::Tx& tx, Object& port) {
+  constexpr int kDraws = 64;
+  const Object wanted = port;
+  const bool asked = has_value(wanted, "mac_address");
+  std::string mac = asked ? text_of(wanted, "mac_address") : s.draw_mac();
+  std::transform(mac.begin(), mac.end(), mac.begin(), ::tolower);
+  for (int draws = 1;; ++draws) {
+    port["mac_address"] = mac;
+    complete_pairs(port, mac);
+    try {
+      return api::insert_record(tx, s.ports().resource, s.ports().table, port);
+    } catch (const db::UniqueViolation&) {
+      const std::string network = text_of(wanted, "network_id");
+      if (asked)
+        throw conflict(fmt::format("Unable to complete operation for network {}. The mac address {} is in use.", network, mac), "MacAddressInUse");
+      if (draws == kDraws)
+        throw Fault(FaultKind::unavailable, fmt::format("Unable to generate unique mac on network {}.", network), "Ask again, or name a mac_address.", "MacAddressGenerationFailure");
+    }
+    port = wanted;
+    mac = s.draw_mac();
+  }
+}
+
 }  // namespace
 
 void NetworkService::update_addresses(db::Tx& tx, const Object& current, const json::array& wanted) {
@@ -191,21 +216,13 @@ Object NetworkService::insert_port(db::Tx& tx, Object port, const api::Caller* c
   if (!port.contains("port_security_enabled")) port["port_security_enabled"] = !own && net->boolean(0);
   const bool secure = find_bool(port, "port_security_enabled");
   check_pairs(port);
-  const bool wants_mac = has_value(port, "mac_address");
-  if (!wants_mac) port["mac_address"] = random_mac();
-  else port["mac_address"] = [&] { std::string m = text_of(port, "mac_address"); std::transform(m.begin(), m.end(), m.begin(), ::tolower); return m; }();
-  complete_pairs(port, text_of(port, "mac_address"));
   if (!has_value(port, "binding:host_id")) port["binding:host_id"] = "";
   if (!has_value(port, "binding:profile")) port["binding:profile"] = json::object();
   if (!has_value(port, "extra_dhcp_opts")) port["extra_dhcp_opts"] = json::array();
   if (!port.contains("made_by_compute")) port["made_by_compute"] = false;
   port["status"] = own ? "ACTIVE" : "DOWN";
   if (own && text_of(port, "device_owner") == kOwnerFloating) port["status"] = "N/A";
-  try {
-    api::insert_record(tx, ports_->resource, ports_->table, port);
-  } catch (const db::UniqueViolation&) {
-    throw conflict(fmt::format("Unable to complete operation for network {}. The mac address {} is in use.", network_id, text_of(port, "mac_address")), "MacAddressInUse");
-  }
+  insert_with_mac(*this, tx, port);
   take_addresses(tx, port, find_array(port, "fixed_ips"));
   const json::array* groups = find_array(port, "security_groups");
   if (groups && !groups->empty() && !secure)

@@ -1,6 +1,7 @@
 #pragma once
 // The network service's parts, private to this room. Each resource has a file of its own that defines its collection.
 
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -54,6 +55,8 @@ class NetworkService final : public Networks {
   // ports.cpp
   /// Writes a port with its addresses and groups. `record` is a validated port with id, project and times; returns it stored.
   Object insert_port(db::Tx& tx, Object record, const api::Caller* caller);
+  /// A MAC for a port that asks for none; tests put others in its place.
+  std::function<std::string()> draw_mac = random_mac;
   void delete_port(db::Tx& tx, const Object& port);
   /// Makes the port's addresses what `wanted` asks; those that stay keep their floating IPs.
   void update_addresses(db::Tx& tx, const Object& port, const json::array& wanted);
