@@ -24,7 +24,7 @@ void release_free_memory() {
 }
 
 void prefer_thread_caches() {
-  constexpr const char *kVariable = "GLIBC_TUNABLES", *kSetting = "glibc.malloc.tcache_count=1000";
+  constexpr const char *kVariable = "GLIBC_TUNABLES", *kSetting = "glibc.malloc.tcache_count=300";
   if (const char* set = std::getenv(kVariable)) {
     if (std::string_view(set) == kSetting) unsetenv(kVariable);  // it has worked; programs started from here are not meant
     return;

@@ -3,7 +3,7 @@
 
 namespace virga {
 
-/// Lets each thread keep up to 1,000 freed chunks of a size for itself, where glibc keeps 7: a list's answer is made of
+/// Lets each thread keep up to 300 freed chunks of a size for itself, where glibc keeps 7: a list's answer is made of
 /// some ten thousand short texts, and returning each to the shared heap costs more than copying it. glibc reads the
 /// setting (GLIBC_TUNABLES, glibc manual, "Memory Allocation Tunables") only when a program starts, so the program
 /// starts itself anew, once, with the same arguments and open files; what the operator set there himself stays. If that is not

@@ -290,7 +290,7 @@ void narrow_by_name(db::Tx& tx, const std::vector<std::string>& patterns, api::W
 }
 
 http::Response list(Core& core, api::Call& call, View view) {
-  constexpr size_t kPiece = 64;
+  constexpr size_t kPiece = 32;
   static const api::ListRules kRules{.max_limit = 1000, .default_limit = true};
   auto query = api::parse_list(resource(), call.request, kRules);
   if (query.sorts.empty())
