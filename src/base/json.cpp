@@ -2,9 +2,23 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
+
 #include "base/fault.h"
 
 namespace virga {
+namespace {
+
+/// 1e400 parses to infinity, which JSON cannot say: its text would not parse again.
+bool is_finite(const json::value& v) {
+  if (v.is_double()) return std::isfinite(v.get_double());
+  if (v.is_array()) return std::all_of(v.get_array().begin(), v.get_array().end(), [](const json::value& item) { return is_finite(item); });
+  if (v.is_object()) return std::all_of(v.get_object().begin(), v.get_object().end(), [](const auto& member) { return is_finite(member.value()); });
+  return true;
+}
+
+}  // namespace
 
 json::value parse_json(std::string_view text) {
   json::parse_options options;
@@ -18,7 +32,9 @@ json::value parse_json(std::string_view text) {
   if (error)
     throw Fault(FaultKind::bad_request,
                 fmt::format("The body is not JSON: {} (near byte {}).", error.message(), used));
-  return parser.release();
+  json::value value = parser.release();
+  if (!is_finite(value)) throw Fault(FaultKind::bad_request, "The body is not JSON: a number in it is too large.");
+  return value;
 }
 
 const json::object* find_object(const json::object& in, std::string_view key) {

@@ -120,15 +120,16 @@ Resealed reseal_credentials(Core& core) {
         ++all.unreadable, log::warn("No key opens the credential {}; it is left as it is.", row.text(0));
     }
     // A row that someone changed since is sealed with the new key already, so it must not be put back.
-    if (!changes.empty())
+    if (!changes.empty()) {
       core.database.write([&](db::Tx& tx) {
         for (const auto& [id, before, now] : changes)
           tx.exec("UPDATE identity_credentials SET sealed_blob = ? WHERE id = ? AND sealed_blob = ?", now, id, before);
       });
+      kill_point("identity.credentials_resealed");
+    }
     all.sealed += static_cast<int64_t>(changes.size());
     if (seen.size() < kBatch) return all;
     after = seen.back().text(0);
-    kill_point("identity.credentials_resealed");
   }
 }
 

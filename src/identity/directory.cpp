@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <set>
 
 #include "base/crypto.h"
 #include "base/text.h"
@@ -106,6 +107,21 @@ DirectorySettings::Mapping read_mapping(const LdapOptions& o, std::string_view n
   return out;
 }
 
+DirectorySettings::EnabledGroup read_enabled_group(const LdapOptions& o, const std::string& users_base) {
+  DirectorySettings::EnabledGroup g{
+      .dn = o.text("user_enabled_emulation_dn"), .object_class = "groupOfNames", .members = "member"};
+  if (g.dn.empty()) g.dn = "cn=enabled_users," + users_base;
+  if (!o.flag("user_enabled_emulation_use_group_config")) return g;
+  g.object_class = o.text("group_objectclass");
+  g.members = o.text("group_member_attribute");
+  g.members_are_ids = o.flag("group_members_are_ids");
+  return g;
+}
+
+const std::string& member_name(const DirectorySettings::EnabledGroup& group, const DirectoryUser& user) {
+  return group.members_are_ids ? user.local_id : user.dn;
+}
+
 bool to_bool(std::string text) {
   std::transform(text.begin(), text.end(), text.begin(),
                  [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
@@ -147,9 +163,6 @@ std::optional<DirectorySettings> read_directory_settings(const json::object& con
   static const json::object none;
   const json::object* given = find_object(config, "ldap");
   const LdapOptions o(given ? *given : none);
-  if (o.flag("user_enabled_emulation"))
-    throw Fault(FaultKind::not_implemented, "The option user_enabled_emulation of LDAP domains is not built.",
-                "Use user_enabled_attribute, with user_enabled_mask or user_enabled_invert where needed.");
   DirectorySettings s;
   s.connection = read_connection(o);
   s.scope = o.text("query_scope") == "sub" ? ldap::Scope::subtree : ldap::Scope::one;
@@ -166,6 +179,10 @@ std::optional<DirectorySettings> read_directory_settings(const json::object& con
   s.enabled_default = o.text("user_enabled_default");
   s.enabled_mask = o.number("user_enabled_mask");
   s.enabled_invert = o.flag("user_enabled_invert");
+  if (o.flag("user_enabled_emulation")) {
+    s.enabled_group = read_enabled_group(o, s.users.base);
+    s.enabled.clear();
+  }
   s.members = o.text("group_member_attribute");
   s.members_are_ids = o.flag("group_members_are_ids");
   const auto groups_ignore = o.list("group_attribute_ignore");
@@ -215,6 +232,26 @@ std::optional<DirectoryGroup> to_group(const DirectorySettings& s, const ldap::E
   if (!ldap::is_text(g.description)) g.description.clear();
   for (const auto& [theirs, ours] : s.more_of_groups) add_extra(g.extra, ours, entry, theirs);
   return g;
+}
+
+ldap::Search enabled_search(const DirectorySettings::EnabledGroup& group,
+                            const std::vector<DirectoryUser>& users) {
+  std::string filter = fmt::format("(objectClass={})", group.object_class);
+  if (users.size() == 1)
+    filter = fmt::format("(&{}({}={}))", filter, group.members,
+                         ldap::escape_filter(member_name(group, users.front())));
+  return {.base = group.dn, .scope = ldap::Scope::base, .filter = filter, .attributes = {group.members}};
+}
+
+void set_enabled(const DirectorySettings::EnabledGroup& group, const std::vector<ldap::Entry>& answer,
+                 std::vector<DirectoryUser>& users) {
+  const auto form = [&](const std::string& name) {
+    return group.members_are_ids ? name : ldap::normal_dn(name);
+  };
+  std::set<std::string> members;
+  for (const auto& entry : answer)
+    for (const auto& member : entry.all(group.members)) members.insert(form(member));
+  for (auto& user : users) user.enabled = members.contains(form(member_name(group, user)));
 }
 
 std::string filter_for(const DirectoryTree& tree, std::string_view attribute, std::string_view value) {

@@ -27,6 +27,12 @@ struct DirectorySettings {
   std::string enabled_default = "True";
   int64_t enabled_mask = 0;  ///< bits that mean "disabled"
   bool enabled_invert = false;
+  /// user_enabled_emulation: whoever is a member of this entry is enabled, nobody else.
+  struct EnabledGroup {
+    std::string dn, object_class, members;
+    bool members_are_ids = false;
+  };
+  std::optional<EnabledGroup> enabled_group;
   std::string members;  ///< attribute of groups
   bool members_are_ids = false;
   using Mapping = std::vector<std::pair<std::string, std::string>>;  ///< LDAP's name, ours
@@ -45,8 +51,7 @@ struct DirectoryGroup {
   std::vector<std::string> members;  ///< DNs, or ids of users
 };
 
-/// Nullopt unless the configuration makes LDAP the domain's driver. Throws Fault(not_implemented) on an
-/// option that is taken and would be ignored (user_enabled_emulation).
+/// Nullopt unless the configuration makes LDAP the domain's driver.
 std::optional<DirectorySettings> read_directory_settings(const json::object& config);
 
 std::vector<std::string> user_attributes(const DirectorySettings& settings);
@@ -55,6 +60,14 @@ std::vector<std::string> group_attributes(const DirectorySettings& settings);
 /// no text are left out.
 std::optional<DirectoryUser> to_user(const DirectorySettings& settings, const ldap::Entry& entry);
 std::optional<DirectoryGroup> to_group(const DirectorySettings& settings, const ldap::Entry& entry);
+
+/// What to ask of the enabled group to know of these users: its members, or only whether the one user is
+/// among them.
+ldap::Search enabled_search(const DirectorySettings::EnabledGroup& group,
+                            const std::vector<DirectoryUser>& users);
+/// Sets each user's `enabled` from the answer to that.
+void set_enabled(const DirectorySettings::EnabledGroup& group, const std::vector<ldap::Entry>& answer,
+                 std::vector<DirectoryUser>& users);
 
 /// The tree's filter, and that attribute with that value.
 std::string filter_for(const DirectoryTree& tree, std::string_view attribute, std::string_view value);

@@ -200,6 +200,8 @@ std::vector<DirectoryUser> search_users(Core& core, const std::string& domain_id
   std::vector<DirectoryUser> out;
   for (const auto& entry : search(core, domain_id, s, {s.users.base, s.scope, filter, user_attributes(s)}))
     if (auto user = to_user(s, entry)) out.push_back(std::move(*user));
+  if (s.enabled_group && !out.empty())
+    set_enabled(*s.enabled_group, search(core, domain_id, s, enabled_search(*s.enabled_group, out)), out);
   return out;
 }
 

@@ -26,7 +26,36 @@ TEST(Directory, SettingsHaveKeystonesDefaults) {
   EXPECT_EQ(s.groups.base, "ou=UserGroups,dc=x");
   EXPECT_EQ(s.users.filter, "(&(objectClass=inetOrgPerson)(cn=*))");
   EXPECT_EQ(filter_for(s.users, "sn", "a*(b)"), "(&(&(objectClass=inetOrgPerson)(cn=*))(sn=a\\2a\\28b\\29))");
-  EXPECT_THROW(settings({{"user_enabled_emulation", true}}), Fault);
+  EXPECT_FALSE(s.enabled_group);
+}
+
+TEST(Directory, EnabledIsWhoIsInTheEnabledGroup) {
+  auto s = settings({{"suffix", "dc=x"}, {"user_enabled_emulation", "true"}, {"group_member_attribute", "uniqueMember"}});
+  ASSERT_TRUE(s.enabled_group);
+  EXPECT_EQ(s.enabled_group->dn, "cn=enabled_users,ou=Users,dc=x");
+  std::vector<DirectoryUser> users{{.local_id = "a", .dn = "cn=a, ou=Users,dc=x", .name = "A"}};
+  EXPECT_EQ(enabled_search(*s.enabled_group, users).filter, "(&(objectClass=groupOfNames)(member=cn=a, ou=Users,dc=x))");
+  users.push_back({.local_id = "b", .dn = "cn=b,ou=Users,dc=x", .name = "B"});
+  EXPECT_EQ(enabled_search(*s.enabled_group, users).filter, "(objectClass=groupOfNames)");
+  set_enabled(*s.enabled_group, {{.dn = s.enabled_group->dn, .attributes = {{"member", {"CN=a,ou=users,dc=x"}}}}}, users);
+  EXPECT_TRUE(users[0].enabled) << "names of entries have no one spelling";
+  EXPECT_FALSE(users[1].enabled);
+  set_enabled(*s.enabled_group, {}, users);
+  EXPECT_FALSE(users[0].enabled);
+
+  s = settings({{"suffix", "dc=x"},
+                {"user_enabled_emulation", true},
+                {"user_enabled_emulation_dn", "cn=in"},
+                {"user_enabled_emulation_use_group_config", true},
+                {"group_objectclass", "posixGroup"},
+                {"group_member_attribute", "memberUid"},
+                {"group_members_are_ids", true}});
+  users.pop_back();
+  const auto search = enabled_search(*s.enabled_group, users);
+  EXPECT_EQ(search.base, "cn=in");
+  EXPECT_EQ(search.filter, "(&(objectClass=posixGroup)(memberUid=a))");
+  set_enabled(*s.enabled_group, {{.dn = "cn=in", .attributes = {{"memberUid", {"a"}}}}}, users);
+  EXPECT_TRUE(users[0].enabled);
 }
 
 TEST(Directory, EntriesBecomeUsers) {
@@ -160,6 +189,22 @@ TEST_P(DirectoryDomainTest, PasswordsAreCheckedThere) {
                   {{"identity", {{"methods", json::array{"password"}}, {"password", {{"user", by_id}}}}}}}})
           .status,
       201);
+}
+
+TEST_P(DirectoryDomainTest, AnEnabledGroupSaysWhoMayLogIn) {
+  configure({{"user_enabled_emulation", true}, {"user_enabled_emulation_dn", "cn=ops,ou=Groups,dc=example,dc=org"}});
+  EXPECT_EQ(get("users/" + user_id("ann")).at("user.enabled"), "true");
+  EXPECT_EQ(get("users/" + user_id("odd*(name)")).at("user.enabled"), "false");
+  const Reply in = log_in_at("ann", "ann-pw");
+  EXPECT_EQ(in.status, 201);
+  EXPECT_EQ(log_in_at("odd*(name)", "odd-pw").status, 401);
+  slapd_.change("slapmodify",
+                "dn: cn=ops,ou=Groups,dc=example,dc=org\nchangetype: modify\nreplace: member\n"
+                "member: cn=odd*(name),ou=People,dc=example,dc=org\n\n");
+  EXPECT_EQ(log_in_at("ann", "ann-pw").status, 401);
+  EXPECT_EQ(log_in_at("odd*(name)", "odd-pw").status, 201);
+  EXPECT_EQ(get("users/" + in.at("token.user.id")).at("user.enabled"), "false");
+  EXPECT_EQ(validate(std::string(in.headers.get("X-Subject-Token"))), 404);
 }
 
 TEST_P(DirectoryDomainTest, NobodyLogsInByANameThatSeveralHave) {
