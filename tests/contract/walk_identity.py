@@ -106,7 +106,9 @@ def people(b):
         del b.tokens["ann"]
         equal(b.rest("GET", "/compute/v2.1/servers", user="ann").status, 200)
     with b.check("groups, domains, roles, project set"):
-        b.do("admin", "group create", "operators")
+        b.do("admin", "group create", "helpers")
+        b.do("admin", "group set", "--name", "operators", "--description", "of the lab", "helpers")
+        equal(b.get("admin", "group show", "operators")["description"], "of the lab")
         b.do("admin", "group add user", "operators", "ann")
         assert "ann in group operators" in b.do("admin", "group contains user", "operators", "ann")
         subset(["operators"], [r["Name"] for r in b.get("admin", "group list")])
@@ -145,9 +147,8 @@ def people(b):
         b.do("admin", "role add", "--user", "bob", "--project", "demo", "member")
         b.state["bob"] = {"user": "bob", "password": "first", "project": "demo"}
         old = b.token("bob")
-        body = {"user": {"password": "second", "original_password": "first"}}
-        me = b.get("admin", "user show", "bob")["id"]
-        equal(b.rest("POST", f"/identity/v3/users/{me}/password", body, user="bob").status, 204)
+        with b.scoped("--os-project-name", "demo", "--os-project-domain-id", "default"):
+            b.do("bob", "user password set", "--original-password", "first", "--password", "second")
         equal(b.rest("GET", "/identity/v3/auth/projects", user=None, X_Auth_Token=old).status, 401)
         b.do("admin", "user delete", "bob")
 

@@ -133,14 +133,17 @@ def federation(b):
         equal([r["ID"] for r in b.get("admin", "mapping list")], ["map"])
         of = ["--identity-provider", "idp"]
         b.do("admin", "federation protocol create", *of, "--mapping", "map", "saml2")
-        # The client's command ends with an exit status of its own making, whatever was answered.
-        b.client("admin", "federation", "protocol", "set", *of, "--mapping", "map", "saml2")
-        equal(b.get("admin", "federation protocol show", *of, "saml2")["mapping"], "map")
+        # The client's command ends with an exit status of its own making, whatever was answered: what it changed proves it.
+        b.do("admin", "mapping create", "--rules", write(b, "rules.json", rules), "other")
+        b.client("admin", "federation", "protocol", "set", *of, "--mapping", "other", "saml2")
+        equal(b.get("admin", "federation protocol show", *of, "saml2")["mapping"], "other")
+        b.proven.add("federation protocol set")
         equal([r["id"] for r in b.get("admin", "federation protocol list", *of)], ["saml2"])
         subset(["admin"], [r["Name"] for r in b.get("admin", "federation project list")])
         b.do("admin", "federation domain list")
         b.do("admin", "federation protocol delete", *of, "saml2")
         b.do("admin", "mapping delete", "map")
+        b.do("admin", "mapping delete", "other")
         equal([r["ID"] for r in b.get("admin", "identity provider list")], ["idp"])
         b.do("admin", "identity provider delete", "idp")
         b.do("admin", "domain set", "--disable", made["domain_id"])
