@@ -26,7 +26,8 @@ sqlite3_vfs* base_of(sqlite3_vfs* vfs) {
 /// A log. The real file follows it in memory, as SQLite allocates both.
 struct LogFile : sqlite3_file {
   std::string gathered;
-  sqlite3_int64 at = 0;  ///< where `gathered` belongs
+  sqlite3_int64 at = 0;   ///< where `gathered` belongs
+  bool gathers = false;  ///< else each write goes through
 
   sqlite3_file* real() { return reinterpret_cast<sqlite3_file*>(this + 1); }
 
@@ -37,6 +38,7 @@ struct LogFile : sqlite3_file {
     return rc;
   }
   int write(const void* data, int size, sqlite3_int64 offset) {
+    if (!gathers) return real()->pMethods->xWrite(real(), data, size, offset);
     const bool follows = offset == at + static_cast<sqlite3_int64>(gathered.size());
     if (!gathered.empty() && (!follows || gathered.size() + static_cast<size_t>(size) > kMost))
       if (const int rc = flush(); rc != SQLITE_OK) return rc;
@@ -100,11 +102,14 @@ int open_file(sqlite3_vfs* vfs, const char* path, sqlite3_file* f, int flags, in
   auto* log = new (f) LogFile;
   log->pMethods = nullptr;
   const int rc = base->xOpen(base, path, log->real(), flags, out);
-  if (rc == SQLITE_OK)
-    log->pMethods = &kLogMethods;
-  else
+  if (rc != SQLITE_OK) {
     log->~LogFile();
-  return rc;
+    return rc;
+  }
+  log->pMethods = &kLogMethods;
+  // Without this a commit is padded to a whole sector, and what is behind its sync counts too.
+  log->gathers = log->real()->pMethods->xDeviceCharacteristics(log->real()) & SQLITE_IOCAP_POWERSAFE_OVERWRITE;
+  return SQLITE_OK;
 }
 
 }  // namespace

@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import tempfile
 import time
+import urllib.parse
 from contextlib import closing
 
 KILLED = 137
@@ -129,9 +130,15 @@ class Api:
 
     # ---- the database ----
 
-    def query(self, sql, *values):
-        with closing(sqlite3.connect(f"file:{self.database()}?mode=ro", uri=True)) as connection:
-            return connection.execute(sql, values).fetchall()
+    def query(self, sql):
+        """Rows of numbers."""
+        if not self.database_url:
+            with closing(sqlite3.connect(f"file:{self.database()}?mode=ro", uri=True)) as connection:
+                return connection.execute(sql).fetchall()
+        at = urllib.parse.urlparse(self.database_url)
+        out = subprocess.run(["mariadb", "--no-defaults", "-h", at.hostname, "-P", str(at.port), "-u", at.username, "-N", "-B", "-e", sql, at.path[1:]],
+                             check=True, capture_output=True, text=True, env={**os.environ, "MYSQL_PWD": urllib.parse.unquote(at.password)}).stdout
+        return [tuple(int(cell) for cell in line.split("\t")) for line in out.splitlines()]
 
     def back_up(self, path):
         if os.path.exists(path):
@@ -203,13 +210,15 @@ class Trial(Api):
         self.dir = tempfile.mkdtemp(prefix="virga-crash-test.")
         os.chmod(self.dir, 0o711)
         self.config = f"{self.dir}/virga.toml"
+        self.database_url = os.environ.get("CRASH_DATABASE_URL", "")
+        database = f'[database]\nurl = "{self.database_url}"\n' if self.database_url else ""
         with open(self.config, "w", encoding="utf-8") as f:
             f.write(f"""[cloud]
 state_dir = "{self.dir}/state"
 run_dir = "{self.dir}/run"
 log_dir = "{self.dir}/log"
 api_port = {port}
-[compute]
+{database}[compute]
 hypervisor = "fake"
 [identity]
 bcrypt_cost = 6
