@@ -7,8 +7,13 @@ add_library(virga_pch STATIC ${CMAKE_SOURCE_DIR}/cmake/pch.cpp)
 target_link_libraries(virga_pch PRIVATE fmt::fmt spdlog::spdlog)
 target_precompile_headers(virga_pch PRIVATE ${virga_common_headers})
 
-# Tests' own code is compiled without optimization, which takes half the time; what they test is as it ships.
-set(virga_test_options $<$<CONFIG:Release>:-O0> $<$<CONFIG:Release>:-g0>)
+# Tests' own code is compiled without optimization, which takes a third of the time; what they test is as the preset says.
+set(virga_test_options -O0)
+if(CMAKE_BUILD_TYPE STREQUAL "Release")
+  list(APPEND virga_test_options -g0)
+elseif(CMAKE_CXX_FLAGS_DEBUG MATCHES "undefined")
+  list(APPEND virga_test_options -fno-sanitize=undefined)
+endif()
 add_library(virga_test_pch STATIC ${CMAKE_SOURCE_DIR}/cmake/pch.cpp)
 target_link_libraries(virga_test_pch PRIVATE fmt::fmt spdlog::spdlog GTest::gtest)
 target_compile_options(virga_test_pch PRIVATE ${virga_test_options})
