@@ -183,13 +183,16 @@ Response receive_response(wire::Channel from, const ClientRequest& request, cons
 
 Response fetch(const ClientRequest& request) {
   const Target target = parse_url(request.url);
+  // Before the connection: the system's certificates take a while to read, and the server's clock would run meanwhile.
+  const bool secure = target.tls && request.unix_socket.empty();
+  const auto trust = secure ? client_context(request.ca_file) : nullptr;
   int fd = request.unix_socket.empty() ? connect_tcp(target, request.timeout)
                                        : connect_unix(request.unix_socket, request.timeout);
   ScopeExit closing([fd] { ::close(fd); });
   const std::string what = request.unix_socket.empty() ? target.authority : request.unix_socket;
   std::unique_ptr<TlsStream> tls;
-  if (target.tls && request.unix_socket.empty()) {
-    tls = TlsStream::connect(client_context(request.ca_file).get(), fd, target.host);
+  if (secure) {
+    tls = TlsStream::connect(trust.get(), fd, target.host);
     shake_hands(*tls, fd, target.authority, request.timeout);
   }
   const wire::Channel to{fd, tls.get()};
