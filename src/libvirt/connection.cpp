@@ -229,12 +229,18 @@ bool Connection::try_open() {
   virConnectPtr raw = virConnectOpen(uri_.c_str());
   std::string why = raw ? "" : last_fault("connect").message;
   if (raw) {
-    if (virConnectRegisterCloseCallback(raw, on_close, new SinkRef(sink_), free_sink) < 0) {
+    // What is registered, libvirt frees; what it refused stays ours.
+    auto on_disconnect = std::make_unique<SinkRef>(sink_);
+    if (virConnectRegisterCloseCallback(raw, on_close, on_disconnect.get(), free_sink) < 0)
       log::debug("libvirt at {} reports no disconnects", uri_);
-    }
+    else
+      on_disconnect.release();
     auto add = [&](int id, virConnectDomainEventGenericCallback call) {
-      int n = virConnectDomainEventRegisterAny(raw, nullptr, id, call, new SinkRef(sink_), free_sink);
-      if (n >= 0) callbacks_.push_back(n);
+      auto to = std::make_unique<SinkRef>(sink_);
+      const int n = virConnectDomainEventRegisterAny(raw, nullptr, id, call, to.get(), free_sink);
+      if (n < 0) return;
+      to.release();
+      callbacks_.push_back(n);
     };
     add(VIR_DOMAIN_EVENT_ID_LIFECYCLE, VIR_DOMAIN_EVENT_CALLBACK(on_lifecycle));
     add(VIR_DOMAIN_EVENT_ID_REBOOT, VIR_DOMAIN_EVENT_CALLBACK(on_reboot));
