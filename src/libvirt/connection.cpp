@@ -229,12 +229,15 @@ bool Connection::try_open() {
   virConnectPtr raw = virConnectOpen(uri_.c_str());
   std::string why = raw ? "" : last_fault("connect").message;
   if (raw) {
-    // What is registered, libvirt frees; what it refused stays ours.
-    auto on_disconnect = std::make_unique<SinkRef>(sink_);
-    if (virConnectRegisterCloseCallback(raw, on_close, on_disconnect.get(), free_sink) < 0)
-      log::debug("libvirt at {} reports no disconnects", uri_);
-    else
-      on_disconnect.release();
+    // What is registered, libvirt frees; what it refused stays ours. (Of a driver in this process it takes a close
+    // callback, and neither calls nor frees it.)
+    if (probe_) {
+      auto on_disconnect = std::make_unique<SinkRef>(sink_);
+      if (virConnectRegisterCloseCallback(raw, on_close, on_disconnect.get(), free_sink) < 0)
+        log::debug("libvirt at {} reports no disconnects", uri_);
+      else
+        on_disconnect.release();
+    }
     auto add = [&](int id, virConnectDomainEventGenericCallback call) {
       auto to = std::make_unique<SinkRef>(sink_);
       const int n = virConnectDomainEventRegisterAny(raw, nullptr, id, call, to.get(), free_sink);
