@@ -51,6 +51,10 @@ std::vector<ConfigKey> make_keys() {
       {"tls", "key", SLOT(tls.key), "PEM file of its private key.", F::optional_path},
       {"tls", "names", SLOT(tls.names), "More names and addresses for the certificate of our own CA.", F::name},
 
+      {"policy", "file", SLOT(policy.file), "Rules that replace the defaults, in oslo.policy's YAML (policy.yaml). Empty: none.", F::optional_path},
+      {"policy", "new_defaults", SLOT(policy.new_defaults), "Use the secure-RBAC defaults (admin, member, reader of system, domain, project) alone, without the older ones."},
+      {"policy", "enforce_scope", SLOT(policy.enforce_scope), "Refuse a token of a scope that the rule is not made for."},
+
       {"network", "mode", SLOT(network.mode),
        "trial: the data plane lives in a network namespace and the host stays as it was. host: a real installation.",
        F::any, 0, 0, {"trial", "host"}},
@@ -151,6 +155,7 @@ const std::map<std::string_view, std::string_view>& section_help() {
       {"cloud", "Where the cloud lives and listens."},
       {"api", "What all services' APIs have in common."},
       {"tls", "Encryption of the API."},
+      {"policy", "Who may do what. virga policy list shows the rules in force."},
       {"network", "The data plane: Open vSwitch and OVN."},
       {"compute", "This machine as a compute host."},
       {"identity", "Passwords and tokens."},

@@ -48,6 +48,12 @@ struct Config {
     std::vector<std::string> names;
   } tls;
 
+  struct PolicyRules {
+    std::string file;
+    bool new_defaults = false;
+    bool enforce_scope = false;
+  } policy;
+
   struct Network {
     std::string mode = "trial";
     std::string name_space = "virga";  ///< key "namespace"
