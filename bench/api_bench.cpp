@@ -53,8 +53,10 @@ class Cloud {
     const auto answer = [](api::Call&) { return api::reply_text(200, "{}"); };
     service_.name = service_.type = "bench";
     service_.prefix = "/bench";
-    service_.routes.push_back({"GET", "/open", "", "", answer});
-    service_.routes.push_back({"GET", "/token", "bench:get", "role:admin or role:reader", answer});
+    static constexpr api::RuleDefault kRules[] = {{"bench:get", "role:admin or role:reader"}};
+    service_.rules = kRules;
+    service_.routes.push_back({"GET", "/open", "", answer});
+    service_.routes.push_back({"GET", "/token", "bench:get", answer});
     access_file_ = std::make_unique<api::JsonLog>(api::JsonLog::Options{.path = dir + "/access.log"});
     audit_file_ = std::make_unique<api::JsonLog>(api::JsonLog::Options{.path = dir + "/audit.log"});
     access_ = std::make_unique<api::AccessLog>(*access_file_);

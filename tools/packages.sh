@@ -2,7 +2,7 @@
 
 BUILD_PACKAGES="g++ cmake ninja-build ccache mold pkg-config protobuf-compiler protobuf-compiler-grpc
   libboost1.81-dev libboost-json1.81-dev libboost-url1.81-dev libgrpc++-dev libprotobuf-dev libsqlite3-dev libmariadb-dev
-  libvirt-dev libpugixml-dev libspdlog-dev libfmt-dev libcli11-dev libtomlplusplus-dev libssl-dev libcrypt-dev libarchive-dev libldap-dev zlib1g-dev
+  libvirt-dev libpugixml-dev libspdlog-dev libfmt-dev libcli11-dev libtomlplusplus-dev libssl-dev libcrypt-dev libarchive-dev libldap-dev zlib1g-dev libyaml-dev
   libgtest-dev libgmock-dev libbenchmark-dev"
 
 RUN_PACKAGES="libvirt-daemon-system libvirt-clients qemu-system-x86 qemu-utils openvswitch-switch ovn-central ovn-host

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -31,6 +32,10 @@ struct Caller {
   std::string token;                              ///< as the client sent it; never logged
   Time expires;
 
+  std::optional<bool> admin;  ///< what an operator's own context_is_admin says; none: the default in force
+
+  /// An administrator to nova, neutron and glance: sees and changes what is other projects'.
+  bool is_admin() const { return admin ? *admin : has_role("admin"); }
   bool has_role(std::string_view name) const {
     return std::find(role_names.begin(), role_names.end(), name) != role_names.end();
   }

@@ -51,21 +51,21 @@ class ConventionsTest : public ::testing::Test {
     service_.type = "compute";
     service_.prefix = "/compute";
     service_.microversions = Microversions{"compute", "X-OpenStack-Nova-API-Version", {2, 1}, {2, 93}};
-    service_.routes.push_back({"GET", "/things", "", "", text});
-    service_.routes.push_back({"POST", "/things", "", "", text});
-    service_.routes.push_back({"GET", "/things/{thing_id}", "", "", [](Call&) {
+    service_.routes.push_back({"GET", "/things", "", text});
+    service_.routes.push_back({"POST", "/things", "", text});
+    service_.routes.push_back({"GET", "/things/{thing_id}", "", [](Call&) {
                                  return reply(200, json::object{{"id", 1}});
                                }});
-    service_.routes.push_back({"GET", "/v3/auth/catalog", "", "", text});
-    service_.routes.push_back({"GET", "/later", "", "", [this](Call& call) {
+    service_.routes.push_back({"GET", "/v3/auth/catalog", "", text});
+    service_.routes.push_back({"GET", "/later", "", [this](Call& call) {
                                  kept_ = call.defer();
                                  return reply(500);
                                }});
-    service_.routes.push_back({"GET", "/never", "", "", [](Call& call) {
+    service_.routes.push_back({"GET", "/never", "", [](Call& call) {
                                  call.defer();  // and let go
                                  return reply(200);
                                }});
-    service_.routes.push_back({"GET", "/stream", "", "", [](Call&) {
+    service_.routes.push_back({"GET", "/stream", "", [](Call&) {
                                  http::Response r;
                                  r.source = [left = 3](std::span<char> into) mutable {
                                    if (left-- == 0) return size_t{0};
@@ -78,7 +78,7 @@ class ConventionsTest : public ::testing::Test {
     other_.type = "network";
     other_.prefix = "/network";
     other_.faults = FaultStyle::neutron;
-    other_.routes.push_back({"POST", "/v2.0/networks", "", "", text});
+    other_.routes.push_back({"POST", "/v2.0/networks", "", text});
     dispatcher_ = std::make_unique<Dispatcher>(DispatcherOptions{"", std::move(options)}, policy_, callers_);
     dispatcher_->mount(service_);
     dispatcher_->mount(other_);

@@ -99,9 +99,14 @@ void Dispatcher::mount(Service& service) {
   services_.push_back(&service);
   auto mounted = std::make_unique<Mounted>();
   mounted->service = &service;
-  for (const Route& route : service.routes) {
+  policy_.declare(service.name, service.rules);
+  for (Route& route : service.routes) {
     mounted->tree.add(route);
-    if (!route.policy.empty()) policy_.declare(route.policy, route.rule);
+    if (route.policy.empty()) continue;
+    const auto rule = policy_.find(route.policy, service.name);
+    if (!rule)
+      throw Fault(FaultKind::internal, fmt::format("{} {} has the policy {}, which {} does not declare.", route.method.text, route.path.text, route.policy.text, service.name));
+    route.rule = *rule;
   }
   mounted_.push_back(std::move(mounted));
   conventions_.mounted(service);
@@ -229,7 +234,28 @@ Fault unauthorized(const Call& call) {
   return fault;
 }
 
+Target own_target(const Caller& caller) { return {{"project_id", caller.project_id}, {"user_id", caller.user_id}}; }
+
+/// The caller, with what an operator's own context_is_admin says of it.
+std::shared_ptr<const Caller> with_admin(const RuleTable& rules, const Caller& caller) {
+  auto told = std::make_shared<Caller>(caller);
+  told->admin = rules.find("context_is_admin", "")->holds(caller, own_target(caller));
+  return told;
+}
+
 }  // namespace
+
+/// A rule whose default looks at no target is asked here; the others need the handler, with the target in hand.
+void Dispatcher::ask_policy(const Route& route, Call& call) {
+  if (!call.maybe_caller) throw unauthorized(call);
+  if (call.rules().admin_overridden) call.maybe_caller = with_admin(call.rules(), *call.maybe_caller);
+  const PolicyRule& rule = call.rules()[route.rule];
+  if (route.chooses_policy || rule.targets) return;
+  // What the default does not ask for, an operator's rule may: keystone's target is the path (see Call::allows), the
+  // others' the caller.
+  const bool own = rule.overridden && call.style_ != FaultStyle::keystone;
+  call.require(own ? own_target(*call.maybe_caller) : Target{});
+}
 
 http::Response Dispatcher::answer(Found& found, Call& call, Answering& answering) {
   Service& service = *found.service;
@@ -256,10 +282,7 @@ http::Response Dispatcher::answer(Found& found, Call& call, Answering& answering
       !rules_allow(call.maybe_caller->access_rules, service.type, call.request.method, call.request.path,
                    std::string_view(call.request.path).substr(found.root.size())))
     call.maybe_caller = nullptr;  // to this request the token says nothing
-  if (!route.policy.empty()) {
-    if (!call.maybe_caller) throw unauthorized(call);
-    if (!route.chooses_policy && !policy_.needs_target(route.policy)) call.require(Target{});
-  }
+  if (!route.policy.empty()) ask_policy(route, call);
   http::Response response = route.handler(call);
   if (!route.policy.empty() && !call.checked_)
     throw Fault(FaultKind::internal, fmt::format("The handler of {} {} did not check its policy {}.", route.method.text, route.path.text, route.policy.text));
@@ -282,6 +305,8 @@ void Dispatcher::handle(http::Request request, std::shared_ptr<http::Responder> 
   call.cloud_url = cloud_url(call.request);
   call.base_url = call.cloud_url + std::string(found.root);
   call.policy_ = &policy_;
+  if (found.service) call.service_ = found.service->name;
+  call.style_ = answering->style();
   call.responder_ = answering;
   const FaultStyle style = answering->style();
   http::Response response;

@@ -20,10 +20,10 @@ struct DispatcherOptions {
 
 class Dispatcher final : public http::Handler {
  public:
-  /// Declares every route's policy. `authenticator` and the services must outlive the dispatcher.
+  /// `authenticator` and the services must outlive the dispatcher.
   Dispatcher(DispatcherOptions options, Policy& policy, Authenticator& authenticator);
   ~Dispatcher() override;
-  /// Before the server starts.
+  /// Declares the service's rules, and finds each route's. Before the server starts.
   void mount(Service& service);
   const std::vector<Service*>& services() const { return services_; }
 
@@ -37,6 +37,7 @@ class Dispatcher final : public http::Handler {
   struct Found;
   Found find(const http::Request& request) const;
   http::Response answer(Found& found, Call& call, Answering& answering);
+  static void ask_policy(const Route& route, Call& call);
   http::Response root_document(const Call& call) const;
   std::string cloud_url(const http::Request& request) const;
 

@@ -82,6 +82,20 @@ json::value body_of(const Fault& fault, const std::string& message, FaultStyle s
 
 }  // namespace
 
+Fault policy_refusal(FaultStyle style, std::string_view rule) {
+  const auto words = [&] {
+    switch (style) {
+      case FaultStyle::keystone: return fmt::format("You are not authorized to perform the requested action: {}.", rule);
+      case FaultStyle::nova: return fmt::format("Policy doesn't allow {} to be performed.", rule);
+      case FaultStyle::neutron: return fmt::format("rule:{} is disallowed by policy", rule);
+      case FaultStyle::glance: return fmt::format("You are not authorized to complete {} action.", rule);
+      case FaultStyle::placement: return fmt::format("Policy does not allow {} to be performed.", rule);
+    }
+    return std::string();
+  };
+  return Fault(FaultKind::forbidden, words(), "", "PolicyNotAuthorized");
+}
+
 http::Response render_fault(const Fault& fault, FaultStyle style, const std::string& request_id) {
   const std::string message = fault.hint.empty() ? fault.message : fault.message + " " + fault.hint;
   http::Response response;

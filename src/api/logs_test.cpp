@@ -107,7 +107,7 @@ class LogsTest : public ::testing::Test {
     identity_.prefix = "/identity";
     identity_.faults = FaultStyle::keystone;
     identity_.routes.push_back(
-        {"POST", "/v3/auth/tokens", "", "", [](Call& call) {
+        {"POST", "/v3/auth/tokens", "", [](Call& call) {
            if (call.request.body.find("right") == std::string::npos)
              throw Fault(FaultKind::unauthorized, "The request you have made requires authentication.");
            http::Response r = reply_text(201, R"({"token":{"user":{"id":"u-1","name":"ann"}}})");
@@ -115,21 +115,23 @@ class LogsTest : public ::testing::Test {
            return r;
          }});
     identity_.routes.push_back(
-        {"PUT", "/v3/projects/{project_id}/users/{user_id}/roles/{role_id}", "", "", answer(204, "")});
+        {"PUT", "/v3/projects/{project_id}/users/{user_id}/roles/{role_id}", "", answer(204, "")});
     compute_.name = "nova";
     compute_.type = "compute";
     compute_.prefix = "/compute";
     for (const char* root : {"/v2.1", "/v2.1/{project_id}"}) {
       const std::string at = root;
-      compute_.routes.push_back({"GET", at + "/servers/{server_id}", "", "", answer(200, "{}")});
+      compute_.routes.push_back({"GET", at + "/servers/{server_id}", "", answer(200, "{}")});
       compute_.routes.push_back(
-          {"POST", at + "/servers", "", "", answer(202, R"({"server":{"id":"s-new","adminPass":"pw"}})")});
-      compute_.routes.push_back({"POST", at + "/servers/{server_id}/action", "", "", answer(202, "")});
+          {"POST", at + "/servers", "", answer(202, R"({"server":{"id":"s-new","adminPass":"pw"}})")});
+      compute_.routes.push_back({"POST", at + "/servers/{server_id}/action", "", answer(202, "")});
       compute_.routes.push_back(
-          {"DELETE", at + "/servers/{server_id}", "test:delete", "role:admin", answer(204, "")});
+          {"DELETE", at + "/servers/{server_id}", "test:delete", answer(204, "")});
     }
     compute_.routes.push_back(
-        {"GET", "/v2.1/os-console-auth-tokens/{console_token}", "", "", answer(200, "{}")});
+        {"GET", "/v2.1/os-console-auth-tokens/{console_token}", "", answer(200, "{}")});
+    static constexpr RuleDefault kRules[] = {{"test:delete", "role:admin"}};
+    compute_.rules = kRules;
     dispatcher_ = std::make_unique<Dispatcher>(
         DispatcherOptions{"", {.observers = {&metrics_, &audit_, &access_}}}, policy_, callers_);
     dispatcher_->mount(identity_);

@@ -2,280 +2,382 @@
 
 #include <fmt/format.h>
 
-#include <cctype>
+#include <algorithm>
+#include <set>
 
+#include "api/policy_file.h"
+#include "base/config.h"
 #include "base/fault.h"
-#include "base/scope_exit.h"
+#include "base/log.h"
 
 namespace virga::api {
-
-/// A node of a parsed check. `rules` resolves "rule:NAME".
-class PolicyCheck {
- public:
-  virtual ~PolicyCheck() = default;
-  virtual bool holds(const Policy& rules, const Caller& caller, const Target& target, int depth) const = 0;
-  virtual bool looks_at_target(const Policy& rules, int depth) const = 0;
-};
-
-struct Policy::Rule {
-  std::string text;
-  std::shared_ptr<const PolicyCheck> check;
-};
-
 namespace {
 
-constexpr int kMaxDepth = 32;
-constexpr int kMaxSteps = 1000;  // rules asked for one answer
-constexpr size_t kMaxText = 4096;
-using CheckPtr = std::shared_ptr<const PolicyCheck>;
+constexpr std::string_view kAdminRule = "context_is_admin";
 
-struct Constant final : PolicyCheck {
-  explicit Constant(bool value) : value(value) {}
-  bool holds(const Policy&, const Caller&, const Target&, int) const override { return value; }
-  bool looks_at_target(const Policy&, int) const override { return false; }
-  bool value;
-};
+constexpr std::pair<std::string_view, Scopes> kScopes[] = {
+    {"system", kSystemScope}, {"domain", kDomainScope}, {"project", kProjectScope}};
 
-struct Not final : PolicyCheck {
-  explicit Not(CheckPtr inner) : inner(std::move(inner)) {}
-  bool holds(const Policy& r, const Caller& c, const Target& t, int d) const override { return !inner->holds(r, c, t, d); }
-  bool looks_at_target(const Policy& r, int d) const override { return inner->looks_at_target(r, d); }
-  CheckPtr inner;
-};
-
-struct AnyAll final : PolicyCheck {
-  AnyAll(bool any, std::vector<CheckPtr> parts) : any(any), parts(std::move(parts)) {}
-  bool holds(const Policy& r, const Caller& c, const Target& t, int d) const override {
-    for (const auto& p : parts)
-      if (p->holds(r, c, t, d) == any) return any;
-    return !any;
-  }
-  bool looks_at_target(const Policy& r, int d) const override {
-    return std::any_of(parts.begin(), parts.end(), [&](const CheckPtr& p) { return p->looks_at_target(r, d); });
-  }
-  bool any;
-  std::vector<CheckPtr> parts;
-};
-
-const std::string* find_in(const Target& target, std::string_view key) {
-  for (const auto& [name, value] : target)
-    if (name == key) return &value;
-  return nullptr;
+std::string_view name_of(Scopes scope) {
+  for (const auto& [name, one] : kScopes)
+    if (one == scope) return name;
+  return "";
 }
 
-/// A credential by the name oslo.context gives it; false if there is none of that name.
-bool credential(const Caller& c, std::string_view name, std::string& value) {
-  const std::pair<std::string_view, const std::string*> known[] = {
-      {"user_id", &c.user_id},
-      {"project_id", &c.project_id},
-      {"tenant_id", &c.project_id},
-      {"domain_id", &c.domain_id},
-      {"user_domain_id", &c.user_domain_id},
-      {"project_domain_id", &c.project_domain_id},
-      {"token.domain.id", &c.domain_id},
-      {"token.project.domain.id", &c.project_domain_id},
-      {"token.user.domain.id", &c.user_domain_id},
-  };
-  for (const auto& [known_name, field] : known)
-    if (known_name == name) {
-      value = *field;
-      return true;
-    }
-  if (name == "system_scope") {
-    value = c.system ? "all" : "";
-    return true;
-  }
-  return false;
+/// What is not in "system domain project"; of "", which names none, nothing.
+unsigned others_than(std::string_view scopes) {
+  unsigned out = 0;
+  for (const auto& [name, one] : kScopes)
+    if (!scopes.empty() && scopes.find(name) == std::string_view::npos) out |= one;
+  return out;
 }
 
-/// "kind:match": role:admin, rule:x, project_id:%(project_id)s, 'literal':%(attr)s, is_admin:True, …
-struct Comparison final : PolicyCheck {
-  Comparison(std::string kind, std::string match) : kind(std::move(kind)), match(std::move(match)) {}
+std::string in_words(std::string_view scopes) {
+  std::string out;
+  for (const char c : scopes) out += c == ' ' ? std::string(" or ") : std::string(1, c);
+  return out;
+}
 
-  bool wanted(const Target& target, std::string& value) const {
-    if (match.rfind("%(", 0) != 0) {
-      value = match;
-      return true;
-    }
-    const size_t end = match.find(")s");
-    const std::string* found = end == std::string::npos ? nullptr : find_in(target, std::string_view(match).substr(2, end - 2));
-    if (found) value = *found;
-    return found != nullptr;
-  }
-
-  bool holds(const Policy&, const Caller& caller, const Target& target, int) const override {
-    std::string want;
-    if (!wanted(target, want)) return false;
-    if (kind == "role") {
-      const auto same = [&](const std::string& role) {
-        return role.size() == want.size() && std::equal(role.begin(), role.end(), want.begin(), [](char a, char b) {
-                 return std::tolower(static_cast<unsigned char>(a)) == std::tolower(static_cast<unsigned char>(b));
-               });
-      };
-      return std::any_of(caller.role_names.begin(), caller.role_names.end(), same);
-    }
-    if (kind == "is_admin") return (want == "True" || want == "1") && caller.has_role("admin");
-    if (kind == "is_admin_project") return want == "True";
-    std::string have;
-    if (kind.size() >= 2 && kind.front() == '\'' && kind.back() == '\'') have = kind.substr(1, kind.size() - 2);
-    else if (kind == "None") return want.empty() || want == "None";
-    else if (kind == "True" || kind == "False") have = kind;
-    else if (!credential(caller, kind, have) || have.empty()) return false;
-    return have == want;
-  }
-
-  bool looks_at_target(const Policy&, int) const override { return match.rfind("%(", 0) == 0; }
-
-  std::string kind, match;
-};
-
-struct RuleRef final : PolicyCheck {
-  explicit RuleRef(std::string name) : name(std::move(name)) {}
-  bool holds(const Policy& rules, const Caller& caller, const Target& target, int depth) const override;
-  bool looks_at_target(const Policy& rules, int depth) const override;
-  std::string name;
-};
-
-/// Recursive descent over: or := and ("or" and)*; and := not ("and" not)*; not := ["not"] (group | check).
-class Parser {
+/// References that lead back to where they began. Returns the way, "" if there is none.
+class CircleFinder {
  public:
-  explicit Parser(std::string_view text) : text_(text) { next(); }
+  explicit CircleFinder(const RuleTable& table) : table_(table) {}
 
-  CheckPtr parse() {
-    if (token_.empty()) return std::make_shared<Constant>(true);
-    CheckPtr check = parse_or(0);
-    if (!token_.empty()) fail("something follows the end of the rule");
-    return check;
+  std::string find(const std::string& name, const PolicyRule& rule) {
+    const std::string key = rule.service + ' ' + name;
+    if (const auto at = std::find(way_.begin(), way_.end(), key); at != way_.end()) return name;
+    if (!done_.insert(key).second) return "";
+    way_.push_back(key);
+    std::vector<std::string> references;
+    rule.check->add_references(references);
+    for (const auto& next : references) {
+      const PolicyRule* other = table_.find(next, rule.service);
+      if (!other) continue;
+      if (const std::string circle = find(next, *other); !circle.empty()) return name + " → " + circle;
+    }
+    way_.pop_back();
+    return "";
   }
 
  private:
-  [[noreturn]] void fail(std::string_view why) const {
-    throw Fault(FaultKind::bad_request, fmt::format("The policy rule \"{}\" does not parse: {}, near \"{}\".", text_, why, token_));
-  }
-
-  void next() {
-    while (at_ < text_.size() && std::isspace(static_cast<unsigned char>(text_[at_]))) ++at_;
-    const size_t from = at_;
-    if (at_ < text_.size() && (text_[at_] == '(' || text_[at_] == ')')) {
-      ++at_;
-    } else {
-      int inner = 0;  // the parentheses of %(name)s belong to the word
-      while (at_ < text_.size() && !std::isspace(static_cast<unsigned char>(text_[at_]))) {
-        if (text_[at_] == '(' && at_ > from && text_[at_ - 1] == '%') ++inner;
-        else if (text_[at_] == ')' && inner-- == 0) break;
-        ++at_;
-      }
-    }
-    token_ = text_.substr(from, at_ - from);
-  }
-
-  CheckPtr parse_list(bool any, std::string_view word, int depth) {
-    std::vector<CheckPtr> parts{any ? parse_list(false, "and", depth) : parse_not(depth)};
-    while (token_ == word) {
-      next();
-      parts.push_back(any ? parse_list(false, "and", depth) : parse_not(depth));
-    }
-    return parts.size() == 1 ? parts.front() : std::make_shared<AnyAll>(any, std::move(parts));
-  }
-
-  CheckPtr parse_or(int depth) {
-    if (depth > kMaxDepth) fail("it is nested too deeply");
-    return parse_list(true, "or", depth);
-  }
-
-  CheckPtr parse_not(int depth) {
-    if (depth > kMaxDepth) fail("it is nested too deeply");
-    if (token_ == "not") {
-      next();
-      return std::make_shared<Not>(parse_not(depth + 1));
-    }
-    if (token_ == "(") {
-      next();
-      CheckPtr inner = parse_or(depth + 1);
-      if (token_ != ")") fail("a parenthesis is not closed");
-      next();
-      return inner;
-    }
-    return parse_check();
-  }
-
-  CheckPtr parse_check() {
-    const std::string word(token_);
-    if (word.empty() || word == ")" || word == "and" || word == "or") fail("a check is missing");
-    next();
-    if (word == "@") return std::make_shared<Constant>(true);
-    if (word == "!") return std::make_shared<Constant>(false);
-    const size_t colon = word.find(':', word.front() == '\'' ? word.find('\'', 1) : 0);
-    if (colon == std::string::npos || colon == 0) fail("a check needs the form kind:match");
-    const std::string kind = word.substr(0, colon), match = word.substr(colon + 1);
-    if (kind == "rule") return std::make_shared<RuleRef>(match);
-    return std::make_shared<Comparison>(kind, match);
-  }
-
-  std::string_view text_, token_;
-  size_t at_ = 0;
+  const RuleTable& table_;
+  std::set<std::string> done_;
+  std::vector<std::string> way_;
 };
 
-bool RuleRef::holds(const Policy& rules, const Caller& caller, const Target& target, int depth) const {
-  return depth < kMaxDepth && rules.allows(name, caller, target);
+Fault file_fault(const std::string& file, const FileRule& rule, const std::string& why,
+                 std::string hint = {}) {
+  return Fault(FaultKind::bad_request, fmt::format("{}:{}: rule \"{}\": {}", file, rule.line, rule.name, why),
+               std::move(hint));
 }
-
-bool RuleRef::looks_at_target(const Policy& rules, int depth) const { return depth < kMaxDepth && rules.needs_target(name); }
 
 }  // namespace
 
-Policy::Policy() = default;
-Policy::~Policy() = default;
-
-void Policy::declare(std::string_view name, std::string_view check) {
-  if (check.size() > kMaxText) throw Fault(FaultKind::bad_request, fmt::format("The policy rule {} is too long.", name));
-  rules_.insert_or_assign(std::string(name), Rule{std::string(check), Parser(check).parse()});
-}
+struct DeclaredRule {
+  std::string service, name, text, older_text, old_name, scopes;
+  CheckPtr check, older;  ///< older: null if there is none
+};
 
 namespace {
 
-/// One question through rules that name rules. Rules in a circle, or a tower of them that doubles at each floor, end
-/// here: what cannot be decided is denied, whatever "not" stands around it.
-struct Walk {
-  int depth = 0, steps = 0;
-  bool lost = false;
+/// The declared rules with what the file replaces. What is wrong with the file is found here.
+class TableBuilder {
+ public:
+  TableBuilder(const PolicyOptions& options, const std::vector<DeclaredRule>& declared,
+               const std::vector<FileRule>& file)
+      : options_(options), declared_(declared), file_(file), made_(std::make_shared<RuleTable>()) {}
 
-  template <class F>
-  bool into(F&& rule) {
-    if (depth == 0) *this = {};
-    if (lost || depth >= kMaxDepth || ++steps > kMaxSteps) {
-      lost = true;
-      return false;
-    }
-    ++depth;
-    const ScopeExit leave([this] { --depth; });
-    const bool answer = rule();
-    return depth > 1 ? answer : answer && !lost;
+  std::shared_ptr<const RuleTable> build() {
+    parse();
+    for (const auto& d : declared_) place(d);
+    for (const auto& rule : file_)
+      if (!used_.count(&rule)) place_alias(rule);
+    check_references();
+    bind();
+    mark_targets();
+    return made_;
   }
+
+ private:
+  /// A file's rule where it stands in the table.
+  struct Placed {
+    const FileRule* from;
+    std::string name, service;
+  };
+
+  void parse() {
+    for (const auto& rule : file_) {
+      given_.emplace(rule.name, &rule);
+      try {
+        checks_.emplace(&rule, parse_check(rule.check));
+      } catch (const Fault& fault) {
+        throw file_fault(options_.file, rule, fault.message);
+      }
+      std::vector<std::string> names;
+      checks_.at(&rule)->add_references(names);
+      referenced_.insert(names.begin(), names.end());
+    }
+  }
+
+  /// What the file says for a declared rule, by its name or the one it had before; null if nothing.
+  const FileRule* override_of(const DeclaredRule& d) {
+    auto by = given_.find(d.name);
+    const bool own = by != given_.end();
+    if (!own && !d.old_name.empty()) by = given_.find(d.old_name);
+    if (by == given_.end()) return nullptr;
+    used_.insert(by->second);
+    if (!own)
+      return by->second->check == "rule:" + d.name ? nullptr
+                                                   : by->second;  // a sample's pointer to the new name
+    const auto [first, fresh] = first_user_.emplace(by->second, &d);
+    if (!fresh && first->second->text != d.text)
+      throw file_fault(
+          options_.file, *by->second,
+          fmt::format("{} and {} mean different things by that name.", first->second->service, d.service),
+          "Give a rule of your own another name, and use it in the rules that should change.");
+    return by->second;
+  }
+
+  void place(const DeclaredRule& d) {
+    PolicyRule rule{d.name, d.service, d.text, d.check, d.scopes};
+    if (options_.enforce_scope) rule.refused_scopes = others_than(d.scopes);
+    if (const FileRule* from = override_of(d)) {
+      rule.text = from->check;
+      rule.check = checks_.at(from);
+      rule.overridden = true;
+      placed_.push_back({from, d.name, d.service});
+    } else if (d.older && !options_.new_defaults && d.older_text != d.text) {
+      rule.text =
+          d.text.empty() || d.older_text.empty() ? "" : fmt::format("({}) or ({})", d.text, d.older_text);
+      rule.check = either(d.check, d.older);
+    }
+    made_->rules[d.name].push_back(std::move(rule));
+  }
+
+  void place_alias(const FileRule& rule) {
+    if (!referenced_.count(rule.name)) {
+      std::vector<std::string> known;
+      for (const auto& d : declared_) known.push_back(d.name);
+      const std::string near = nearest_word(rule.name, known);
+      throw file_fault(options_.file, rule,
+                       near.empty() ? "there is no such rule."
+                                    : fmt::format("there is no such rule; the nearest is \"{}\".", near),
+                       "A name of your own must be used by another rule of the file.");
+    }
+    PolicyRule alias{rule.name, "", rule.check, checks_.at(&rule), ""};
+    alias.overridden = true;
+    made_->rules[rule.name].push_back(std::move(alias));
+    placed_.push_back({&rule, rule.name, ""});
+  }
+
+  void check_references() const {
+    for (const auto& [from, name, service] : placed_) {
+      std::vector<std::string> names;
+      checks_.at(from)->add_references(names);
+      for (const auto& other : names)
+        if (!made_->rules.count(other))
+          throw file_fault(options_.file, *from,
+                           fmt::format("it refers to rule:{}, which does not exist.", other));
+      if (const std::string circle = CircleFinder(*made_).find(name, *made_->find(name, service));
+          !circle.empty())
+        throw file_fault(options_.file, *from, fmt::format("it leads in a circle: {}.", circle));
+    }
+  }
+
+  /// From here on a rule costs no look-up by name.
+  void bind() {
+    for (auto& [name, rules] : made_->rules)
+      for (auto& rule : rules)
+        if (CheckPtr bound = rule.check->bound(*made_, rule.service)) rule.check = std::move(bound);
+    for (auto& [name, rules] : made_->rules)
+      for (auto& rule : rules) {
+        Attributes asked;
+        rule.check->add_attributes(asked);
+        rule.attributes.assign(asked.names.begin(), asked.names.end());
+      }
+    for (const auto& d : declared_) made_->declared.push_back(made_->find(d.name, d.service));
+    const PolicyRule* admin = made_->find(kAdminRule, "");
+    made_->admin_overridden = admin && admin->overridden;
+  }
+
+  /// The defaults say who looks at targets, whatever a file says: the route's handler was written for them.
+  void mark_targets() {
+    const PolicyOptions plain;
+    const auto defaults =
+        file_.empty() && !options_.new_defaults
+            ? made_
+            : std::const_pointer_cast<RuleTable>(TableBuilder(plain, declared_, {}).build());
+    for (auto& [name, rules] : made_->rules)
+      for (auto& rule : rules) {
+        const PolicyRule* before = defaults->find(name, rule.service);
+        rule.targets = before && !before->attributes.empty();
+      }
+  }
+
+  const PolicyOptions& options_;
+  const std::vector<DeclaredRule>& declared_;
+  const std::vector<FileRule>& file_;
+  std::shared_ptr<RuleTable> made_;
+  std::map<std::string_view, const FileRule*> given_;
+  std::map<const FileRule*, CheckPtr> checks_;
+  std::map<const FileRule*, const DeclaredRule*> first_user_;
+  std::set<std::string> referenced_;
+  std::set<const FileRule*> used_;
+  std::vector<Placed> placed_;
 };
 
 }  // namespace
 
-bool Policy::allows(std::string_view name, const Caller& caller, const Target& target) const {
-  thread_local Walk walk;
-  const auto found = rules_.find(name);
-  return found != rules_.end() && walk.into([&] { return found->second.check->holds(*this, caller, target, 0); });
+Policy::Policy(PolicyOptions options) : options_(std::move(options)), table_(std::make_shared<RuleTable>()) {}
+Policy::~Policy() = default;
+
+Policy::Table Policy::table() const {
+  std::lock_guard lock(mutex_);
+  return table_;
 }
 
-void Policy::require(std::string_view name, const Caller& caller, const Target& target) const {
-  if (!allows(name, caller, target))
-    throw Fault(FaultKind::forbidden, fmt::format("Policy doesn't allow {} to be performed.", name), "", "PolicyNotAuthorized");
+void Policy::swap_in(Table table) {
+  std::lock_guard lock(mutex_);
+  table_ = std::move(table);
+}
+
+void Policy::declare(std::string_view service, std::span<const RuleDefault> rules) {
+  for (const auto& r : rules) {
+    const auto same = [&](const DeclaredRule& d) { return d.service == service && d.name == r.name; };
+    const auto known = std::find_if(declared_.begin(), declared_.end(), same);
+    if (known != declared_.end() && known->text == r.check) continue;  // a service that is mounted again
+    if (known != declared_.end())
+      throw Fault(FaultKind::internal,
+                  fmt::format("The policy rule {} of {} is declared twice.", r.name, service));
+    DeclaredRule d{std::string(service),    std::string(r.name),
+                   std::string(r.check),    std::string(r.older.value_or("")),
+                   std::string(r.old_name), std::string(r.scopes),
+                   parse_check(r.check),    r.older ? parse_check(*r.older) : nullptr};
+    declared_.push_back(std::move(d));
+  }
+  swap_in(build({}));
+}
+
+void Policy::declare(std::string_view name, std::string_view check) {
+  const CheckPtr parsed = parse_check(check);
+  bool known = false;
+  for (auto& d : declared_) {
+    if (d.name != name) continue;
+    d.text = check;
+    d.check = parsed;
+    d.older_text.clear();
+    d.older = nullptr;
+    known = true;
+  }
+  if (known) return swap_in(build({}));
+  const RuleDefault one{name, check};
+  declare("", std::span(&one, 1));
+}
+
+std::optional<RuleId> Policy::find(std::string_view name, std::string_view service) const {
+  for (size_t i = 0; i < declared_.size(); ++i)
+    if (declared_[i].name == name && declared_[i].service == service)
+      return static_cast<RuleId>(static_cast<unsigned>(i));
+  return std::nullopt;
+}
+
+Policy::Table Policy::build(const std::vector<FileRule>& file) const {
+  return TableBuilder(options_, declared_, file).build();
+}
+
+std::optional<std::pair<std::filesystem::file_time_type, uintmax_t>> Policy::stamp() const {
+  std::error_code failed;
+  const auto time = std::filesystem::last_write_time(options_.file, failed);
+  const auto size = failed ? 0 : std::filesystem::file_size(options_.file, failed);
+  if (failed) return std::nullopt;
+  return std::pair(time, size);
+}
+
+void Policy::load() {
+  const Table defaults = build({});
+  for (const auto& d : declared_) {
+    std::vector<std::string> names;
+    d.check->add_references(names);
+    if (d.older) d.older->add_references(names);
+    for (const auto& name : names)
+      if (!defaults->rules.count(name))
+        throw Fault(FaultKind::internal,
+                    fmt::format("The policy rule {} of {} refers to rule:{}, which is not declared.", d.name,
+                                d.service, name));
+  }
+  if (options_.file.empty()) return swap_in(defaults);
+  seen_ = stamp();
+  const auto file = read_policy_file(options_.file);
+  swap_in(build(file));
+  log::info("policy: {} rules of {} are in force", file.size(), options_.file);
+}
+
+bool Policy::reload(bool always) {
+  if (options_.file.empty()) return false;
+  const auto now = stamp();
+  if (!always && now == seen_) return false;
+  seen_ = now;
+  try {
+    const auto file = read_policy_file(options_.file);
+    swap_in(build(file));
+    log::info("policy: {} rules of {} are in force now", file.size(), options_.file);
+    return true;
+  } catch (const Fault& fault) {
+    log::error("policy: the rules stay as they were: {} {}", fault.message, fault.hint);
+    return false;
+  }
+}
+
+bool Policy::allows(std::string_view name, const Caller& caller, const Target& target,
+                    std::string_view service) const {
+  const Table table = this->table();
+  const PolicyRule* rule = table->find(name, service);
+  return rule && rule->holds(caller, target);
+}
+
+PolicyAnswer Policy::explain(std::string_view name, const Caller& caller, const Target& target) const {
+  const Table table = this->table();
+  const PolicyRule* rule = table->find(name, "");
+  if (!rule) {
+    std::vector<std::string> known;
+    for (const auto& [other, unused] : table->rules) known.push_back(other);
+    const std::string near = nearest_word(name, known);
+    throw Fault(FaultKind::not_found, fmt::format("There is no policy rule {}.", name),
+                near.empty() ? "`virga policy list` shows them all." : fmt::format("Is {} meant?", near));
+  }
+  PolicyAnswer answer;
+  answer.text = rule->text;
+  answer.overridden = rule->overridden;
+  Evaluation e{caller, target};
+  answer.allowed = e.into([&] { return rule->check->holds(e); });
+  Evaluation all{caller, target, nullptr, 0, 900};  // each part is asked, so fewer rules
+  all.into([&] {
+    answer.explanation = rule->check->explain(all);
+    return true;
+  });
+  if (rule->refused_scopes & scope_of(caller)) {
+    answer.allowed = false;
+    answer.scope_refusal =
+        fmt::format("the rule is for tokens of a {}, and this one is of a {} (policy.enforce_scope)",
+                    in_words(rule->scopes), name_of(scope_of(caller)));
+  }
+  return answer;
 }
 
 bool Policy::needs_target(std::string_view name) const {
-  thread_local Walk walk;
-  const auto found = rules_.find(name);
-  return found != rules_.end() && walk.into([&] { return found->second.check->looks_at_target(*this, 0); });
+  const Table table = this->table();
+  const PolicyRule* rule = table->find(name, "");
+  return rule && rule->targets;
 }
 
-std::vector<std::pair<std::string, std::string>> Policy::list() const {
-  std::vector<std::pair<std::string, std::string>> out;
-  for (const auto& [name, rule] : rules_) out.emplace_back(name, rule.text);
+std::vector<ListedRule> Policy::list() const {
+  const Table table = this->table();
+  std::vector<ListedRule> out;
+  for (const auto& [name, rules] : table->rules)
+    for (const auto& rule : rules)
+      out.push_back({rule.service, name, rule.text, rule.scopes, rule.overridden});
+  std::stable_sort(out.begin(), out.end(),
+                   [](const ListedRule& a, const ListedRule& b) { return a.service < b.service; });
   return out;
 }
 

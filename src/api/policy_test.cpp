@@ -35,7 +35,46 @@ TEST(Policy, Language) {
   EXPECT_FALSE(holds("project_id:%(project_id)s"));
   EXPECT_TRUE(holds("'public':%(visibility)s", {{"visibility", "public"}}));
   EXPECT_FALSE(holds("system_scope:all"));
-  for (const char* bad : {"role", "(role:a", "role:a)", "or role:a", "role:a role:b", ":x"}) EXPECT_THROW(holds(bad), Fault) << bad;
+  for (const char* bad : {"role", "(role:a", "role:a)", "or role:a", "role:a role:b", ":x"})
+    EXPECT_THROW(holds(bad), Fault) << bad;
+}
+
+TEST(Policy, ThePathIsAskedAfterTheTarget) {
+  Policy policy;
+  policy.declare("r", "user_id:%(user_id)s");
+  const Policy::Table table = policy.table();
+  const PolicyRule& rule = *table->find("r", "");
+  const PathParts own{{"user_id", "u"}}, others{{"user_id", "v"}};
+  EXPECT_TRUE(rule.holds(member(), {}, &own));
+  EXPECT_FALSE(rule.holds(member(), {}, &others));
+  EXPECT_FALSE(rule.holds(member(), {{"user_id", "v"}}, &own));
+  EXPECT_FALSE(rule.holds(member(), {}));
+}
+
+TEST(Policy, ARuleKeepsItsNumberWhenItsDefaultChanges) {
+  constexpr RuleDefault kNova[] = {{"owner", "project_id:%(project_id)s"}, {"show", "rule:owner"}};
+  constexpr RuleDefault kKeystone[] = {{"owner", "user_id:%(user_id)s"}, {"get", "rule:owner"}};
+  Policy policy;
+  policy.declare("nova", kNova);
+  policy.declare("keystone", kKeystone);
+  const RuleId get = policy.find("get", "keystone").value();
+  EXPECT_FALSE(policy.find("get", "nova").has_value());
+  const Target target{{"user_id", "u"}, {"project_id", "q"}};
+  EXPECT_TRUE((*policy.table())[get].holds(member(), target)) << "its own service's owner";
+  EXPECT_FALSE(policy.allows("show", member(), target));
+  const Policy::Table before = policy.table();
+  policy.declare("get", "!");
+  EXPECT_FALSE((*policy.table())[get].holds(member(), target));
+  EXPECT_TRUE((*before)[get].holds(member(), target)) << "a request that began before asks what was";
+}
+
+TEST(Policy, IsAdminIsWhatTheRuleSays) {
+  Policy policy;
+  policy.declare("context_is_admin", "role:member");
+  policy.declare("r", "is_admin:True");
+  EXPECT_TRUE(policy.allows("r", member(), {}));
+  policy.declare("context_is_admin", "role:admin");
+  EXPECT_FALSE(policy.allows("r", member(), {}));
 }
 
 TEST(Policy, RulesInACircleDenyAtOnce) {
@@ -58,7 +97,13 @@ TEST(Policy, TowersThatDoubleEndInTime) {
   }
   EXPECT_FALSE(policy.allows("floor29", member(), {}));
   EXPECT_FALSE(policy.needs_target("floor29"));
-  EXPECT_TRUE(policy.allows("floor29", [] { Caller c = member(); c.role_names = {"nobody"}; return c; }(), {}));
+  EXPECT_TRUE(policy.allows("floor29",
+                            [] {
+                              Caller c = member();
+                              c.role_names = {"nobody"};
+                              return c;
+                            }(),
+                            {}));
 }
 
 }  // namespace

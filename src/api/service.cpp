@@ -49,18 +49,42 @@ const json::object& Call::body_of(std::string_view key) {
   return *inner;
 }
 
+const RuleTable& Call::rules() const {
+  if (!rules_) rules_ = policy_->table();
+  return *rules_;
+}
+
 void Call::require(const Target& target) {
-  checked_ = true;
-  policy_->require(route_->policy, caller(), target);
+  require(rules()[route_->rule], target);
 }
 
 void Call::require(std::string_view rule, const Target& target) {
-  checked_ = true;
-  policy_->require(rule, caller(), target);
+  const PolicyRule* found = find_rule(rule);
+  if (!found) throw Fault(FaultKind::internal, fmt::format("{} does not declare the policy rule {}.", service_, rule));
+  require(*found, target);
 }
 
+void Call::require(const PolicyRule& rule, const Target& target) {
+  checked_ = true;
+  last_rule_ = &rule;
+  require_still(target);
+}
+
+void Call::require_still(const Target& target) const {
+  const PolicyRule& rule = last_rule_ ? *last_rule_ : rules()[route_->rule];
+  if (!allows(rule, target)) throw policy_refusal(style_, rule.name);
+}
+
+const PolicyRule* Call::find_rule(std::string_view rule) const { return rules().find(rule, service_); }
+
 bool Call::allows(std::string_view rule, const Target& target) const {
-  return maybe_caller && policy_->allows(rule, *maybe_caller, target);
+  const PolicyRule* found = maybe_caller ? find_rule(rule) : nullptr;
+  return found && allows(*found, target);
+}
+
+bool Call::allows(const PolicyRule& rule, const Target& target) const {
+  // Keystone's rules know the parts of the path besides what the handler tells of the target.
+  return rule.holds(caller(), target, style_ == FaultStyle::keystone ? &params_ : nullptr);
 }
 
 std::shared_ptr<http::Responder> Call::defer() {

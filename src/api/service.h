@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -41,10 +42,18 @@ class Call {
   const json::object& body();
   /// The member `key` of the body, which must be an object: {"user": {…}}. Throws Fault(bad_request).
   const json::object& body_of(std::string_view key);
-  /// Checks the route's rule (or `rule`) on a target. Every handler whose rule looks at a target must call it.
+  /// Checks the route's rule (or `rule`, of this service) on a target; throws Fault(forbidden) that names it. Every
+  /// handler whose rule looks at a target must call it.
   void require(const Target& target);
   void require(std::string_view rule, const Target& target);
   bool allows(std::string_view rule, const Target& target) const;
+  /// The same for one that is asked of many targets.
+  const PolicyRule* find_rule(std::string_view rule) const;  ///< null if there is none
+  bool allows(const PolicyRule& rule, const Target& target) const;
+  /// For a handler that asks of each row itself, with allows(): the check is done.
+  void pass() { checked_ = true; }
+  /// Asks the rule that was required last once more, now that the target itself is known.
+  void require_still(const Target& target) const;
   /// True from this microversion on.
   bool since(int major, int minor) const { return version >= Version{major, minor}; }
   /// Takes the responder: the handler's return value is then ignored and the answer is sent later, from any thread.
@@ -52,11 +61,17 @@ class Call {
 
  private:
   friend class Dispatcher;
+  const RuleTable& rules() const;
+  void require(const PolicyRule& rule, const Target& target);
   const Policy* policy_ = nullptr;
+  mutable Policy::Table rules_;  ///< those that were in force when the first was asked
+  std::string_view service_;
+  FaultStyle style_ = FaultStyle::nova;
   const Route* route_ = nullptr;
-  std::vector<std::pair<std::string_view, std::string>> params_;
+  PathParts params_;
   std::optional<json::value> body_;
   std::shared_ptr<http::Responder> responder_;
+  const PolicyRule* last_rule_ = nullptr;
   bool deferred_ = false, checked_ = false;
 };
 
@@ -76,12 +91,12 @@ struct RowText {
 struct Route {
   RowText method;
   RowText path;     ///< below the service's root: "/v3/users/{user_id}"; a last "{name...}" takes the rest
-  RowText policy;   ///< rule name; "" = no token needed (a valid one is still recognised)
-  RowText rule;     ///< its default, in oslo.policy's language
+  RowText policy;   ///< name of a rule of the service; "" = no token needed (a valid one is still recognised)
   Handler handler;
   Version min{}, max{};      ///< microversions that know this route; {} = no bound
   http::BodyMode body = http::BodyMode::buffered;
-  bool chooses_policy = false;  ///< the handler decides which rule counts, and must check it
+  bool chooses_policy = false;  ///< the handler decides which rule counts on which target, and must check it
+  RuleId rule{};                ///< of `policy`; the dispatcher's
 };
 
 /// One service of the cloud. Built once at start, never copied.
@@ -95,6 +110,7 @@ struct Service {
   FaultStyle faults = FaultStyle::nova;
   std::optional<Microversions> microversions;
   std::vector<Route> routes;
+  std::span<const RuleDefault> rules;  ///< each that a route or a handler asks, with its documented default
   std::atomic<bool> enabled{true};  ///< false: 503 with Retry-After
 };
 

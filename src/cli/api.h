@@ -34,6 +34,7 @@ void add_database_commands(CLI::App& app, Shared& shared);   ///< db tables|shel
 void add_explain_command(CLI::App& app, Shared& shared);
 void add_guest_commands(CLI::App& app, Shared& shared);      ///< ssh, console, forward, virsh
 void add_routes_command(CLI::App& app, Shared& shared);      ///< routes (hidden): docs/api-coverage.md is made from it
+void add_policy_commands(CLI::App& app, Shared& shared);     ///< policy list|check
 void add_identity_commands(CLI::App& app, Shared& shared);   ///< identity rotate-keys
 void add_image_commands(CLI::App& app, Shared& shared);      ///< image build
 

@@ -30,13 +30,16 @@ class Provisioner {
       : config_(config), what_(what), progress_(progress), admin_(what.admin), demo_(what.demo) {}
 
   void users() {
+    Credentials credentials = what_.admin;
+    credentials.system = true;  // keystone's secure-RBAC defaults ask for it, the older ones take it
+    RestClient as(std::move(credentials));
     const std::string domain = "default";
-    const std::string project = ensure(admin_, "/identity/v3/projects", "projects", "project", what_.demo.project, {{"domain_id", domain}});
-    const std::string user = ensure(admin_, "/identity/v3/users", "users", "user", what_.demo.user,
+    const std::string project = ensure(as, "/identity/v3/projects", "projects", "project", what_.demo.project, {{"domain_id", domain}});
+    const std::string user = ensure(as, "/identity/v3/users", "users", "user", what_.demo.user,
                                     {{"domain_id", domain}, {"password", what_.demo.password}, {"default_project_id", project}});
-    const json::value member = admin_.find("/identity/v3/roles", "roles", "member");
+    const json::value member = as.find("/identity/v3/roles", "roles", "member");
     if (member.is_null()) throw Fault(FaultKind::internal, "The role member is missing.", "It comes with the identity service's bootstrap.");
-    admin_.put(fmt::format("/identity/v3/projects/{}/users/{}/roles/{}", project, user, id_of(member)), nullptr);
+    as.put(fmt::format("/identity/v3/projects/{}/users/{}/roles/{}", project, user, id_of(member)), nullptr);
   }
 
   void flavors() {

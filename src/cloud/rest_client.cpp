@@ -77,7 +77,9 @@ void RestClient::authenticate() {
         {"password",
          {{"user",
            {{"name", credentials_.user}, {"password", credentials_.password}, {"domain", {{"name", credentials_.user_domain}}}}}}}}}};
-  if (!credentials_.project.empty())
+  if (credentials_.system)
+    auth["scope"] = {{"system", {{"all", true}}}};
+  else if (!credentials_.project.empty())
     auth["scope"] = {{"project", {{"name", credentials_.project}, {"domain", {{"name", credentials_.project_domain}}}}}};
   http::ClientRequest request;
   request.method = "POST";

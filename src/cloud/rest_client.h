@@ -17,6 +17,7 @@ struct Credentials {
   std::string ca_file;   ///< whom https trusts; "": whom the system trusts
   std::string user, password, project;
   std::string user_domain = "Default", project_domain = "Default";
+  bool system = false;  ///< a token of the system instead of the project
 };
 
 /// Reads OS_AUTH_URL, OS_USERNAME, … ; nullopt if OS_AUTH_URL or OS_USERNAME is not set.

@@ -18,6 +18,7 @@
 #include "base/scope_exit.h"
 #include "cloud/api_outputs.h"
 #include "cloud/novnc.h"
+#include "cloud/policy_report.h"
 #include "cloud/privileges.h"
 #include "cloud/service_control.h"
 #include "cloud/tls.h"
@@ -37,6 +38,7 @@ namespace {
 struct ControlPlane {
   explicit ControlPlane(const Config& config, api::ConventionOptions conventions = {})
       : paths(config),
+        policy({config.policy.file, config.policy.new_defaults, config.policy.enforce_scope}),
         database(db::open({paths.database_url, config.database.readers})),
         identity(make_identity(config)),
         images(image::make_images({paths.images}, *database, policy, clock)),
@@ -49,6 +51,7 @@ struct ControlPlane {
     identity->set_catalog(services);
     services.push_back(&compute->console_service());
     for (api::Service* s : services) dispatcher.mount(*s);
+    policy.load();
   }
 
   std::unique_ptr<identity::Identity> make_identity(const Config& config) {
@@ -145,8 +148,9 @@ sigset_t awaited_signals() {
   return set;
 }
 
-/// Until told to end. SIGHUP: log files and certificate are opened anew; the certificate is looked at by itself too.
-int wait_for_end(ServedCertificate& certificate, ApiOutputs& outputs) {
+/// Until told to end. SIGHUP: log files, certificate and policy file are opened anew; the last two are looked at by
+/// themselves too.
+int wait_for_end(ServedCertificate& certificate, ApiOutputs& outputs, api::Policy& policy) {
   const sigset_t set = awaited_signals();
   constexpr timespec kLookEvery{2, 0};
   for (int looks = 1;; ++looks) {
@@ -154,6 +158,7 @@ int wait_for_end(ServedCertificate& certificate, ApiOutputs& outputs) {
     if (received > 0 && received != SIGHUP) return received;
     if (received == SIGHUP) outputs.reopen();
     certificate.look(received == SIGHUP);
+    policy.reload(received == SIGHUP);
     if (looks % 30 == 0) release_free_memory();  // what a burst took
   }
 }
@@ -199,7 +204,11 @@ Passwords passwords(const Config& config) {
   return {one(config.identity.admin_password, "admin_password"), one(config.identity.demo_password, "demo_password")};
 }
 
-json::array list_routes(Config config) {
+namespace {
+
+/// A control plane over an empty database in a directory of its own that is removed again, for what only the code says.
+template <class F>
+auto with_empty_plane(Config config, F&& ask) {
   char directory[] = "/tmp/virga-routes.XXXXXX";
   if (!mkdtemp(directory)) throw Fault(FaultKind::internal, "No directory can be made in /tmp.");
   ScopeExit clean([&] { std::filesystem::remove_all(directory); });
@@ -207,13 +216,30 @@ json::array list_routes(Config config) {
   config.database.url.clear();
   for (const auto& dir : {Paths(config).control, Paths(config).token_keys, Paths(config).credential_keys, Paths(config).images}) make_dir(dir, 0700);
   const ControlPlane plane(config);
-  const auto bound = [](api::Version v) { return v == api::Version{} ? std::string() : fmt::format("{}.{}", v.major, v.minor); };
-  json::array all;
-  for (const api::Service* s : plane.services)
-    for (const api::Route& r : s->routes)
-      all.push_back(json::object{{"service", s->name},     {"method", r.method.text},  {"path", s->prefix + r.path.text}, {"min", bound(r.min)},
-                                 {"max", bound(r.max)},    {"policy", r.policy.text}, {"rule", r.rule.text}});
-  return all;
+  return ask(plane);
+}
+
+}  // namespace
+
+json::array list_routes(Config config) {
+  config.policy = {};  // the routes do not depend on it
+  return with_empty_plane(std::move(config), [](const ControlPlane& plane) {
+    const auto bound = [](api::Version v) { return v == api::Version{} ? std::string() : fmt::format("{}.{}", v.major, v.minor); };
+    json::array all;
+    for (const api::Service* s : plane.services)
+      for (const api::Route& r : s->routes)
+        all.push_back(json::object{{"service", s->name}, {"method", r.method.text}, {"path", s->prefix + r.path.text}, {"min", bound(r.min)}, {"max", bound(r.max)}, {"policy", r.policy.text}});
+    return all;
+  });
+}
+
+json::array list_configured_rules(Config config) {
+  return with_empty_plane(std::move(config), [](const ControlPlane& plane) { return list_rules(plane.policy); });
+}
+
+std::string list_policy_matrix(Config config) {
+  config.policy = {};
+  return with_empty_plane(std::move(config), [](const ControlPlane& plane) { return policy_matrix({plane.services.begin(), plane.services.end()}); });
 }
 
 int run_serve(const Config& config, std::vector<int> listeners) {
@@ -243,11 +269,16 @@ int run_serve(const Config& config, std::vector<int> listeners) {
   plane.identity->bootstrap({admin_password, {}});
   plane.images->collect_garbage();
   ServiceControl control(plane.services, paths.control + "/stopped-services", [&plane] { return plane.problems(); }, outputs.metrics());
-
-  control.add("/keystone/rotate-keys", [&plane](const http::Request& request) -> json::object {
+  control.add("GET /policy", [&plane](const http::Request&) -> json::value { return list_rules(plane.policy); });
+  control.add("POST /policy/check", [&plane](const http::Request& request) -> json::value {
+    const json::value question = parse_json(request.body);
+    if (!question.is_object()) throw Fault(FaultKind::bad_request, "The question must be a JSON object.");
+    return check_rule(plane.policy, *plane.identity, question.get_object());
+  });
+  control.add("POST /keystone/rotate-keys", [&plane](const http::Request& request) -> json::value {
     const identity::Rotated done = plane.identity->rotate_keys(request.query_value("credentials").has_value());
     log::info("keys rotated: {} token keys, {} credentials sealed again", done.token_keys, done.credentials_sealed);
-    return {{"token_keys", done.token_keys}, {"credentials_sealed", done.credentials_sealed}, {"credentials_unreadable", done.credentials_unreadable}};
+    return json::object{{"token_keys", done.token_keys}, {"credentials_sealed", done.credentials_sealed}, {"credentials_unreadable", done.credentials_unreadable}};
   });
 
   http::ServerOptions api_server;
@@ -271,7 +302,7 @@ int run_serve(const Config& config, std::vector<int> listeners) {
   control_server->start();
   outputs.start();
   log::info("serving the API on {}:{}{}", config.cloud.api_address, config.cloud.api_port, certificate.server() ? " over TLS" : "");
-  const int received = wait_for_end(certificate, outputs);
+  const int received = wait_for_end(certificate, outputs, plane.policy);
   log::info("ending on signal {}", received);
   server->stop();
   control_server->stop();

@@ -15,8 +15,12 @@ namespace virga::cloud {
 int run_serve(const Config& config, std::vector<int> listeners);
 
 /// Every route of every service, as the dispatcher has it, in order: service, method, path, min and max microversion
-/// ("" = no bound), policy, rule. Built over an empty database in a directory of its own that is removed again.
+/// ("" = no bound), policy. Built over an empty database in a directory of its own that is removed again.
 json::array list_routes(Config config);
+/// The policy rules that this configuration gives (see policy_report.h). Throws Fault if its policy file has a mistake.
+json::array list_configured_rules(Config config);
+/// docs/policy-matrix.md.
+std::string list_policy_matrix(Config config);
 
 /// Where things stand under the configured directories; one place, so that both roles agree.
 struct Paths {

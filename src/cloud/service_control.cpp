@@ -26,7 +26,7 @@ void ServiceControl::remember() {
 }
 
 http::Response ServiceControl::answer(const http::Request& request) {
-  if (const auto action = actions_.find(request.path); request.method == "POST" && action != actions_.end())
+  if (const auto action = actions_.find(request.method + " " + request.path); action != actions_.end())
     return api::reply(200, action->second(request));
   std::lock_guard lock(mutex_);
   if (request.method == "POST") {

@@ -17,9 +17,9 @@ namespace virga::cloud {
 
 class ServiceControl final : public http::Handler {
  public:
-  /// Something else that can be asked for: POST /NAME/VERB runs it, and its object is the answer. May take long.
-  using Action = std::function<json::object(const http::Request&)>;
-  void add(const std::string& path, Action action) { actions_[path] = std::move(action); }  ///< before serving
+  /// Something else that can be asked for, as "POST /NAME/VERB": its value is the answer. May take long, and may throw Fault.
+  using Action = std::function<json::value(const http::Request&)>;
+  void add(const std::string& request, Action action) { actions_[request] = std::move(action); }  ///< before serving
   /// `memory` is the file that names the stopped services, one a line. `problems` gives what else to show.
   ServiceControl(std::vector<api::Service*> services, std::string memory, std::function<json::array()> problems,
                  const api::Metrics& metrics);

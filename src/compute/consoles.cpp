@@ -171,9 +171,9 @@ std::string make_console(Core& core, const api::Call& call, const ServerRow& row
 
 void add_console_routes(api::Service& service, Core& core) {
   for (const char* path : {"", "/", "/websockify"})
-    service.routes.push_back({"GET", path, "", "", [&core](api::Call& call) { return connect(core, call); }});
+    service.routes.push_back({"GET", path, "", [&core](api::Call& call) { return connect(core, call); }});
   service.routes.push_back(
-      {"GET", "/{file...}", "", "", [&core](api::Call& call) { return novnc_file(core, call, call.param("file")); }});
+      {"GET", "/{file...}", "", [&core](api::Call& call) { return novnc_file(core, call, call.param("file")); }});
 }
 
 }  // namespace virga::compute

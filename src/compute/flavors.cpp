@@ -292,7 +292,7 @@ void add_spec_routes(Routes& routes, Core& core) {
               std::string(name), text);
     }
   };
-  routes.add("GET", "/flavors/{id}/os-extra_specs", "os-flavor-extra-specs:index", Level::reader,
+  routes.add("GET", "/flavors/{id}/os-extra_specs", "os-flavor-extra-specs:index",
              [&core](api::Call& call) {
                return api::reply(200, json::object{{"extra_specs", core.database.read([&](db::Tx& tx) {
                                                       return specs_of(
@@ -300,14 +300,14 @@ void add_spec_routes(Routes& routes, Core& core) {
                                                     })}});
              });
   routes.add(
-      "POST", "/flavors/{id}/os-extra_specs", "os-flavor-extra-specs:create", Level::admin,
+      "POST", "/flavors/{id}/os-extra_specs", "os-flavor-extra-specs:create",
       [&core, check, put](api::Call& call) {
         const auto& specs = call.body_of("extra_specs");
         check(specs);
         core.database.write([&](db::Tx& tx) { put(tx, need_flavor(tx, call.param("id"), call).id, specs); });
         return api::reply(200, json::object{{"extra_specs", specs}});
       });
-  routes.add("GET", "/flavors/{id}/os-extra_specs/{key}", "os-flavor-extra-specs:show", Level::reader,
+  routes.add("GET", "/flavors/{id}/os-extra_specs/{key}", "os-flavor-extra-specs:show",
              [&core](api::Call& call) {
                const auto specs = core.database.read(
                    [&](db::Tx& tx) { return specs_of(tx, need_flavor(tx, call.param("id"), call).id); });
@@ -318,7 +318,7 @@ void add_spec_routes(Routes& routes, Core& core) {
                return api::reply(200, json::object{{call.param("key"), *value}});
              });
   routes.add(
-      "PUT", "/flavors/{id}/os-extra_specs/{key}", "os-flavor-extra-specs:update", Level::admin,
+      "PUT", "/flavors/{id}/os-extra_specs/{key}", "os-flavor-extra-specs:update",
       [&core, check, put](api::Call& call) {
         const auto& specs = call.body();
         check(specs);
@@ -327,7 +327,7 @@ void add_spec_routes(Routes& routes, Core& core) {
         core.database.write([&](db::Tx& tx) { put(tx, need_flavor(tx, call.param("id"), call).id, specs); });
         return api::reply(200, specs);
       });
-  routes.add("DELETE", "/flavors/{id}/os-extra_specs/{key}", "os-flavor-extra-specs:delete", Level::admin,
+  routes.add("DELETE", "/flavors/{id}/os-extra_specs/{key}", "os-flavor-extra-specs:delete",
              [&core](api::Call& call) {
                core.database.write([&](db::Tx& tx) {
                  need_flavor(tx, call.param("id"), call);
@@ -350,7 +350,7 @@ json::array access_view(db::Tx& tx, const std::string& id) {
 
 void add_access_routes(Routes& routes, Core& core) {
   routes.add(
-      "GET", "/flavors/{id}/os-flavor-access", "os-flavor-access", Level::admin, [&core](api::Call& call) {
+      "GET", "/flavors/{id}/os-flavor-access", "os-flavor-access", [&core](api::Call& call) {
         return api::reply(200, json::object{{"flavor_access", core.database.read([&](db::Tx& tx) {
                                                const auto flavor = need_flavor(tx, call.param("id"), call);
                                                if (flavor.is_public)
@@ -360,7 +360,7 @@ void add_access_routes(Routes& routes, Core& core) {
                                              })}});
       });
   routes.add(
-      "POST", "/flavors/{id}/action", "os-flavor-access:add_tenant_access", Level::admin,
+      "POST", "/flavors/{id}/action", "os-flavor-access:add_tenant_access",
       [&core](api::Call& call) {
         const bool add = call.body().contains("addTenantAccess");
         const auto& action = call.body_of(add ? "addTenantAccess" : "removeTenantAccess");
@@ -406,22 +406,22 @@ std::optional<Flavor> find_flavor(db::Tx& tx, const std::string& id, const api::
 }
 
 void add_flavor_routes(Routes& routes, Core& core) {
-  routes.add("GET", "/flavors", "flavors", Level::reader,
+  routes.add("GET", "/flavors", "flavors",
              [&core](api::Call& call) { return list(core, call, false); });
-  routes.add("GET", "/flavors/detail", "flavors", Level::reader,
+  routes.add("GET", "/flavors/detail", "flavors",
              [&core](api::Call& call) { return list(core, call, true); });
-  routes.add("GET", "/flavors/{id}", "flavors", Level::reader, [&core](api::Call& call) {
+  routes.add("GET", "/flavors/{id}", "flavors", [&core](api::Call& call) {
     return api::reply(200, json::object{{"flavor", core.database.read([&](db::Tx& tx) {
                                            return full_view(call, need_flavor(tx, call.param("id"), call));
                                          })}});
   });
-  routes.add("POST", "/flavors", "os-flavor-manage:create", Level::admin, [&core](api::Call& call) {
+  routes.add("POST", "/flavors", "os-flavor-manage:create", [&core](api::Call& call) {
     const auto flavor = parse_new(call);
     core.database.write([&](db::Tx& tx) { insert(tx, core.clock.now(), flavor); });
     return api::reply(200, json::object{{"flavor", full_view(call, flavor)}});
   });
   routes.add(
-      "PUT", "/flavors/{id}", "os-flavor-manage:update", Level::admin,
+      "PUT", "/flavors/{id}", "os-flavor-manage:update",
       [&core](api::Call& call) {
         const auto in = api::validate_update(resource(), call.body_of("flavor"), call.version);
         if (!in.contains("description"))
@@ -438,7 +438,7 @@ void add_flavor_routes(Routes& routes, Core& core) {
         return api::reply(200, json::object{{"flavor", full_view(call, flavor)}});
       },
       {2, 55});
-  routes.add("DELETE", "/flavors/{id}", "os-flavor-manage:delete", Level::admin, [&core](api::Call& call) {
+  routes.add("DELETE", "/flavors/{id}", "os-flavor-manage:delete", [&core](api::Call& call) {
     core.database.write([&](db::Tx& tx) {
       if (tx.exec("DELETE FROM flavors WHERE id = ?", call.param("id")) == 0)
         throw not_found(call.param("id"));

@@ -79,9 +79,10 @@ Group parse_group(api::Call& call) {
 }  // namespace
 
 void add_group_routes(Routes& routes, Core& core) {
-  routes.add("GET", "/os-server-groups", "os-server-groups:index", Level::reader, [&core](api::Call& call) {
+  routes.add("GET", "/os-server-groups", "os-server-groups:index", [&core](api::Call& call) {
     json::array all;
     const bool everyone = is_admin(call) && call.request.query_value("all_projects");
+    if (everyone) call.require("os_compute_api:os-server-groups:index:all_projects", own_target(call));
     core.database.read([&](db::Tx& tx) {
       api::Where where;
       if (!everyone) where.add("project_id = ?", call.caller().project_id);
@@ -91,7 +92,7 @@ void add_group_routes(Routes& routes, Core& core) {
     });
     return api::reply(200, json::object{{"server_groups", std::move(all)}});
   });
-  routes.add("POST", "/os-server-groups", "os-server-groups:create", Level::member, [&core](api::Call& call) {
+  routes.add("POST", "/os-server-groups", "os-server-groups:create", [&core](api::Call& call) {
     const auto g = parse_group(call);
     return api::reply(200, json::object{{"server_group", core.database.write([&](db::Tx& tx) {
                                            take_quota(core, tx, g.project_id, {{"server_groups", 1}});
@@ -103,14 +104,14 @@ void add_group_routes(Routes& routes, Core& core) {
                                            return group_view(call, tx, g);
                                          })}});
   });
-  routes.add("GET", "/os-server-groups/{id}", "os-server-groups:show", Level::reader,
+  routes.add("GET", "/os-server-groups/{id}", "os-server-groups:show",
              [&core](api::Call& call) {
                return api::reply(200, json::object{{"server_group", core.database.read([&](db::Tx& tx) {
                                                       return group_view(
                                                           call, tx, need_group(tx, call, call.param("id")));
                                                     })}});
              });
-  routes.add("DELETE", "/os-server-groups/{id}", "os-server-groups:delete", Level::member,
+  routes.add("DELETE", "/os-server-groups/{id}", "os-server-groups:delete",
              [&core](api::Call& call) {
                core.database.write([&](db::Tx& tx) {
                  const auto g = need_group(tx, call, call.param("id"));
@@ -254,7 +255,7 @@ json::array next_link(const api::Call& call, const std::string& marker) {
 
 void add_usage_routes(Routes& routes, Core& core) {
   routes.add(
-      "GET", "/os-simple-tenant-usage", "os-simple-tenant-usage:list", Level::admin,
+      "GET", "/os-simple-tenant-usage", "os-simple-tenant-usage:list",
       [&core](api::Call& call) {
         const auto p = period_of(core, call);
         const bool detailed = call.request.query_value("detailed").value_or("0") == "1";
@@ -266,11 +267,10 @@ void add_usage_routes(Routes& routes, Core& core) {
         if (!found.next.empty()) body["tenant_usages_links"] = next_link(call, found.next);
         return api::reply(200, body);
       });
-  core.policy.declare("os_compute_api:os-simple-tenant-usage:project", kReaderRule);
   routes.add(
-      "GET", "/os-simple-tenant-usage/{target}", "os-simple-tenant-usage:show", Level::reader,
+      "GET", "/os-simple-tenant-usage/{target}", "os-simple-tenant-usage:show",
       [&core](api::Call& call) {
-        call.require("os_compute_api:os-simple-tenant-usage:project", {{"project_id", call.param("target")}});
+        call.require_still({{"project_id", call.param("target")}});
         const auto p = period_of(core, call);
         const auto page = usage_page(call);
         auto found = core.database.read([&](db::Tx& tx) { return usages(core, tx, p, page, call.param("target")); });

@@ -255,13 +255,13 @@ HostRow need_hypervisor(db::Tx& tx, const std::string& id) {
 
 void add_hypervisor_routes(Routes& routes, Core& core) {
   // Host aggregates are not built: there are none. `openstack hypervisor show` asks which ones a host is in.
-  routes.add("GET", "/os-aggregates", "os-aggregates:index", Level::admin,
+  routes.add("GET", "/os-aggregates", "os-aggregates:index",
              [](api::Call&) { return api::reply(200, json::object{{"aggregates", json::array()}}); });
-  routes.add("GET", "/os-hypervisors", "os-hypervisors:list", Level::admin,
+  routes.add("GET", "/os-hypervisors", "os-hypervisors:list",
              [&core](api::Call& call) { return list_hypervisors(core, call, false); });
-  routes.add("GET", "/os-hypervisors/detail", "os-hypervisors:list-detail", Level::admin,
+  routes.add("GET", "/os-hypervisors/detail", "os-hypervisors:list-detail",
              [&core](api::Call& call) { return list_hypervisors(core, call, true); });
-  routes.add("GET", "/os-hypervisors/statistics", "os-hypervisors:statistics", Level::admin,
+  routes.add("GET", "/os-hypervisors/statistics", "os-hypervisors:statistics",
              [&core](api::Call&) {
                HostRow sum;
                int64_t count = 0;
@@ -277,7 +277,7 @@ void add_hypervisor_routes(Routes& routes, Core& core) {
                return api::reply(200, json::object{{"hypervisor_statistics", std::move(view)}});
              },
              {}, {2, 87});
-  routes.add("GET", "/os-hypervisors/{id}", "os-hypervisors:show", Level::admin, [&core](api::Call& call) {
+  routes.add("GET", "/os-hypervisors/{id}", "os-hypervisors:show", [&core](api::Call& call) {
     json::object view;
     core.database.read([&](db::Tx& tx) {
       const auto h = need_hypervisor(tx, call.param("id"));
@@ -286,7 +286,7 @@ void add_hypervisor_routes(Routes& routes, Core& core) {
     });
     return api::reply(200, json::object{{"hypervisor", std::move(view)}});
   });
-  routes.add("GET", "/os-hypervisors/{id}/uptime", "os-hypervisors:uptime", Level::admin,
+  routes.add("GET", "/os-hypervisors/{id}/uptime", "os-hypervisors:uptime",
              [&core](api::Call& call) {
                auto view = hypervisor_brief(core, call, core.database.read([&](db::Tx& tx) {
                  return need_hypervisor(tx, call.param("id"));
@@ -311,9 +311,9 @@ void add_hypervisor_routes(Routes& routes, Core& core) {
                   fmt::format("No hypervisor matching '{}' could be found.", call.param("id")));
     return api::reply(200, json::object{{"hypervisors", std::move(all)}});
   };
-  routes.add("GET", "/os-hypervisors/{id}/search", "os-hypervisors:search", Level::admin,
+  routes.add("GET", "/os-hypervisors/{id}/search", "os-hypervisors:search",
              [by_name](api::Call& call) { return by_name(call, false); }, {}, {2, 52});
-  routes.add("GET", "/os-hypervisors/{id}/servers", "os-hypervisors:servers", Level::admin,
+  routes.add("GET", "/os-hypervisors/{id}/servers", "os-hypervisors:servers",
              [by_name](api::Call& call) { return by_name(call, true); }, {}, {2, 52});
 }
 
@@ -401,14 +401,14 @@ void register_host(Core& core, db::Tx& tx, const link::HostFacts& f) {
 }
 
 void add_host_routes(Routes& routes, Core& core) {
-  routes.add("GET", "/os-services", "os-services:list", Level::admin,
+  routes.add("GET", "/os-services", "os-services:list",
              [&core](api::Call& call) { return list_services(core, call); });
-  routes.add("PUT", "/os-services/{id}", "os-services:update", Level::admin, [&core](api::Call& call) {
+  routes.add("PUT", "/os-services/{id}", "os-services:update", [&core](api::Call& call) {
     return call.since(2, 53) ? change_by_id(core, call) : change_by_name(core, call);
   });
-  routes.add("GET", "/os-availability-zone", "os-availability-zone:list", Level::reader,
+  routes.add("GET", "/os-availability-zone", "os-availability-zone:list",
              [&core](api::Call& call) { return zones(core, call, false); });
-  routes.add("GET", "/os-availability-zone/detail", "os-availability-zone:detail", Level::admin,
+  routes.add("GET", "/os-availability-zone/detail", "os-availability-zone:detail",
              [&core](api::Call& call) { return zones(core, call, true); });
   add_hypervisor_routes(routes, core);
 }

@@ -37,7 +37,7 @@ json::object full_view(const api::Call& call, const Keypair& k) {
 /// From 2.10 on administrators act for other users.
 std::string user_of(api::Call& call, const std::string& asked) {
   if (asked.empty() || !call.since(2, 10) || asked == call.caller().user_id) return call.caller().user_id;
-  call.require("os_compute_api:os-keypairs:other-user", {{"user_id", asked}});
+  call.require_still({{"project_id", call.caller().project_id}, {"user_id", asked}});
   return asked;
 }
 std::string user_in_query(api::Call& call) {
@@ -137,18 +137,17 @@ http::Response list(Core& core, api::Call& call) {
 }  // namespace
 
 void add_keypair_routes(Routes& routes, Core& core) {
-  core.policy.declare("os_compute_api:os-keypairs:other-user", "role:admin or user_id:%(user_id)s");
-  routes.add("GET", "/os-keypairs", "os-keypairs:index", Level::reader,
+  routes.add("GET", "/os-keypairs", "os-keypairs:index",
              [&core](api::Call& call) { return list(core, call); });
-  routes.add("POST", "/os-keypairs", "os-keypairs:create", Level::reader,
+  routes.add("POST", "/os-keypairs", "os-keypairs:create",
              [&core](api::Call& call) { return create(core, call); });
-  routes.add("GET", "/os-keypairs/{name}", "os-keypairs:show", Level::reader, [&core](api::Call& call) {
+  routes.add("GET", "/os-keypairs/{name}", "os-keypairs:show", [&core](api::Call& call) {
     const auto user = user_in_query(call);
     return api::reply(200, json::object{{"keypair", full_view(call, core.database.read([&](db::Tx& tx) {
                                            return need_keypair(tx, user, call.param("name"));
                                          }))}});
   });
-  routes.add("DELETE", "/os-keypairs/{name}", "os-keypairs:delete", Level::reader, [&core](api::Call& call) {
+  routes.add("DELETE", "/os-keypairs/{name}", "os-keypairs:delete", [&core](api::Call& call) {
     const auto user = user_in_query(call);
     core.database.write([&](db::Tx& tx) {
       need_keypair(tx, user, call.param("name"));

@@ -13,6 +13,7 @@
 #include "compute/keypairs.h"
 #include "compute/misc_routes.h"
 #include "compute/quotas.h"
+#include "compute/rules.h"
 #include "compute/servers.h"
 
 namespace virga::compute {
@@ -79,6 +80,7 @@ void Module::describe() {
   service_.prefix = "/compute";
   service_.catalog_path = "/compute/v2.1";
   service_.faults = api::FaultStyle::nova;
+  service_.rules = rules();
   service_.microversions = api::Microversions{"compute", "X-OpenStack-Nova-API-Version", {2, 1}, {2, 93}};
   console_.name = "nova-novncproxy";
   console_.type = "console";

@@ -134,7 +134,7 @@ json::object detail_view(const api::Call& call, const Uses& limits, const Uses& 
 }
 
 void check_project(api::Call& call) {
-  call.require("os_compute_api:virga:quota-project", {{"project_id", call.param("target")}});
+  call.require_still({{"project_id", call.param("target")}});
 }
 
 /// resource -> new limit, from a body. `force` takes limits below what is used.
@@ -188,20 +188,20 @@ json::object with_id(json::object view, const std::string& id) {
 }
 
 void add_quota_sets(Routes& routes, Core& core) {
-  routes.add("GET", "/os-quota-sets/{target}", "os-quota-sets:show", Level::reader, [&core](api::Call& call) {
+  routes.add("GET", "/os-quota-sets/{target}", "os-quota-sets:show", [&core](api::Call& call) {
     check_project(call);
     const auto limits =
         core.database.read([&](db::Tx& tx) { return quota_limits(core, tx, call.param("target")); });
     return api::reply(200, {{"quota_set", with_id(limits_view(call, limits), call.param("target"))}});
   });
   routes.add(
-      "GET", "/os-quota-sets/{target}/defaults", "os-quota-sets:defaults", Level::reader,
+      "GET", "/os-quota-sets/{target}/defaults", "os-quota-sets:defaults",
       [&core](api::Call& call) {
         const auto limits =
             core.database.read([&](db::Tx& tx) { return quota_class_limits(core, tx, "default"); });
         return api::reply(200, {{"quota_set", with_id(limits_view(call, limits), call.param("target"))}});
       });
-  routes.add("GET", "/os-quota-sets/{target}/detail", "os-quota-sets:detail", Level::reader,
+  routes.add("GET", "/os-quota-sets/{target}/detail", "os-quota-sets:detail",
              [&core](api::Call& call) {
                check_project(call);
                auto view = core.database.read([&](db::Tx& tx) {
@@ -211,7 +211,7 @@ void add_quota_sets(Routes& routes, Core& core) {
                return api::reply(200, {{"quota_set", with_id(std::move(view), call.param("target"))}});
              });
   routes.add(
-      "PUT", "/os-quota-sets/{target}", "os-quota-sets:update", Level::admin, [&core](api::Call& call) {
+      "PUT", "/os-quota-sets/{target}", "os-quota-sets:update", [&core](api::Call& call) {
         bool force = false;
         const auto wanted = parse_limits(call, call.body_of("quota_set"), force);
         const auto limits = core.database.write([&](db::Tx& tx) {
@@ -229,7 +229,7 @@ void add_quota_sets(Routes& routes, Core& core) {
         });
         return api::reply(200, {{"quota_set", limits_view(call, limits)}});
       });
-  routes.add("DELETE", "/os-quota-sets/{target}", "os-quota-sets:delete", Level::admin,
+  routes.add("DELETE", "/os-quota-sets/{target}", "os-quota-sets:delete",
              [&core](api::Call& call) {
                core.database.write([&](db::Tx& tx) {
                  tx.exec("DELETE FROM compute_quotas WHERE project_id = ?", call.param("target"));
@@ -247,13 +247,13 @@ void add_quota_classes(Routes& routes, Core& core) {
     }
     return all;
   };
-  routes.add("GET", "/os-quota-class-sets/{name}", "os-quota-class-sets:show", Level::admin,
+  routes.add("GET", "/os-quota-class-sets/{name}", "os-quota-class-sets:show",
              [&core, view](api::Call& call) {
                const auto limits = core.database.read(
                    [&](db::Tx& tx) { return quota_class_limits(core, tx, call.param("name")); });
                return api::reply(200, {{"quota_class_set", with_id(view(call, limits), call.param("name"))}});
              });
-  routes.add("PUT", "/os-quota-class-sets/{name}", "os-quota-class-sets:update", Level::admin,
+  routes.add("PUT", "/os-quota-class-sets/{name}", "os-quota-class-sets:update",
              [&core, view](api::Call& call) {
                bool force = false;
                const auto wanted = parse_limits(call, call.body_of("quota_class_set"), force);
@@ -296,13 +296,12 @@ constexpr LimitRow kLimits[] = {
 }  // namespace
 
 void add_quota_routes(Routes& routes, Core& core) {
-  core.policy.declare("os_compute_api:virga:quota-project", "role:admin or project_id:%(project_id)s");
   add_quota_sets(routes, core);
   add_quota_classes(routes, core);
-  routes.add("GET", "/limits", "limits", Level::reader, [&core](api::Call& call) {
+  routes.add("GET", "/limits", "limits", [&core](api::Call& call) {
     std::string project = call.caller().project_id;
     if (const auto other = call.request.query_value("tenant_id")) {
-      call.require("os_compute_api:virga:quota-project", {{"project_id", *other}});
+      if (*other != project) call.require("os_compute_api:limits:other_project", {{"project_id", *other}});
       project = *other;
     }
     json::object absolute;

@@ -7,22 +7,10 @@ api::Target own_target(const api::Call& call) {
 }
 
 bool is_admin(const api::Call& call) {
-  return call.caller().has_role("admin");
+  return call.caller().is_admin();
 }
 
 namespace {
-
-std::string_view check_of(Level level) {
-  switch (level) {
-    case Level::reader:
-      return kReaderRule;
-    case Level::member:
-      return kMemberRule;
-    case Level::admin:
-      return kAdminRule;
-  }
-  return kAdminRule;
-}
 
 void check_project_in_url(const api::Call& call) {
   const std::string& in_url = call.param("project_id");
@@ -35,7 +23,7 @@ void check_project_in_url(const api::Call& call) {
 
 }  // namespace
 
-void Routes::add(std::string_view method, const std::string& path, const std::string& rule, Level level,
+void Routes::add(std::string_view method, const std::string& path, const std::string& rule,
                  const api::Handler& handler, api::Version min, api::Version max) {
   const std::string_view name = keep("os_compute_api:" + rule);
   const auto plain = [handler](api::Call& call) {
@@ -47,19 +35,22 @@ void Routes::add(std::string_view method, const std::string& path, const std::st
     check_project_in_url(call);
     return handler(call);
   };
+  const auto add = [&](std::string full, const api::Handler& of) {
+    service_.routes.push_back({method, keep(std::move(full)), name, of, min, max});
+    service_.routes.back().chooses_policy = true;  // both ask it, of the caller's own project
+  };
   for (const char* root : {"/v2.1", "/v2"}) {
-    service_.routes.push_back({method, keep(root + path), name, check_of(level), plain, min, max});
-    service_.routes.push_back({method, keep(std::string(root) + "/{project_id}" + path), name,
-                               check_of(level), with_project, min, max});
+    add(root + path, plain);
+    add(std::string(root) + "/{project_id}" + path, with_project);
   }
 }
 
 void Routes::add_admin(const std::string& path, const std::string& rule, const api::Handler& handler) {
-  service_.routes.push_back({"GET", keep(path), keep("os_compute_api:" + rule), kAdminRule, handler});
+  service_.routes.push_back({"GET", keep(path), keep("os_compute_api:" + rule), handler});
 }
 
 void Routes::add_open(std::string_view method, const std::string& path, const api::Handler& handler) {
-  service_.routes.push_back({method, keep(path), "", "", handler});
+  service_.routes.push_back({method, keep(path), "", handler});
 }
 
 }  // namespace virga::compute

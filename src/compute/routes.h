@@ -10,8 +10,6 @@
 
 namespace virga::compute {
 
-enum class Level { reader, member, admin };
-
 /// Target of the caller's own project.
 api::Target own_target(const api::Call& call);
 
@@ -20,7 +18,7 @@ class Routes {
   explicit Routes(api::Service& service) : service_(service) {}
   /// `rule` is nova's policy name without "os_compute_api:". The caller's own project is checked before the
   /// handler runs; handlers that reach further (another project's server) load it as that caller may see it.
-  void add(std::string_view method, const std::string& path, const std::string& rule, Level level,
+  void add(std::string_view method, const std::string& path, const std::string& rule,
            const api::Handler& handler, api::Version min = {}, api::Version max = {});
   /// GET of a path outside of /v2.1, for administrators.
   void add_admin(const std::string& path, const std::string& rule, const api::Handler& handler);
@@ -32,10 +30,6 @@ class Routes {
   api::Service& service_;
   std::deque<std::string> texts_;  ///< rows hold views of these
 };
-
-constexpr std::string_view kAdminRule = "role:admin";
-constexpr std::string_view kMemberRule = "role:admin or (role:member and project_id:%(project_id)s)";
-constexpr std::string_view kReaderRule = "role:admin or (role:reader and project_id:%(project_id)s)";
 
 /// True if the caller may act beyond its own project.
 bool is_admin(const api::Call& call);

@@ -220,20 +220,20 @@ http::Response server_groups(Core& core, api::Call& call) {
 
 void add_security_group_routes(Routes& routes, Core& core) {
   const api::Version first{}, last{2, 35};
-  const auto add = [&](const char* method, const std::string& path, const char* rule, Level level,
+  const auto add = [&](const char* method, const std::string& path, const char* rule,
                        http::Response (*handler)(Core&, api::Call&), api::Version max) {
-    routes.add(method, path, rule, level, [&core, handler](api::Call& call) { return handler(core, call); },
+    routes.add(method, path, rule, [&core, handler](api::Call& call) { return handler(core, call); },
                first, max);
   };
   const std::string all = "/os-security-groups", one = all + "/{id}", rules = "/os-security-group-rules";
-  add("GET", all, "os-security-groups:get", Level::reader, list_groups, last);
-  add("POST", all, "os-security-groups:create", Level::member, create_group, last);
-  add("GET", one, "os-security-groups:show", Level::reader, show_group, last);
-  add("PUT", one, "os-security-groups:update", Level::member, update_group, last);
-  add("DELETE", one, "os-security-groups:delete", Level::member, delete_group, last);
-  add("POST", rules, "os-security-groups:rule:create", Level::member, create_rule, last);
-  add("DELETE", rules + "/{id}", "os-security-groups:rule:delete", Level::member, delete_rule, last);
-  add("GET", "/servers/{id}/os-security-groups", "os-security-groups:list", Level::reader, server_groups, {});
+  add("GET", all, "os-security-groups:get", list_groups, last);
+  add("POST", all, "os-security-groups:create", create_group, last);
+  add("GET", one, "os-security-groups:show", show_group, last);
+  add("PUT", one, "os-security-groups:update", update_group, last);
+  add("DELETE", one, "os-security-groups:delete", delete_group, last);
+  add("POST", rules, "os-security-groups:rule:create", create_rule, last);
+  add("DELETE", rules + "/{id}", "os-security-groups:rule:delete", delete_rule, last);
+  add("GET", "/servers/{id}/os-security-groups", "os-security-groups:list", server_groups, {});
 }
 
 }  // namespace virga::compute

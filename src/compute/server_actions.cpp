@@ -15,10 +15,13 @@ Fault server_not_found(const std::string& id) {
   return Fault(FaultKind::not_found, fmt::format("Instance {} could not be found.", id));
 }
 
+api::Target target_of(const ServerRow& row) { return {{"project_id", row.project_id}, {"user_id", row.user_id}}; }
+
 ServerRow need_server(db::Tx& tx, const api::Call& call, const std::string& id) {
   auto row = find_server(tx, ServerId(id));
   if (!row || row->deleted || (row->project_id != call.caller().project_id && !is_admin(call)))
     throw server_not_found(id);
+  call.require_still(target_of(*row));
   return *row;
 }
 
@@ -26,6 +29,7 @@ ServerRow need_locked_server(db::Tx& tx, const api::Call& call, const std::strin
   auto row = lock_server(tx, ServerId(id));
   if (!row || row->deleted || (row->project_id != call.caller().project_id && !is_admin(call)))
     throw server_not_found(id);
+  call.require_still(target_of(*row));
   return *row;
 }
 
@@ -151,7 +155,6 @@ http::Response reboot(Core& core, api::Call& call, const json::value& arguments)
 }
 
 http::Response reset_state(Core& core, api::Call& call, const json::value& arguments) {
-  call.require("os_compute_api:os-admin-actions:reset_state", own_target(call));
   const std::string state = arguments.is_object() ? find_string(arguments.get_object(), "state") : "";
   if (state != "active" && state != "error")
     throw Fault(
@@ -195,10 +198,7 @@ http::Response lock(Core& core, api::Call& call, const json::value& arguments) {
 http::Response unlock(Core& core, api::Call& call, const json::value&) {
   core.database.write([&](db::Tx& tx) {
     const auto row = need_locked_server(tx, call, call.param("id"));
-    if (row.locked_by == "admin" && !is_admin(call))
-      throw Fault(
-          FaultKind::forbidden,
-          "Policy doesn't allow os_compute_api:os-lock-server:unlock:unlock_override to be performed.");
+    if (row.locked_by == "admin") call.require("os_compute_api:os-lock-server:unlock:unlock_override", target_of(row));
     update_server(tx, row.id, {{"locked_by", ""}, {"locked_reason", nullptr}});
   });
   return api::reply(202);
@@ -370,51 +370,50 @@ http::Response remove_fixed_ip(Core& core, api::Call& call, const json::value& a
 
 using Action = http::Response (*)(Core&, api::Call&, const json::value&);
 struct ActionRow {
-  std::string_view name;
+  std::string_view name, rule;
   Action act;  ///< null: known to nova, missing here
 };
 constexpr ActionRow kActions[] = {
-    {"os-start", start},
-    {"os-stop", stop},
-    {"reboot", reboot},
-    {"os-resetState", reset_state},
-    {"lock", lock},
-    {"unlock", unlock},
-    {"forceDelete", [](Core& core, api::Call& call, const json::value&) { return erase(core, call, 202); }},
-    {"os-getConsoleOutput", console_output},
-    {"os-getVNCConsole", vnc_console},
-    {"os-getSerialConsole", serial_console},
-    {"createImage", nullptr},
-    {"createBackup", nullptr},
-    {"resize", nullptr},
-    {"confirmResize", nullptr},
-    {"revertResize", nullptr},
-    {"rebuild", nullptr},
-    {"pause", nullptr},
-    {"unpause", nullptr},
-    {"suspend", nullptr},
-    {"resume", nullptr},
-    {"rescue", nullptr},
-    {"unrescue", nullptr},
-    {"shelve", nullptr},
-    {"shelveOffload", nullptr},
-    {"unshelve", nullptr},
-    {"migrate", nullptr},
-    {"os-migrateLive", nullptr},
-    {"evacuate", nullptr},
-    {"changePassword", nullptr},
-    {"restore", restore},
-    {"trigger_crash_dump", nullptr},
-    {"addSecurityGroup", add_security_group},
-    {"removeSecurityGroup", remove_security_group},
-    {"addFixedIp", add_fixed_ip},
-    {"removeFixedIp", remove_fixed_ip},
-    {"addFloatingIp", nullptr},
-    {"removeFloatingIp", nullptr},
-    {"resetNetwork", nullptr},
-    {"injectNetworkInfo", nullptr},
-    {"os-getSPICEConsole", nullptr},
-    {"os-getRDPConsole", nullptr}};
+    {"os-start", "servers:start", start},
+    {"os-stop", "servers:stop", stop},
+    {"reboot", "servers:reboot", reboot},
+    {"os-resetState", "os-admin-actions:reset_state", reset_state},
+    {"lock", "os-lock-server:lock", lock},
+    {"unlock", "os-lock-server:unlock", unlock},
+    {"forceDelete", "os-deferred-delete:force", [](Core& core, api::Call& call, const json::value&) { return erase(core, call, 202); }},
+    {"os-getConsoleOutput", "os-console-output", console_output},
+    {"os-getVNCConsole", "os-remote-consoles", vnc_console},
+    {"os-getSerialConsole", "os-remote-consoles", serial_console},
+    {"createImage", "servers:create_image", nullptr},
+    {"createBackup", "os-create-backup", nullptr},
+    {"resize", "servers:resize", nullptr},
+    {"confirmResize", "servers:confirm_resize", nullptr},
+    {"revertResize", "servers:revert_resize", nullptr},
+    {"rebuild", "servers:rebuild", nullptr},
+    {"pause", "os-pause-server:pause", nullptr},
+    {"unpause", "os-pause-server:unpause", nullptr},
+    {"suspend", "os-suspend-server:suspend", nullptr},
+    {"resume", "os-suspend-server:resume", nullptr},
+    {"rescue", "os-rescue", nullptr},
+    {"unrescue", "os-unrescue", nullptr},
+    {"shelve", "os-shelve:shelve", nullptr},
+    {"shelveOffload", "os-shelve:shelve_offload", nullptr},
+    {"unshelve", "os-shelve:unshelve", nullptr},
+    {"migrate", "os-migrate-server:migrate", nullptr},
+    {"os-migrateLive", "os-migrate-server:migrate_live", nullptr},
+    {"evacuate", "os-evacuate", nullptr},
+    {"changePassword", "os-admin-password", nullptr},
+    {"restore", "os-deferred-delete:restore", restore},
+    {"trigger_crash_dump", "servers:trigger_crash_dump", nullptr},
+    {"addSecurityGroup", "os-security-groups:add", add_security_group},
+    {"removeSecurityGroup", "os-security-groups:remove", remove_security_group},
+    {"addFixedIp", "os-multinic:add", add_fixed_ip},
+    {"removeFixedIp", "os-multinic:remove", remove_fixed_ip},
+    {"addFloatingIp", "os-floating-ips:add", nullptr},
+    {"removeFloatingIp", "os-floating-ips:remove", nullptr},
+    {"injectNetworkInfo", "os-admin-actions:inject_network_info", nullptr},
+    {"os-getSPICEConsole", "os-remote-consoles", nullptr},
+    {"os-getRDPConsole", "os-remote-consoles", nullptr}};
 
 http::Response act(Core& core, api::Call& call) {
   const auto& body = call.body();
@@ -422,8 +421,10 @@ http::Response act(Core& core, api::Call& call) {
   const std::string name(body.begin()->key());
   const auto row = std::find_if(std::begin(kActions), std::end(kActions),
                                 [&](const ActionRow& r) { return r.name == name; });
+  if (name == "resetNetwork") throw Fault(FaultKind::gone, "This resource is no longer available.");  // as in nova since 25
   if (row == std::end(kActions))
     throw Fault(FaultKind::bad_request, fmt::format("There is no such action: {}", name));
+  call.require(fmt::format("os_compute_api:{}", row->rule), own_target(call));
   if (row->act) return row->act(core, call, body.begin()->value());
   core.database.read([&](db::Tx& tx) { need_server(tx, call, call.param("id")); });
   throw Fault(FaultKind::not_implemented,
@@ -469,14 +470,13 @@ http::Response update(Core& core, api::Call& call) {
 }  // namespace
 
 void add_server_action_routes(Routes& routes, Core& core) {
-  core.policy.declare("os_compute_api:os-admin-actions:reset_state", kAdminRule);
-  routes.add("PUT", "/servers/{id}", "servers:update", Level::member,
+  routes.add("PUT", "/servers/{id}", "servers:update",
              [&core](api::Call& call) { return update(core, call); });
-  routes.add("DELETE", "/servers/{id}", "servers:delete", Level::member,
+  routes.add("DELETE", "/servers/{id}", "servers:delete",
              [&core](api::Call& call) { return erase(core, call, 204); });
-  routes.add("POST", "/servers/{id}/action", "servers:action", Level::member,
+  routes.add("POST", "/servers/{id}/action", "servers:action",
              [&core](api::Call& call) { return act(core, call); });
-  routes.add("POST", "/servers/{id}/remote-consoles", "os-remote-consoles", Level::member,
+  routes.add("POST", "/servers/{id}/remote-consoles", "os-remote-consoles",
              [&core](api::Call& call) { return remote_console(core, call); }, {2, 6});
 }
 

@@ -334,9 +334,7 @@ http::Response created(const api::Call& call, const NewServer& wanted, const std
 }  // namespace
 
 void add_server_create_routes(Routes& routes, Core& core) {
-  core.policy.declare("os_compute_api:servers:create:forced_host", kAdminRule);
-  core.policy.declare("os_compute_api:compute:servers:create:requested_destination", kAdminRule);
-  routes.add("POST", "/servers", "servers:create", Level::member, [&core](api::Call& call) {
+  routes.add("POST", "/servers", "servers:create", [&core](api::Call& call) {
     if (call.caller().project_id.empty())
       throw Fault(FaultKind::forbidden, "A server needs a project: use a project-scoped token.");
     const NewServer wanted = parse_new_server(call);

@@ -206,7 +206,7 @@ bool read_common(const api::Call& call, const std::string& name, const std::stri
   return true;
 }
 
-Filters read_filters(const api::Call& call) {
+Filters read_filters(api::Call& call, View view) {
   Filters f;
   std::optional<std::string> project;
   const bool admin = is_admin(call);
@@ -222,11 +222,9 @@ Filters read_filters(const api::Call& call) {
       if (name == exact.parameter && (admin || !exact.admin))
         f.where.add(fmt::format("{} = ?", exact.column), value);
   }
-  if (f.all_projects && !admin)
-    call.allows("os_compute_api:servers:index:get_all_tenants", {})
-        ? void()
-        : throw Fault(FaultKind::forbidden,
-                      "Policy doesn't allow os_compute_api:servers:index:get_all_tenants to be performed.");
+  if (f.all_projects)
+    call.require(view == View::detail ? "os_compute_api:servers:detail:get_all_tenants" : "os_compute_api:servers:index:get_all_tenants",
+                 own_target(call));
   if (!f.all_projects)
     f.where.add("project_id = ?", call.caller().project_id);
   else if (project)
@@ -295,10 +293,10 @@ http::Response list(Core& core, api::Call& call, View view) {
   auto query = api::parse_list(resource(), call.request, kRules);
   if (query.sorts.empty())
     query.sorts = {{resource().find("created_at"), true}, {resource().find("uuid"), true}};
-  auto filters = read_filters(call);
+  auto filters = read_filters(call, view);
   const bool by_address = !filters.ip.empty() || !filters.ip6.empty();
   const auto columns = view == View::brief                    ? ServerColumns::brief
-                       : is_admin(call) && call.since(2, 3) ? ServerColumns::shown_to_admin
+                       : sees_extended(call) && call.since(2, 3) ? ServerColumns::shown_to_admin
                                                             : ServerColumns::shown;
   std::string text;
   core.database.read([&](db::Tx& tx) {
@@ -329,12 +327,11 @@ http::Response list(Core& core, api::Call& call, View view) {
 }  // namespace
 
 void add_server_list_routes(Routes& routes, Core& core) {
-  core.policy.declare("os_compute_api:servers:index:get_all_tenants", kAdminRule);
-  routes.add("GET", "/servers", "servers:index", Level::reader,
+  routes.add("GET", "/servers", "servers:index",
              [&core](api::Call& call) { return list(core, call, View::brief); });
-  routes.add("GET", "/servers/detail", "servers:detail", Level::reader,
+  routes.add("GET", "/servers/detail", "servers:detail",
              [&core](api::Call& call) { return list(core, call, View::detail); });
-  routes.add("GET", "/servers/{id}", "servers:show", Level::reader, [&core](api::Call& call) {
+  routes.add("GET", "/servers/{id}", "servers:show", [&core](api::Call& call) {
     std::string text;
     core.database.read([&](db::Tx& tx) {
       const auto shown = load_shown(core, tx, call, {need_server(tx, call, call.param("id"))}, View::show);

@@ -73,7 +73,7 @@ Fault no_item() {
 
 void add_metadata_routes(Routes& routes, Core& core) {
   const std::string all = "/servers/{id}/metadata", one = all + "/{key}";
-  routes.add("GET", all, "server-metadata:index", Level::reader, [&core](api::Call& call) {
+  routes.add("GET", all, "server-metadata:index", [&core](api::Call& call) {
     const auto items = core.database.read(
         [&](db::Tx& tx) { return server_metadata(tx, need_server(tx, call, call.param("id")).id); });
     return api::reply(200, json::object{{"metadata", to_json(items)}});
@@ -81,20 +81,19 @@ void add_metadata_routes(Routes& routes, Core& core) {
   for (const char* method : {"POST", "PUT"})
     routes.add(
         method, all,
-        std::string("server-metadata:") + (*method == 'P' && method[1] == 'U' ? "update_all" : "create"),
-        Level::member, [&core, replace = method[1] == 'U'](api::Call& call) {
+        std::string("server-metadata:") + (*method == 'P' && method[1] == 'U' ? "update_all" : "create"), [&core, replace = method[1] == 'U'](api::Call& call) {
           const auto items = parse_metadata(call.body_of("metadata"));
           return api::reply(200,
                             json::object{{"metadata", to_json(write_metadata(core, call, items, replace))}});
         });
-  routes.add("GET", one, "server-metadata:show", Level::reader, [&core](api::Call& call) {
+  routes.add("GET", one, "server-metadata:show", [&core](api::Call& call) {
     const auto items = core.database.read(
         [&](db::Tx& tx) { return server_metadata(tx, need_server(tx, call, call.param("id")).id); });
     const auto it = items.find(call.param("key"));
     if (it == items.end()) throw no_item();
     return api::reply(200, json::object{{"meta", json::object{{it->first, it->second}}}});
   });
-  routes.add("PUT", one, "server-metadata:update", Level::member, [&core](api::Call& call) {
+  routes.add("PUT", one, "server-metadata:update", [&core](api::Call& call) {
     const auto items = parse_metadata(call.body_of("meta"));
     if (items.size() != 1)
       throw Fault(FaultKind::bad_request,
@@ -104,7 +103,7 @@ void add_metadata_routes(Routes& routes, Core& core) {
     write_metadata(core, call, items, false);
     return api::reply(200, json::object{{"meta", to_json(items)}});
   });
-  routes.add("DELETE", one, "server-metadata:delete", Level::member, [&core](api::Call& call) {
+  routes.add("DELETE", one, "server-metadata:delete", [&core](api::Call& call) {
     core.database.write([&](db::Tx& tx) {
       const auto row = need_locked_server(tx, call, call.param("id"));
       refuse_if_locked(call, row);
@@ -129,7 +128,7 @@ void add_tag_routes(Routes& routes, Core& core) {
     return Fault(FaultKind::bad_request, "The number of tags exceeded the per-server limit 50");
   };
   routes.add(
-      "GET", all, "os-server-tags:index", Level::reader,
+      "GET", all, "os-server-tags:index",
       [&core](api::Call& call) {
         return api::reply(200, json::object{{"tags", tags_view(core.database.read([&](db::Tx& tx) {
                                                return server_tags(tx,
@@ -138,7 +137,7 @@ void add_tag_routes(Routes& routes, Core& core) {
       },
       since);
   routes.add(
-      "PUT", all, "os-server-tags:update_all", Level::member,
+      "PUT", all, "os-server-tags:update_all",
       [&core, too_many](api::Call& call) {
         const auto* list = find_array(call.body(), "tags");
         if (!list)
@@ -159,7 +158,7 @@ void add_tag_routes(Routes& routes, Core& core) {
       },
       since);
   routes.add(
-      "DELETE", all, "os-server-tags:delete_all", Level::member,
+      "DELETE", all, "os-server-tags:delete_all",
       [&core](api::Call& call) {
         core.database.write([&](db::Tx& tx) {
           tx.exec("DELETE FROM server_tags WHERE server_id = ?",
@@ -173,7 +172,7 @@ void add_tag_routes(Routes& routes, Core& core) {
                  fmt::format("Server {} has no tag '{}'", call.param("id"), call.param("tag")));
   };
   routes.add(
-      "GET", one, "os-server-tags:show", Level::reader,
+      "GET", one, "os-server-tags:show",
       [&core, missing](api::Call& call) {
         const auto tags = core.database.read(
             [&](db::Tx& tx) { return server_tags(tx, need_server(tx, call, call.param("id")).id); });
@@ -182,7 +181,7 @@ void add_tag_routes(Routes& routes, Core& core) {
       },
       since);
   routes.add(
-      "PUT", one, "os-server-tags:update", Level::member,
+      "PUT", one, "os-server-tags:update",
       [&core, too_many](api::Call& call) {
         check_tag(json::value(call.param("tag")));
         const bool made = core.database.write([&](db::Tx& tx) {
@@ -200,7 +199,7 @@ void add_tag_routes(Routes& routes, Core& core) {
       },
       since);
   routes.add(
-      "DELETE", one, "os-server-tags:delete", Level::member,
+      "DELETE", one, "os-server-tags:delete",
       [&core, missing](api::Call& call) {
         core.database.write([&](db::Tx& tx) {
           const auto row = need_locked_server(tx, call, call.param("id"));
@@ -233,22 +232,22 @@ json::object interface_view(const api::Call& call, const network::PortInfo& port
 }
 
 void add_network_routes(Routes& routes, Core& core) {
-  routes.add("GET", "/servers/{id}/ips", "ips:index", Level::reader, [&core](api::Call& call) {
+  routes.add("GET", "/servers/{id}/ips", "ips:index", [&core](api::Call& call) {
     return api::reply(200, json::object{{"addresses", addresses_view(ports_of(core, call))}});
   });
-  routes.add("GET", "/servers/{id}/ips/{label}", "ips:show", Level::reader, [&core](api::Call& call) {
+  routes.add("GET", "/servers/{id}/ips/{label}", "ips:show", [&core](api::Call& call) {
     const auto all = addresses_view(ports_of(core, call));
     const auto* one = all.if_contains(call.param("label"));
     if (!one) throw Fault(FaultKind::not_found, "Instance is not a member of specified network");
     return api::reply(200, json::object{{call.param("label"), *one}});
   });
-  routes.add("GET", "/servers/{id}/os-interface", "os-attach-interfaces:list", Level::reader,
+  routes.add("GET", "/servers/{id}/os-interface", "os-attach-interfaces:list",
              [&core](api::Call& call) {
                json::array all;
                for (const auto& port : ports_of(core, call)) all.push_back(interface_view(call, port));
                return api::reply(200, json::object{{"interfaceAttachments", std::move(all)}});
              });
-  routes.add("GET", "/servers/{id}/os-interface/{port}", "os-attach-interfaces:show", Level::reader,
+  routes.add("GET", "/servers/{id}/os-interface/{port}", "os-attach-interfaces:show",
              [&core](api::Call& call) {
                for (const auto& port : ports_of(core, call))
                  if (port.id.str() == call.param("port"))
@@ -256,28 +255,29 @@ void add_network_routes(Routes& routes, Core& core) {
                throw Fault(FaultKind::not_found, fmt::format("Instance {} does not have a port with id {}",
                                                              call.param("id"), call.param("port")));
              });
-  for (const auto& [method, path] : {std::pair{"POST", "/servers/{id}/os-interface"},
-                                     std::pair{"DELETE", "/servers/{id}/os-interface/{port}"}})
-    routes.add(method, path, "os-attach-interfaces:change", Level::member,
+  for (const auto& [method, path, rule] :
+       {std::tuple{"POST", "/servers/{id}/os-interface", "os-attach-interfaces:create"},
+        std::tuple{"DELETE", "/servers/{id}/os-interface/{port}", "os-attach-interfaces:delete"}})
+    routes.add(method, path, rule,
                [&core](api::Call& call) -> http::Response {
                  core.database.read([&](db::Tx& tx) { need_server(tx, call, call.param("id")); });
                  throw Fault(FaultKind::not_implemented,
                              "Attaching and detaching interfaces of a running server is not implemented yet.",
                              "Give the networks when the server is created.");
                });
-  routes.add("GET", "/servers/{id}/os-volume_attachments", "os-volumes-attachments:index", Level::reader,
+  routes.add("GET", "/servers/{id}/os-volume_attachments", "os-volumes-attachments:index",
              [&core](api::Call& call) {
                core.database.read([&](db::Tx& tx) { need_server(tx, call, call.param("id")); });
                return api::reply(200, json::object{{"volumeAttachments", json::array()}});
              });
-  routes.add("GET", "/servers/{id}/os-server-password", "os-server-password:show", Level::reader,
+  routes.add("GET", "/servers/{id}/os-server-password", "os-server-password:show",
              [&core](api::Call& call) {
                const auto row =
                    core.database.read([&](db::Tx& tx) { return need_server(tx, call, call.param("id")); });
                return api::reply(200, json::object{{"password", row.guest_password}});
              });
   routes.add(
-      "DELETE", "/servers/{id}/os-server-password", "os-server-password:clear", Level::member,
+      "DELETE", "/servers/{id}/os-server-password", "os-server-password:clear",
       [&core](api::Call& call) {
         core.database.write([&](db::Tx& tx) {
           update_server(tx, need_locked_server(tx, call, call.param("id")).id, {{"guest_password", ""}});
@@ -319,13 +319,13 @@ json::array events_view(const api::Call& call, db::Tx& tx, const operations::Ope
                        {"start_time", to_iso_us_no_zone(finish - std::chrono::microseconds(step.took_us))},
                        {"finish_time", to_iso_us_no_zone(finish)},
                        {"result", step.ok ? "Success" : "Error"}};
-    if (is_admin(call))
+    if (call.allows("os_compute_api:os-instance-actions:events", own_target(call)))
       event["traceback"] = step.message.empty() ? json::value(nullptr) : json::value(step.message);
     if (call.since(2, 62)) {
       event["hostId"] = opaque_host_id(o.project_id, step.host);
-      if (is_admin(call)) event["host"] = step.host;
+      if (call.allows("os_compute_api:os-instance-actions:events", own_target(call))) event["host"] = step.host;
     }
-    if (call.since(2, 84))
+    if (call.since(2, 84) && call.allows("os_compute_api:os-instance-actions:events:details", own_target(call)))
       event["details"] = step.ok || step.message.empty() ? json::value(nullptr) : json::value(step.message);
     events.push_back(std::move(event));
   }
@@ -342,7 +342,7 @@ ServerRow need_once_server(db::Tx& tx, const api::Call& call) {
 }
 
 void add_history_routes(Routes& routes, Core& core) {
-  routes.add("GET", "/servers/{id}/os-instance-actions", "os-instance-actions:list", Level::reader,
+  routes.add("GET", "/servers/{id}/os-instance-actions", "os-instance-actions:list",
              [&core](api::Call& call) {
                json::array all;
                core.database.read([&](db::Tx& tx) {
@@ -354,14 +354,14 @@ void add_history_routes(Routes& routes, Core& core) {
                });
                return api::reply(200, json::object{{"instanceActions", std::move(all)}});
              });
-  routes.add("GET", "/servers/{id}/os-instance-actions/{request}", "os-instance-actions:show", Level::reader,
+  routes.add("GET", "/servers/{id}/os-instance-actions/{request}", "os-instance-actions:show",
              [&core](api::Call& call) {
                json::object view;
                core.database.read([&](db::Tx& tx) {
                  for (const auto& o : operations::of_resource(tx, "server", need_once_server(tx, call).id)) {
                    if (o.request_id != call.param("request")) continue;
                    view = action_view(call, o);
-                   if (is_admin(call) || call.since(2, 51)) view["events"] = events_view(call, tx, o);
+                   if (call.allows("os_compute_api:os-instance-actions:events", own_target(call)) || call.since(2, 51)) view["events"] = events_view(call, tx, o);
                    return;
                  }
                  throw Fault(FaultKind::not_found,

@@ -169,7 +169,7 @@ void parse_zone(api::Call& call, const json::object& server, NewServer& out) {
   out.zone = zone;
   for (const char* key : {"host", "hypervisor_hostname"})
     if (server.contains(key)) {
-      call.require("os_compute_api:compute:servers:create:requested_destination", own_target(call));
+      call.require("compute:servers:create:requested_destination", own_target(call));
       out.host = find_string(server, key);
     }
 }

@@ -409,15 +409,18 @@ const AttributeRow kAttributes[] = {
      nullptr},
 };
 
+bool sees_host_status(const api::Call& call) { return call.allows("os_compute_api:servers:show:host_status", own_target(call)); }
+
 std::vector<const AttributeRow*> attributes_for(const api::Call& call, View view) {
   std::vector<const AttributeRow*> rows;
   const unsigned where = view == View::detail                         ? kInDetail
                          : view == View::update && !call.since(2, 75) ? kInUpdate
                                                                       : kInShow;
+  const bool extended = sees_extended(call), status = sees_host_status(call);
   for (const auto& row : kAttributes) {
     if (row.since != kAny && call.version < row.since) continue;
     if (row.until != kAny && call.version > row.until) continue;
-    if (!(row.in & where) || (row.admin && !is_admin(call))) continue;
+    if (!(row.in & where) || (row.admin && !(row.name == "host_status" ? status : extended))) continue;
     rows.push_back(&row);
   }
   return rows;
@@ -456,6 +459,8 @@ std::map<std::string, std::string> host_statuses(Core& core, db::Tx& tx) {
 
 }  // namespace
 
+bool sees_extended(const api::Call& call) { return call.allows("os_compute_api:os-extended-server-attributes", own_target(call)); }
+
 std::vector<Shown> load_shown(Core& core, db::Tx& tx, const api::Call& call, std::vector<ServerRow> rows,
                               View view) {
   std::vector<ServerId> ids;
@@ -467,7 +472,7 @@ std::vector<Shown> load_shown(Core& core, db::Tx& tx, const api::Call& call, std
   auto metadata = server_metadata(tx, ids);
   auto tags = call.since(2, 26) ? server_tags(tx, ids) : decltype(server_tags(tx, ids))();
   const auto statuses =
-      call.since(2, 16) && is_admin(call) ? host_statuses(core, tx) : std::map<std::string, std::string>();
+      call.since(2, 16) && sees_host_status(call) ? host_statuses(core, tx) : std::map<std::string, std::string>();
   for (size_t i = 0; i < all.size(); ++i) {
     all[i].ports = std::move(ports[i]);
     if (auto it = metadata.find(ids[i].str()); it != metadata.end()) all[i].metadata = std::move(it->second);

@@ -19,6 +19,9 @@ struct Shown {
   std::string host_status;  ///< "UP", "DOWN", "MAINTENANCE", "UNKNOWN", ""
 };
 
+/// True if the caller sees where a server runs.
+bool sees_extended(const api::Call& call);
+
 enum class View { brief, detail, show, update };
 
 /// Loads what `view` needs beside the rows, in a few queries whatever their number.

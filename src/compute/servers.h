@@ -14,7 +14,10 @@ void add_server_list_routes(Routes& routes, Core& core);
 void add_server_action_routes(Routes& routes, Core& core);
 void add_server_part_routes(Routes& routes, Core& core);
 
-/// The server if this caller may know of it; throws Fault(not_found) in nova's words otherwise.
+/// What policies ask of a server.
+api::Target target_of(const ServerRow& row);
+/// The server if this caller may know of it; throws Fault(not_found) in nova's words otherwise, Fault(forbidden) if the
+/// rule that was required does not hold for this very server.
 ServerRow need_server(db::Tx& tx, const api::Call& call, const std::string& id);
 /// The same, locked for a write.
 ServerRow need_locked_server(db::Tx& tx, const api::Call& call, const std::string& id);

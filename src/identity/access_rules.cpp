@@ -2,7 +2,6 @@
 #include "identity/application_credential_table.h"
 #include "identity/faults.h"
 #include "identity/routes.h"
-#include "identity/rules.h"
 #include "identity/view.h"
 
 namespace virga::identity {
@@ -59,9 +58,9 @@ void add_access_rule_routes(Core& core, Routes& to) {
     return [&core, handler](api::Call& call) { return handler(core, call); };
   };
   const std::string all = "/v3/users/{user_id}/access_rules", one = all + "/{access_rule_id}";
-  to.push_back({"GET", all, "identity:list_access_rules", rules::access_rule_reader, on(list)});
-  to.push_back({"GET", one, "identity:get_access_rule", rules::access_rule_reader, on(show)});
-  to.push_back({"DELETE", one, "identity:delete_access_rule", rules::access_rule_admin, on(erase)});
+  to.push_back({"GET", all, "identity:list_access_rules", on(list)});
+  to.push_back({"GET", one, "identity:get_access_rule", on(show)});
+  to.push_back({"DELETE", one, "identity:delete_access_rule", on(erase)});
 }
 
 }  // namespace virga::identity

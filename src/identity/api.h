@@ -47,6 +47,14 @@ struct Options {
   int max_redelegation_count = 3;                     ///< how often a trust may be passed on
 };
 
+/// A user and a scope, by names or ids, for `virga policy check`. Without project, domain and system: unscoped.
+struct CallerQuestion {
+  std::string user, user_domain = "Default";
+  std::string project, project_domain = "Default";
+  std::string domain;
+  bool system = false;
+};
+
 /// What `virga up` makes sure of at first start: everything keystone-manage bootstrap makes, idempotent.
 struct Bootstrap {
   std::string admin_password;
@@ -72,6 +80,9 @@ class Identity : public api::Authenticator {
   /// Makes the staged token key primary and stages a new one; old tokens stay valid until they expire. With
   /// `credentials` the keys of /v3/credentials too, and what they sealed is sealed again. May take long then.
   virtual Rotated rotate_keys(bool credentials) = 0;
+  /// Whom a token of that user and scope would stand for now. Throws Fault(not_found) that names what is not there, and
+  /// Fault(forbidden) if the user would get no such token.
+  virtual api::Caller caller_of(const CallerQuestion& question) = 0;
   /// Project name for messages and metadata; nullopt if there is none.
   virtual std::optional<std::string> project_name(db::Tx& tx, const std::string& project_id) = 0;
 };

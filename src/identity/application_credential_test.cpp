@@ -12,9 +12,11 @@ class ApplicationCredentialTest : public test::IdentityCloudTest {
   void SetUp() override {
     IdentityCloudTest::SetUp();
     const auto answer = [](api::Call& call) { return api::reply(200, {{"user", call.caller().user_id}}); };
-    compute_.routes.push_back({"GET", "/v2.1/servers", "compute:list", "", answer});
-    compute_.routes.push_back({"POST", "/v2.1/servers", "compute:create", "", answer});
-    compute_.routes.push_back({"GET", "/v2.1/servers/{id}/ips", "compute:ips", "", answer});
+    compute_.routes.push_back({"GET", "/v2.1/servers", "compute:list", answer});
+    compute_.routes.push_back({"POST", "/v2.1/servers", "compute:create", answer});
+    compute_.routes.push_back({"GET", "/v2.1/servers/{id}/ips", "compute:ips", answer});
+    static constexpr api::RuleDefault kRules[] = {{"compute:list", ""}, {"compute:create", ""}, {"compute:ips", ""}};
+    compute_.rules = kRules;
     cloud_.mount(compute_);
     make_joe();
   }

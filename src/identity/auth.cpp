@@ -213,7 +213,7 @@ Token new_token(const Core& core, const Proof& proof) {
 
 void add_auth_routes(Core& core, Routes& to) {
   to.push_back(
-      {"POST", "/v3/auth/tokens", "", "", [&core](api::Call& call) { return create_token(core, call); }});
+      {"POST", "/v3/auth/tokens", "", [&core](api::Call& call) { return create_token(core, call); }});
 }
 
 }  // namespace virga::identity

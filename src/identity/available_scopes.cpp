@@ -2,7 +2,6 @@
 #include "identity/catalog.h"
 #include "identity/roles_of.h"
 #include "identity/routes.h"
-#include "identity/rules.h"
 #include "identity/view.h"
 
 namespace virga::identity {
@@ -53,12 +52,12 @@ void add_available_scope_routes(Core& core, Routes& to) {
   const auto on = [&core](auto handler) {
     return [&core, handler](api::Call& call) { return handler(core, call); };
   };
-  to.push_back({"GET", "/v3/auth/catalog", "identity:get_auth_catalog", rules::anyone, on(show_catalog)});
+  to.push_back({"GET", "/v3/auth/catalog", "identity:get_auth_catalog", on(show_catalog)});
   to.push_back(
-      {"GET", "/v3/auth/projects", "identity:get_auth_projects", rules::anyone, on(list_auth_projects)});
+      {"GET", "/v3/auth/projects", "identity:get_auth_projects", on(list_auth_projects)});
   to.push_back(
-      {"GET", "/v3/auth/domains", "identity:get_auth_domains", rules::anyone, on(list_auth_domains)});
-  to.push_back({"GET", "/v3/auth/system", "identity:get_auth_system", rules::anyone, on(list_auth_system)});
+      {"GET", "/v3/auth/domains", "identity:get_auth_domains", on(list_auth_domains)});
+  to.push_back({"GET", "/v3/auth/system", "identity:get_auth_system", on(list_auth_system)});
 }
 
 }  // namespace virga::identity

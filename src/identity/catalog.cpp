@@ -7,7 +7,6 @@
 #include "base/crypto.h"
 #include "identity/attribute_rows.h"
 #include "identity/routes.h"
-#include "identity/rules.h"
 #include "identity/view.h"
 
 namespace virga::identity {
@@ -384,22 +383,22 @@ void add_catalog_routes(Core& core, Routes& to) {
   const auto on = [&core](auto handler) {
     return [&core, handler](api::Call& call) { return handler(core, call); };
   };
-  to.push_back({"POST", "/v3/services", "identity:create_service", rules::admin, on(create_service)});
-  to.push_back({"GET", "/v3/services", "identity:list_services", rules::admin_or_reader, on(list_services)});
+  to.push_back({"POST", "/v3/services", "identity:create_service", on(create_service)});
+  to.push_back({"GET", "/v3/services", "identity:list_services", on(list_services)});
   to.push_back(
-      {"GET", "/v3/services/{service_id}", "identity:get_service", rules::admin_or_reader, on(show_service)});
+      {"GET", "/v3/services/{service_id}", "identity:get_service", on(show_service)});
   to.push_back(
-      {"PATCH", "/v3/services/{service_id}", "identity:update_service", rules::admin, on(update_service)});
+      {"PATCH", "/v3/services/{service_id}", "identity:update_service", on(update_service)});
   to.push_back(
-      {"DELETE", "/v3/services/{service_id}", "identity:delete_service", rules::admin, on(delete_service)});
-  to.push_back({"POST", "/v3/endpoints", "identity:create_endpoint", rules::admin, on(create_endpoint)});
+      {"DELETE", "/v3/services/{service_id}", "identity:delete_service", on(delete_service)});
+  to.push_back({"POST", "/v3/endpoints", "identity:create_endpoint", on(create_endpoint)});
   to.push_back(
-      {"GET", "/v3/endpoints", "identity:list_endpoints", rules::admin_or_reader, on(list_endpoints)});
-  to.push_back({"GET", "/v3/endpoints/{endpoint_id}", "identity:get_endpoint", rules::admin_or_reader,
+      {"GET", "/v3/endpoints", "identity:list_endpoints", on(list_endpoints)});
+  to.push_back({"GET", "/v3/endpoints/{endpoint_id}", "identity:get_endpoint",
                 on(show_endpoint)});
-  to.push_back({"PATCH", "/v3/endpoints/{endpoint_id}", "identity:update_endpoint", rules::admin,
+  to.push_back({"PATCH", "/v3/endpoints/{endpoint_id}", "identity:update_endpoint",
                 on(update_endpoint)});
-  to.push_back({"DELETE", "/v3/endpoints/{endpoint_id}", "identity:delete_endpoint", rules::admin,
+  to.push_back({"DELETE", "/v3/endpoints/{endpoint_id}", "identity:delete_endpoint",
                 on(delete_endpoint)});
 }
 

@@ -5,7 +5,6 @@
 #include "identity/credential_table.h"
 #include "identity/faults.h"
 #include "identity/routes.h"
-#include "identity/rules.h"
 #include "identity/view.h"
 
 namespace virga::identity {
@@ -194,11 +193,11 @@ void add_credential_routes(Core& core, Routes& to) {
     return [&core, handler](api::Call& call) { return handler(core, call); };
   };
   const std::string all = "/v3/credentials", one = all + "/{credential_id}";
-  to.push_back({"POST", all, "identity:create_credential", rules::credential_admin, on(create)});
-  to.push_back({"GET", all, "identity:list_credentials", rules::credential_reader, on(list)});
-  to.push_back({"GET", one, "identity:get_credential", rules::credential_reader, on(show)});
-  to.push_back({"PATCH", one, "identity:update_credential", rules::credential_admin, on(update)});
-  to.push_back({"DELETE", one, "identity:delete_credential", rules::credential_admin, on(erase)});
+  to.push_back({"POST", all, "identity:create_credential", on(create)});
+  to.push_back({"GET", all, "identity:list_credentials", on(list)});
+  to.push_back({"GET", one, "identity:get_credential", on(show)});
+  to.push_back({"PATCH", one, "identity:update_credential", on(update)});
+  to.push_back({"DELETE", one, "identity:delete_credential", on(erase)});
 }
 
 }  // namespace virga::identity

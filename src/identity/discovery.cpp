@@ -39,10 +39,10 @@ bool wants_home(const api::Call& call) {
 }  // namespace
 
 void add_discovery_routes(Core&, Routes& to) {
-  to.push_back({"GET", "/", "", "", [&to](api::Call& call) {
+  to.push_back({"GET", "/", "", [&to](api::Call& call) {
                   return wants_home(call) ? home_reply(to, "/v3") : show_versions(call);
                 }});
-  to.push_back({"GET", "/v3", "", "", [&to](api::Call& call) {
+  to.push_back({"GET", "/v3", "", [&to](api::Call& call) {
                   return wants_home(call) ? home_reply(to, "") : show_version(call);
                 }});
 }

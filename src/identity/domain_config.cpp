@@ -6,7 +6,6 @@
 #include <algorithm>
 
 #include "identity/routes.h"
-#include "identity/rules.h"
 #include "identity/view.h"
 
 namespace virga::identity {
@@ -262,25 +261,25 @@ void add_domain_config_routes(Core& core, Routes& to) {
     return [&core, handler](api::Call& call) { return handler(core, call); };
   };
   const std::string config = "/v3/domains/{domain_id}/config";
-  to.push_back({"PUT", config, "identity:create_domain_config", rules::admin, on(put_config)});
+  to.push_back({"PUT", config, "identity:create_domain_config", on(put_config)});
   for (const std::string& path : {config, config + "/{group}", config + "/{group}/{option}"}) {
-    to.push_back({"GET", path, "identity:get_domain_config", rules::admin_or_reader, on(show_config)});
-    to.push_back({"PATCH", path, "identity:update_domain_config", rules::admin, on(update_config)});
-    to.push_back({"DELETE", path, "identity:delete_domain_config", rules::admin, on(delete_config)});
+    to.push_back({"GET", path, "identity:get_domain_config", on(show_config)});
+    to.push_back({"PATCH", path, "identity:update_domain_config", on(update_config)});
+    to.push_back({"DELETE", path, "identity:delete_domain_config", on(delete_config)});
   }
   for (const std::string& path :
        {config + "/security_compliance", config + "/security_compliance/{option}"}) {
-    to.push_back({"GET", path, "identity:get_security_compliance_domain_config", rules::anyone,
+    to.push_back({"GET", path, "identity:get_security_compliance_domain_config",
                   on(show_security_compliance)});
     to.push_back(
-        {"PATCH", path, "identity:update_domain_config", rules::admin, on(refuse_security_compliance)});
+        {"PATCH", path, "identity:update_domain_config", on(refuse_security_compliance)});
     to.push_back(
-        {"DELETE", path, "identity:delete_domain_config", rules::admin, on(refuse_security_compliance)});
+        {"DELETE", path, "identity:delete_domain_config", on(refuse_security_compliance)});
   }
   for (std::string_view path : {"/v3/domains/config/default", "/v3/domains/config/{group}/default",
                                 "/v3/domains/config/{group}/{option}/default"})
     to.push_back(
-        {"GET", path, "identity:get_domain_config_default", rules::admin_or_reader, on(show_default)});
+        {"GET", path, "identity:get_domain_config_default", on(show_default)});
 }
 
 }  // namespace virga::identity

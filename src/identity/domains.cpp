@@ -5,7 +5,6 @@
 #include "identity/immutable.h"
 #include "identity/project_attributes.h"
 #include "identity/routes.h"
-#include "identity/rules.h"
 #include "identity/view.h"
 
 namespace virga::identity {
@@ -105,15 +104,15 @@ void add_domain_routes(Core& core, Routes& to) {
   const auto on = [&core](auto handler) {
     return [&core, handler](api::Call& call) { return handler(core, call); };
   };
-  to.push_back({"POST", "/v3/domains", "identity:create_domain", rules::admin, on(create_domain)});
+  to.push_back({"POST", "/v3/domains", "identity:create_domain", on(create_domain)});
   to.push_back(
-      {"GET", "/v3/domains", "identity:list_domains", rules::admin_or_domain_reader, on(list_domains)});
+      {"GET", "/v3/domains", "identity:list_domains", on(list_domains)});
   to.push_back(
-      {"GET", "/v3/domains/{domain_id}", "identity:get_domain", rules::domain_reader, on(show_domain)});
+      {"GET", "/v3/domains/{domain_id}", "identity:get_domain", on(show_domain)});
   to.push_back(
-      {"PATCH", "/v3/domains/{domain_id}", "identity:update_domain", rules::admin, on(update_domain)});
+      {"PATCH", "/v3/domains/{domain_id}", "identity:update_domain", on(update_domain)});
   to.push_back(
-      {"DELETE", "/v3/domains/{domain_id}", "identity:delete_domain", rules::admin, on(delete_domain)});
+      {"DELETE", "/v3/domains/{domain_id}", "identity:delete_domain", on(delete_domain)});
 }
 
 }  // namespace virga::identity

@@ -7,7 +7,6 @@
 #include "identity/credential_table.h"
 #include "identity/faults.h"
 #include "identity/routes.h"
-#include "identity/rules.h"
 #include "identity/view.h"
 
 namespace virga::identity {
@@ -92,10 +91,10 @@ void add_ec2_credential_routes(Core& core, Routes& to) {
     return [&core, handler](api::Call& call) { return handler(core, call); };
   };
   const std::string all = "/v3/users/{user_id}/credentials/OS-EC2", one = all + "/{access}";
-  to.push_back({"POST", all, "identity:ec2_create_credential", rules::owner_admin, on(create)});
-  to.push_back({"GET", all, "identity:ec2_list_credentials", rules::owner_reader, on(list)});
-  to.push_back({"GET", one, "identity:ec2_get_credential", rules::credential_reader, on(show)});
-  to.push_back({"DELETE", one, "identity:ec2_delete_credential", rules::credential_admin, on(erase)});
+  to.push_back({"POST", all, "identity:ec2_create_credential", on(create)});
+  to.push_back({"GET", all, "identity:ec2_list_credentials", on(list)});
+  to.push_back({"GET", one, "identity:ec2_get_credential", on(show)});
+  to.push_back({"DELETE", one, "identity:ec2_delete_credential", on(erase)});
 }
 
 }  // namespace virga::identity

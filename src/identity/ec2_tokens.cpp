@@ -6,7 +6,6 @@
 #include "identity/credential_table.h"
 #include "identity/ec2_signature.h"
 #include "identity/routes.h"
-#include "identity/rules.h"
 #include "identity/trust_table.h"
 #include "identity/view.h"
 
@@ -113,7 +112,7 @@ http::Response authenticate(Core& core, api::Call& call, Matches matches) {
 void add_ec2_token_routes(Core& core, Routes& to) {
   const auto add = [&](const char* path, const char* policy, Matches matches) {
     const bool open = core.options.signatures_without_token;
-    to.push_back({"POST", path, open ? "" : policy, open ? "" : rules::admin_or_service,
+    to.push_back({"POST", path, open ? "" : policy,
                   [&core, matches](api::Call& call) { return authenticate(core, call, matches); }});
   };
   add("/v3/ec2tokens", "identity:ec2tokens_validate", ec2_matches);

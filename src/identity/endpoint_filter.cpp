@@ -5,7 +5,6 @@
 #include "identity/catalog.h"
 #include "identity/faults.h"
 #include "identity/routes.h"
-#include "identity/rules.h"
 #include "identity/view.h"
 
 namespace virga::identity {
@@ -322,11 +321,11 @@ void add_endpoint_filter_routes(Core& core, Routes& to) {
                     project = root + "/projects/{project_id}",
                     project_endpoint = project + "/endpoints/{endpoint_id}";
   const auto reads = [&](const std::string& path, const std::string& policy, auto handler) {
-    to.push_back({"GET", path, "identity:" + policy, rules::admin_or_reader, on(handler)});
+    to.push_back({"GET", path, "identity:" + policy, on(handler)});
   };
   const auto writes = [&](const char* method, const std::string& path, const std::string& policy,
                           auto handler) {
-    to.push_back({method, path, "identity:" + policy, rules::admin, on(handler)});
+    to.push_back({method, path, "identity:" + policy, on(handler)});
   };
   writes("POST", groups, "create_endpoint_group", create_group);
   reads(groups, "list_endpoint_groups", list_groups);

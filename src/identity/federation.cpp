@@ -6,7 +6,6 @@
 #include "identity/attribute_rows.h"
 #include "identity/mapping_rules.h"
 #include "identity/routes.h"
-#include "identity/rules.h"
 #include "identity/view.h"
 
 namespace virga::identity {
@@ -237,30 +236,30 @@ void add_federation_routes(Core& core, Routes& to) {
                     mapping = mappings + "/{mapping_id}", providers = root + "/service_providers",
                     provider = providers + "/{sp_id}",
                     protocol = "/identity_providers/{idp_id}/protocols/{protocol_id}";
-  to.push_back({"PUT", mapping, "identity:create_mapping", rules::admin, on(create_mapping)});
-  to.push_back({"GET", mappings, "identity:list_mappings", rules::admin_or_reader, on(list_mappings)});
-  to.push_back({"GET", mapping, "identity:get_mapping", rules::admin_or_reader, on(show_mapping)});
-  to.push_back({"PATCH", mapping, "identity:update_mapping", rules::admin, on(update_mapping)});
-  to.push_back({"DELETE", mapping, "identity:delete_mapping", rules::admin, on(delete_mapping)});
+  to.push_back({"PUT", mapping, "identity:create_mapping", on(create_mapping)});
+  to.push_back({"GET", mappings, "identity:list_mappings", on(list_mappings)});
+  to.push_back({"GET", mapping, "identity:get_mapping", on(show_mapping)});
+  to.push_back({"PATCH", mapping, "identity:update_mapping", on(update_mapping)});
+  to.push_back({"DELETE", mapping, "identity:delete_mapping", on(delete_mapping)});
   to.push_back(
-      {"PUT", provider, "identity:create_service_provider", rules::admin, on(create_service_provider)});
-  to.push_back({"GET", providers, "identity:list_service_providers", rules::admin_or_reader,
+      {"PUT", provider, "identity:create_service_provider", on(create_service_provider)});
+  to.push_back({"GET", providers, "identity:list_service_providers",
                 on(list_service_providers)});
   to.push_back(
-      {"GET", provider, "identity:get_service_provider", rules::admin_or_reader, on(show_service_provider)});
+      {"GET", provider, "identity:get_service_provider", on(show_service_provider)});
   to.push_back(
-      {"PATCH", provider, "identity:update_service_provider", rules::admin, on(update_service_provider)});
+      {"PATCH", provider, "identity:update_service_provider", on(update_service_provider)});
   to.push_back(
-      {"DELETE", provider, "identity:delete_service_provider", rules::admin, on(delete_service_provider)});
+      {"DELETE", provider, "identity:delete_service_provider", on(delete_service_provider)});
   add_older_name(to, root + "/projects", "/v3/auth/projects");
   add_older_name(to, root + "/domains", "/v3/auth/domains");
   const std::string auth = "/v3/auth/OS-FEDERATION";
   for (const std::string& path :
        {root + protocol + "/auth", auth + protocol + "/websso", auth + "/websso/{protocol_id}"})
-    for (const char* method : {"GET", "POST"}) to.push_back({method, path, "", "", no_federated_login});
+    for (const char* method : {"GET", "POST"}) to.push_back({method, path, "", no_federated_login});
   for (const std::string& path : {auth + "/saml2", auth + "/saml2/ecp"})
-    to.push_back({"POST", path, "", "", no_federated_login});
-  to.push_back({"GET", root + "/saml2/metadata", "", "", no_federated_login});
+    to.push_back({"POST", path, "", no_federated_login});
+  to.push_back({"GET", root + "/saml2/metadata", "", no_federated_login});
 }
 
 }  // namespace virga::identity

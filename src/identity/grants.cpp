@@ -4,7 +4,6 @@
 
 #include "identity/application_credential_table.h"
 #include "identity/routes.h"
-#include "identity/rules.h"
 #include "identity/view.h"
 
 namespace virga::identity {
@@ -104,6 +103,7 @@ bool is_granted(db::Tx& tx, const Family& f, const api::Call& call) {
 
 http::Response grant(Core& core, const Family& f, api::Call& call) {
   core.change([&](db::Tx& tx) {
+    call.require(policy_target(tx, f, call));
     const RoleRow role = get_role(tx, call.param("role_id"));
     check_ends(tx, f, call, &role);
     if (is_granted(tx, f, call)) return;
@@ -127,6 +127,7 @@ http::Response check_grant(Core& core, const Family& f, api::Call& call) {
 
 http::Response revoke(Core& core, const Family& f, api::Call& call) {
   core.change([&](db::Tx& tx) {
+    call.require(policy_target(tx, f, call));
     get_role(tx, call.param("role_id"));
     const int64_t gone = tx.exec(fmt::format("DELETE{}", kThisGrant), f.actor, call.param("actor_id"),
                                  f.target, target_id(f, call), call.param("role_id"), f.inherited);
@@ -177,13 +178,10 @@ void add_grant_routes(Core& core, Routes& to) {
       return [&core, &f, handler](api::Call& call) { return handler(core, f, call); };
     };
     const Policies p = policies_of(f);
-    const bool system = f.target == "system";
-    to.push_back(
-        {"GET", f.list, p.list, system ? rules::admin_or_reader : rules::grant_list_reader, on(list_grants)});
-    to.push_back(
-        {"GET", f.item, p.check, system ? rules::admin_or_reader : rules::grant_reader, on(check_grant)});
-    to.push_back({"PUT", f.item, p.create, rules::admin, on(grant)});
-    to.push_back({"DELETE", f.item, p.revoke, rules::admin, on(revoke)});
+    to.push_back({"GET", f.list, p.list, on(list_grants)});
+    to.push_back({"GET", f.item, p.check, on(check_grant)});
+    to.push_back({"PUT", f.item, p.create, on(grant)});
+    to.push_back({"DELETE", f.item, p.revoke, on(revoke)});
   }
 }
 

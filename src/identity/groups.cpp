@@ -5,7 +5,6 @@
 #include "identity/attribute_rows.h"
 #include "identity/directory_sync.h"
 #include "identity/routes.h"
-#include "identity/rules.h"
 #include "identity/view.h"
 
 namespace virga::identity {
@@ -34,6 +33,7 @@ http::Response create_group(Core& core, api::Call& call) {
   g.domain_id = find_string(a, "domain_id", own_domain(call));
   g.name = find_string(a, "name");
   g.description = find_string(a, "description");
+  call.require(target_of(g));
   refuse_directory_write(core, g.domain_id);
   core.change([&](db::Tx& tx) {
     get_domain(tx, g.domain_id);
@@ -50,7 +50,7 @@ http::Response create_group(Core& core, api::Call& call) {
 
 http::Response list_groups(Core& core, api::Call& call) {
   const auto query = api::parse_list(resource(), call.request, list_rules());
-  call.require({{"target.domain_id", call.caller().domain_id}});
+  call.require({{"target.group.domain_id", call.caller().domain_id}});
   refresh_listed(core, call);
   db::Rows rows = core.database.read([&](db::Tx& tx) {
     api::Where where;
@@ -64,32 +64,32 @@ http::Response list_groups(Core& core, api::Call& call) {
   return list_reply(call, "groups", std::move(out), more ? rows.back().text(0) : "");
 }
 
-/// The group in the path, as its directory has it now if it lives in one.
-GroupRow read_target(Core& core, const api::Call& call) {
+/// The group in the path, as its directory has it now if it lives in one, if the caller may do this to it. To who may
+/// not, one that is not there is no different.
+GroupRow read_target(Core& core, api::Call& call, api::Target target = {}) {
   const std::string& id = call.param("group_id");
   refresh_group(core, id);
-  return core.database.read([&](db::Tx& tx) {
-    if (is_gone(tx, id)) not_found("group", id);
-    return get_group(tx, id);
-  });
-}
-
-void refuse_directory_group(Core& core, const api::Call& call) {
-  const auto domain_id =
-      core.database.read([&](db::Tx& tx) { return get_group(tx, call.param("group_id")).domain_id; });
-  refuse_directory_write(core, domain_id);
+  const auto group = core.database.read(
+      [&](db::Tx& tx) { return is_gone(tx, id) ? std::nullopt : find_group(tx, id); });
+  if (group) {
+    const api::Target own = target_of(*group);
+    target.insert(target.end(), own.begin(), own.end());
+  }
+  call.require(target);
+  if (!group) not_found("group", id);
+  return *group;
 }
 
 http::Response show_group(Core& core, api::Call& call) {
   const GroupRow g = read_target(core, call);
-  call.require(target_of(g));
   return item_reply(200, "group", group_view(call, g));
 }
 
 http::Response update_group(Core& core, api::Call& call) {
+  const std::string domain_id = read_target(core, call).domain_id;
   json::object a = update_body(call, resource(), call.param("group_id"));
   const json::object extra = take_extra(resource(), a);
-  refuse_directory_group(core, call);
+  refuse_directory_write(core, domain_id);
   const auto changed = core.change([&](db::Tx& tx) {
     GroupRow g = get_group(tx, call.param("group_id"));
     if (has_value(a, "domain_id") && find_string(a, "domain_id") != g.domain_id)
@@ -109,7 +109,7 @@ http::Response update_group(Core& core, api::Call& call) {
 }
 
 http::Response delete_group(Core& core, api::Call& call) {
-  refuse_directory_group(core, call);
+  refuse_directory_write(core, read_target(core, call).domain_id);
   core.change([&](db::Tx& tx) {
     get_group(tx, call.param("group_id"));
     erase_group(tx, call.param("group_id"));
@@ -144,7 +144,6 @@ http::Response list_members(Core& core, api::Call& call) {
       if (query.matches(view)) out.push_back(std::move(view));
     }
   });
-  call.require(target_of(group));
   return list_reply(call, "users", std::move(out));
 }
 
@@ -153,6 +152,13 @@ bool is_member(db::Tx& tx, const api::Call& call) {
       .first("SELECT 1 FROM identity_memberships WHERE user_id = ? AND group_id = ?", call.param("user_id"),
              call.param("group_id"))
       .has_value();
+}
+
+/// The group of a membership, if the caller may do this to it and its user.
+GroupRow read_pair(Core& core, api::Call& call) {
+  const auto user = core.database.read([&](db::Tx& tx) { return find_user(tx, call.param("user_id")); });
+  return read_target(core, call,
+                     user ? api::Target{{"target.user.domain_id", user->domain_id}} : api::Target{});
 }
 
 /// Group and user must be there.
@@ -166,7 +172,7 @@ void check_pair(db::Tx& tx, const api::Call& call) {
 }
 
 http::Response add_member(Core& core, api::Call& call) {
-  refuse_directory_group(core, call);
+  refuse_directory_write(core, read_pair(core, call).domain_id);
   core.change([&](db::Tx& tx) {
     check_pair(tx, call);
     if (!is_member(tx, call))
@@ -177,6 +183,7 @@ http::Response add_member(Core& core, api::Call& call) {
 }
 
 http::Response check_member(Core& core, api::Call& call) {
+  read_pair(core, call);
   core.database.read([&](db::Tx& tx) {
     check_pair(tx, call);
     if (!is_member(tx, call)) not_a_member(call);
@@ -185,7 +192,7 @@ http::Response check_member(Core& core, api::Call& call) {
 }
 
 http::Response remove_member(Core& core, api::Call& call) {
-  refuse_directory_group(core, call);
+  refuse_directory_write(core, read_pair(core, call).domain_id);
   core.change([&](db::Tx& tx) {
     check_pair(tx, call);
     if (tx.exec("DELETE FROM identity_memberships WHERE user_id = ? AND group_id = ?", call.param("user_id"),
@@ -202,20 +209,17 @@ void add_group_routes(Core& core, Routes& to) {
   const auto on = [&core](auto handler) {
     return [&core, handler](api::Call& call) { return handler(core, call); };
   };
-  to.push_back({"POST", "/v3/groups", "identity:create_group", rules::admin, on(create_group)});
-  to.push_back({"GET", "/v3/groups", "identity:list_groups", rules::admin_or_domain_reader, on(list_groups)});
+  to.push_back({"POST", "/v3/groups", "identity:create_group", on(create_group)});
+  to.push_back({"GET", "/v3/groups", "identity:list_groups", on(list_groups)});
   to.push_back(
-      {"GET", "/v3/groups/{group_id}", "identity:get_group", rules::admin_or_domain_reader, on(show_group)});
-  to.push_back({"PATCH", "/v3/groups/{group_id}", "identity:update_group", rules::admin, on(update_group)});
-  to.push_back({"DELETE", "/v3/groups/{group_id}", "identity:delete_group", rules::admin, on(delete_group)});
-  to.push_back({"GET", "/v3/groups/{group_id}/users", "identity:list_users_in_group",
-                rules::admin_or_domain_reader, on(list_members)});
-  to.push_back({"PUT", "/v3/groups/{group_id}/users/{user_id}", "identity:add_user_to_group", rules::admin,
+      {"GET", "/v3/groups/{group_id}", "identity:get_group", on(show_group)});
+  to.push_back({"PATCH", "/v3/groups/{group_id}", "identity:update_group", on(update_group)});
+  to.push_back({"DELETE", "/v3/groups/{group_id}", "identity:delete_group", on(delete_group)});
+  to.push_back({"GET", "/v3/groups/{group_id}/users", "identity:list_users_in_group", on(list_members)});
+  to.push_back({"PUT", "/v3/groups/{group_id}/users/{user_id}", "identity:add_user_to_group",
                 on(add_member)});
-  to.push_back({"GET", "/v3/groups/{group_id}/users/{user_id}", "identity:check_user_in_group",
-                rules::admin_or_reader, on(check_member)});
-  to.push_back({"DELETE", "/v3/groups/{group_id}/users/{user_id}", "identity:remove_user_from_group",
-                rules::admin, on(remove_member)});
+  to.push_back({"GET", "/v3/groups/{group_id}/users/{user_id}", "identity:check_user_in_group", on(check_member)});
+  to.push_back({"DELETE", "/v3/groups/{group_id}/users/{user_id}", "identity:remove_user_from_group", on(remove_member)});
 }
 
 }  // namespace virga::identity

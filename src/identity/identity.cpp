@@ -2,6 +2,7 @@
 #include "identity/api.h"
 
 #include "identity/bootstrap.h"
+#include "identity/caller_of.h"
 #include "identity/catalog.h"
 #include "identity/core.h"
 #include "identity/credential_table.h"
@@ -23,7 +24,7 @@ class IdentityService final : public Identity {
     service_.bare = {"/v3"};
     service_.catalog_path = "/identity";
     service_.faults = api::FaultStyle::keystone;
-    policy.declare("admin_required", "role:admin or is_admin:1");
+    service_.rules = rules();
     for (auto* add : {add_discovery_routes,
                       add_auth_routes,
                       add_token_routes,
@@ -64,6 +65,8 @@ class IdentityService final : public Identity {
     const api::Caller* caller = session ? &session->caller : nullptr;
     return std::shared_ptr<const api::Caller>(std::move(session), caller);
   }
+
+  api::Caller caller_of(const CallerQuestion& question) override { return identity::caller_of(core_, question); }
 
   void bootstrap(const Bootstrap& what) override {
     identity::bootstrap(core_, what);

@@ -4,7 +4,6 @@
 #include "identity/attribute_rows.h"
 #include "identity/federation.h"
 #include "identity/routes.h"
-#include "identity/rules.h"
 #include "identity/view.h"
 
 namespace virga::identity {
@@ -312,16 +311,16 @@ void add_identity_provider_routes(Core& core, Routes& to) {
   };
   const std::string all = "/v3/OS-FEDERATION/identity_providers", one = all + "/{idp_id}",
                     protocols = one + "/protocols", protocol = protocols + "/{protocol_id}";
-  to.push_back({"PUT", one, "identity:create_identity_provider", rules::admin, on(create_provider)});
-  to.push_back({"GET", all, "identity:list_identity_providers", rules::admin_or_reader, on(list_providers)});
-  to.push_back({"GET", one, "identity:get_identity_provider", rules::admin_or_reader, on(show_provider)});
-  to.push_back({"PATCH", one, "identity:update_identity_provider", rules::admin, on(update_provider)});
-  to.push_back({"DELETE", one, "identity:delete_identity_provider", rules::admin, on(delete_provider)});
-  to.push_back({"PUT", protocol, "identity:create_protocol", rules::admin, on(create_protocol)});
-  to.push_back({"GET", protocols, "identity:list_protocols", rules::admin_or_reader, on(list_protocols)});
-  to.push_back({"GET", protocol, "identity:get_protocol", rules::admin_or_reader, on(show_protocol)});
-  to.push_back({"PATCH", protocol, "identity:update_protocol", rules::admin, on(update_protocol)});
-  to.push_back({"DELETE", protocol, "identity:delete_protocol", rules::admin, on(delete_protocol)});
+  to.push_back({"PUT", one, "identity:create_identity_provider", on(create_provider)});
+  to.push_back({"GET", all, "identity:list_identity_providers", on(list_providers)});
+  to.push_back({"GET", one, "identity:get_identity_provider", on(show_provider)});
+  to.push_back({"PATCH", one, "identity:update_identity_provider", on(update_provider)});
+  to.push_back({"DELETE", one, "identity:delete_identity_provider", on(delete_provider)});
+  to.push_back({"PUT", protocol, "identity:create_protocol", on(create_protocol)});
+  to.push_back({"GET", protocols, "identity:list_protocols", on(list_protocols)});
+  to.push_back({"GET", protocol, "identity:get_protocol", on(show_protocol)});
+  to.push_back({"PATCH", protocol, "identity:update_protocol", on(update_protocol)});
+  to.push_back({"DELETE", protocol, "identity:delete_protocol", on(delete_protocol)});
 }
 
 }  // namespace virga::identity

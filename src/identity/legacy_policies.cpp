@@ -5,7 +5,6 @@
 #include "identity/attribute_rows.h"
 #include "identity/catalog.h"
 #include "identity/routes.h"
-#include "identity/rules.h"
 #include "identity/view.h"
 
 namespace virga::identity {
@@ -223,15 +222,15 @@ void add_policy_routes(Core& core, Routes& to) {
     return [&core, handler](api::Call& call) { return handler(core, call); };
   };
   const std::string one = "/v3/policies/{policy_id}", uses = one + "/OS-ENDPOINT-POLICY";
-  to.push_back({"POST", "/v3/policies", "identity:create_policy", rules::admin, on(create_policy)});
-  to.push_back({"GET", "/v3/policies", "identity:list_policies", rules::admin_or_reader, on(list_policies)});
-  to.push_back({"GET", one, "identity:get_policy", rules::admin_or_reader, on(show_policy)});
-  to.push_back({"PATCH", one, "identity:update_policy", rules::admin, on(update_policy)});
-  to.push_back({"DELETE", one, "identity:delete_policy", rules::admin, on(delete_policy)});
-  to.push_back({"GET", uses + "/endpoints", "identity:list_endpoints_for_policy", rules::admin_or_reader,
+  to.push_back({"POST", "/v3/policies", "identity:create_policy", on(create_policy)});
+  to.push_back({"GET", "/v3/policies", "identity:list_policies", on(list_policies)});
+  to.push_back({"GET", one, "identity:get_policy", on(show_policy)});
+  to.push_back({"PATCH", one, "identity:update_policy", on(update_policy)});
+  to.push_back({"DELETE", one, "identity:delete_policy", on(delete_policy)});
+  to.push_back({"GET", uses + "/endpoints", "identity:list_endpoints_for_policy",
                 on(list_endpoints_for_policy)});
   to.push_back({"GET", "/v3/endpoints/{endpoint_id}/OS-ENDPOINT-POLICY/policy",
-                "identity:get_policy_for_endpoint", rules::admin_or_reader, on(show_policy_for_endpoint)});
+                "identity:get_policy_for_endpoint", on(show_policy_for_endpoint)});
   struct Family {
     std::string path, rule;
   };
@@ -240,9 +239,9 @@ void add_policy_routes(Core& core, Routes& to) {
         Family{uses + "/services/{service_id}", "policy_association_for_service"},
         Family{uses + "/services/{service_id}/regions/{region_id}",
                "policy_association_for_region_and_service"}}) {
-    to.push_back({"PUT", path, "identity:create_" + rule, rules::admin, on(associate)});
-    to.push_back({"GET", path, "identity:check_" + rule, rules::admin_or_reader, on(check_association)});
-    to.push_back({"DELETE", path, "identity:delete_" + rule, rules::admin, on(dissociate)});
+    to.push_back({"PUT", path, "identity:create_" + rule, on(associate)});
+    to.push_back({"GET", path, "identity:check_" + rule, on(check_association)});
+    to.push_back({"DELETE", path, "identity:delete_" + rule, on(dissociate)});
   }
 }
 

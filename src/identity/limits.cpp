@@ -6,7 +6,6 @@
 #include "identity/attribute_rows.h"
 #include "identity/faults.h"
 #include "identity/routes.h"
-#include "identity/rules.h"
 #include "identity/view.h"
 
 namespace virga::identity {
@@ -241,12 +240,12 @@ void add_limit_routes(Core& core, Routes& to) {
     return [&core, handler](api::Call& call) { return handler(core, call); };
   };
   constexpr std::string_view all = "/v3/limits", one = "/v3/limits/{limit_id}";
-  to.push_back({"GET", "/v3/limits/model", "identity:get_limit_model", rules::anyone, on(show_model)});
-  to.push_back({"POST", all, "identity:create_limits", rules::system_admin, on(create_limits)});
-  to.push_back({"GET", all, "identity:list_limits", rules::anyone, on(list_limits)});
-  to.push_back({"GET", one, "identity:get_limit", rules::limit_reader, on(show_limit)});
-  to.push_back({"PATCH", one, "identity:update_limit", rules::system_admin, on(update_limit)});
-  to.push_back({"DELETE", one, "identity:delete_limit", rules::system_admin, on(delete_limit)});
+  to.push_back({"GET", "/v3/limits/model", "identity:get_limit_model", on(show_model)});
+  to.push_back({"POST", all, "identity:create_limits", on(create_limits)});
+  to.push_back({"GET", all, "identity:list_limits", on(list_limits)});
+  to.push_back({"GET", one, "identity:get_limit", on(show_limit)});
+  to.push_back({"PATCH", one, "identity:update_limit", on(update_limit)});
+  to.push_back({"DELETE", one, "identity:delete_limit", on(delete_limit)});
 }
 
 }  // namespace virga::identity

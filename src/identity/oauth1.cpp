@@ -6,7 +6,6 @@
 #include "base/crypto.h"
 #include "identity/attribute_rows.h"
 #include "identity/routes.h"
-#include "identity/rules.h"
 #include "identity/view.h"
 
 namespace virga::identity {
@@ -171,17 +170,17 @@ void add_oauth1_routes(Core& core, Routes& to) {
                              consumer = "/v3/OS-OAUTH1/consumers/{consumer_id}";
   const std::string tokens = "/v3/users/{user_id}/OS-OAUTH1/access_tokens",
                     token = tokens + "/{access_token_id}";
-  to.push_back({"POST", consumers, "identity:create_consumer", rules::admin, on(create_consumer)});
-  to.push_back({"GET", consumers, "identity:list_consumers", rules::admin_or_reader, on(list_consumers)});
-  to.push_back({"GET", consumer, "identity:get_consumer", rules::admin_or_reader, on(show_consumer)});
-  to.push_back({"PATCH", consumer, "identity:update_consumer", rules::admin, on(update_consumer)});
-  to.push_back({"DELETE", consumer, "identity:delete_consumer", rules::admin, on(delete_consumer)});
-  to.push_back({"GET", tokens, "identity:list_access_tokens", rules::admin, on(list_access_tokens)});
-  to.push_back({"GET", token, "identity:get_access_token", rules::admin, on(show_access_token)});
-  to.push_back({"DELETE", token, "identity:delete_access_token", rules::admin, on(delete_access_token)});
-  to.push_back({"GET", token + "/roles", "identity:list_access_token_roles", rules::admin,
+  to.push_back({"POST", consumers, "identity:create_consumer", on(create_consumer)});
+  to.push_back({"GET", consumers, "identity:list_consumers", on(list_consumers)});
+  to.push_back({"GET", consumer, "identity:get_consumer", on(show_consumer)});
+  to.push_back({"PATCH", consumer, "identity:update_consumer", on(update_consumer)});
+  to.push_back({"DELETE", consumer, "identity:delete_consumer", on(delete_consumer)});
+  to.push_back({"GET", tokens, "identity:list_access_tokens", on(list_access_tokens)});
+  to.push_back({"GET", token, "identity:get_access_token", on(show_access_token)});
+  to.push_back({"DELETE", token, "identity:delete_access_token", on(delete_access_token)});
+  to.push_back({"GET", token + "/roles", "identity:list_access_token_roles",
                 on(list_access_token_roles)});
-  to.push_back({"GET", token + "/roles/{role_id}", "identity:get_access_token_role", rules::admin,
+  to.push_back({"GET", token + "/roles/{role_id}", "identity:get_access_token_role",
                 on(show_access_token_role)});
 }
 

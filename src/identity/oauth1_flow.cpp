@@ -8,7 +8,6 @@
 #include "identity/oauth1.h"
 #include "identity/roles_of.h"
 #include "identity/routes.h"
-#include "identity/rules.h"
 #include "identity/view.h"
 
 namespace virga::identity {
@@ -223,10 +222,9 @@ void add_oauth1_flow_routes(Core& core, Routes& to) {
   const auto on = [&core](auto handler) {
     return [&core, handler](api::Call& call) { return handler(core, call); };
   };
-  to.push_back({"POST", "/v3/OS-OAUTH1/request_token", "", "", on(create_request_token)});
-  to.push_back({"POST", "/v3/OS-OAUTH1/access_token", "", "", on(create_access_token)});
-  to.push_back({"PUT", "/v3/OS-OAUTH1/authorize/{request_token_id}", "identity:authorize_request_token",
-                rules::admin, on(authorize)});
+  to.push_back({"POST", "/v3/OS-OAUTH1/request_token", "", on(create_request_token)});
+  to.push_back({"POST", "/v3/OS-OAUTH1/access_token", "", on(create_access_token)});
+  to.push_back({"PUT", "/v3/OS-OAUTH1/authorize/{request_token_id}", "identity:authorize_request_token", on(authorize)});
 }
 
 }  // namespace virga::identity

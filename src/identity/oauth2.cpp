@@ -107,9 +107,9 @@ http::Response refuse_method(api::Call& call) {
 
 void add_oauth2_routes(Core& core, Routes& to) {
   constexpr std::string_view path = "/v3/OS-OAUTH2/token";
-  to.push_back({"POST", path, "", "", [&core](api::Call& call) { return create_token(core, call); }});
+  to.push_back({"POST", path, "", [&core](api::Call& call) { return create_token(core, call); }});
   for (const char* method : {"GET", "PUT", "PATCH", "DELETE"})
-    to.push_back({method, path, "", "", refuse_method});
+    to.push_back({method, path, "", refuse_method});
 }
 
 }  // namespace virga::identity

@@ -3,7 +3,6 @@
 
 #include "identity/attribute_rows.h"
 #include "identity/routes.h"
-#include "identity/rules.h"
 #include "identity/view.h"
 
 namespace virga::identity {
@@ -150,14 +149,14 @@ void add_region_routes(Core& core, Routes& to) {
   const auto on = [&core](auto handler) {
     return [&core, handler](api::Call& call) { return handler(core, call); };
   };
-  to.push_back({"POST", "/v3/regions", "identity:create_region", rules::admin, on(create_region)});
-  to.push_back({"GET", "/v3/regions", "identity:list_regions", rules::anyone, on(list_regions)});
-  to.push_back({"GET", "/v3/regions/{region_id}", "identity:get_region", rules::anyone, on(show_region)});
-  to.push_back({"PUT", "/v3/regions/{region_id}", "identity:create_region", rules::admin, on(put_region)});
+  to.push_back({"POST", "/v3/regions", "identity:create_region", on(create_region)});
+  to.push_back({"GET", "/v3/regions", "identity:list_regions", on(list_regions)});
+  to.push_back({"GET", "/v3/regions/{region_id}", "identity:get_region", on(show_region)});
+  to.push_back({"PUT", "/v3/regions/{region_id}", "identity:create_region", on(put_region)});
   to.push_back(
-      {"PATCH", "/v3/regions/{region_id}", "identity:update_region", rules::admin, on(update_region)});
+      {"PATCH", "/v3/regions/{region_id}", "identity:update_region", on(update_region)});
   to.push_back(
-      {"DELETE", "/v3/regions/{region_id}", "identity:delete_region", rules::admin, on(delete_region)});
+      {"DELETE", "/v3/regions/{region_id}", "identity:delete_region", on(delete_region)});
 }
 
 }  // namespace virga::identity

@@ -4,7 +4,6 @@
 #include "identity/attribute_rows.h"
 #include "identity/limits.h"
 #include "identity/routes.h"
-#include "identity/rules.h"
 #include "identity/view.h"
 
 namespace virga::identity {
@@ -153,13 +152,13 @@ void add_registered_limit_routes(Core& core, Routes& to) {
   constexpr std::string_view all = "/v3/registered_limits",
                              one = "/v3/registered_limits/{registered_limit_id}";
   to.push_back(
-      {"POST", all, "identity:create_registered_limits", rules::system_admin, on(create_registered_limits)});
-  to.push_back({"GET", all, "identity:list_registered_limits", rules::anyone, on(list_registered_limits)});
-  to.push_back({"GET", one, "identity:get_registered_limit", rules::anyone, on(show_registered_limit)});
+      {"POST", all, "identity:create_registered_limits", on(create_registered_limits)});
+  to.push_back({"GET", all, "identity:list_registered_limits", on(list_registered_limits)});
+  to.push_back({"GET", one, "identity:get_registered_limit", on(show_registered_limit)});
   to.push_back(
-      {"PATCH", one, "identity:update_registered_limit", rules::system_admin, on(update_registered_limit)});
+      {"PATCH", one, "identity:update_registered_limit", on(update_registered_limit)});
   to.push_back(
-      {"DELETE", one, "identity:delete_registered_limit", rules::system_admin, on(delete_registered_limit)});
+      {"DELETE", one, "identity:delete_registered_limit", on(delete_registered_limit)});
 }
 
 }  // namespace virga::identity

@@ -5,7 +5,6 @@
 #include "identity/immutable.h"
 #include "identity/roles_of.h"
 #include "identity/routes.h"
-#include "identity/rules.h"
 #include "identity/view.h"
 
 namespace virga::identity {
@@ -209,27 +208,22 @@ void add_role_routes(Core& core, Routes& to) {
     return [&core, handler](api::Call& call) { return handler(core, call); };
   };
   constexpr std::string_view implied = "/v3/roles/{role_id}/implies/{implied_id}";
-  const auto add = [&](const char* method, const char* path, const char* policy, std::string_view rule,
-                       auto handler) {
-    to.push_back({method, path, policy, rule, on(handler)});
+  const auto add = [&](const char* method, const char* path, const char* policy, auto handler) {
+    to.push_back({method, path, policy, on(handler)});
     to.back().chooses_policy = true;
   };
-  add("POST", "/v3/roles", "identity:create_role", rules::admin, create_role);
-  add("GET", "/v3/roles", "identity:list_roles", rules::admin_or_reader, list_roles);
-  add("GET", "/v3/roles/{role_id}", "identity:get_role", rules::admin_or_reader, show_role);
-  add("PATCH", "/v3/roles/{role_id}", "identity:update_role", rules::admin, update_role);
-  add("DELETE", "/v3/roles/{role_id}", "identity:delete_role", rules::admin, delete_role);
-  for (std::string_view verb : {"create_domain_role", "update_domain_role", "delete_domain_role"})
-    core.policy.declare(fmt::format("identity:{}", verb), rules::admin);
-  for (std::string_view verb : {"get_domain_role", "list_domain_roles"})
-    core.policy.declare(fmt::format("identity:{}", verb), rules::admin_or_reader);
-  to.push_back({"GET", "/v3/roles/{role_id}/implies", "identity:list_implied_roles", rules::admin_or_reader,
+  add("POST", "/v3/roles", "identity:create_role", create_role);
+  add("GET", "/v3/roles", "identity:list_roles", list_roles);
+  add("GET", "/v3/roles/{role_id}", "identity:get_role", show_role);
+  add("PATCH", "/v3/roles/{role_id}", "identity:update_role", update_role);
+  add("DELETE", "/v3/roles/{role_id}", "identity:delete_role", delete_role);
+  to.push_back({"GET", "/v3/roles/{role_id}/implies", "identity:list_implied_roles",
                 on(list_implied)});
-  to.push_back({"PUT", implied, "identity:create_implied_role", rules::admin, on(create_implied)});
-  to.push_back({"GET", implied, "identity:get_implied_role", rules::admin_or_reader, on(show_implied)});
-  to.push_back({"HEAD", implied, "identity:check_implied_role", rules::admin_or_reader, on(show_implied)});
-  to.push_back({"DELETE", implied, "identity:delete_implied_role", rules::admin, on(delete_implied)});
-  to.push_back({"GET", "/v3/role_inferences", "identity:list_role_inference_rules", rules::admin_or_reader,
+  to.push_back({"PUT", implied, "identity:create_implied_role", on(create_implied)});
+  to.push_back({"GET", implied, "identity:get_implied_role", on(show_implied)});
+  to.push_back({"HEAD", implied, "identity:check_implied_role", on(show_implied)});
+  to.push_back({"DELETE", implied, "identity:delete_implied_role", on(delete_implied)});
+  to.push_back({"GET", "/v3/role_inferences", "identity:list_role_inference_rules",
                 on(list_inferences)});
 }
 

@@ -146,10 +146,15 @@ UserRow get_user(db::Tx& tx, const std::string& id) {
   return *found;
 }
 
-GroupRow get_group(db::Tx& tx, const std::string& id) {
+std::optional<GroupRow> find_group(db::Tx& tx, const std::string& id) {
   const auto row = tx.first(fmt::format("SELECT {} FROM identity_groups WHERE id = ?", kGroupColumns), id);
-  if (!row) not_found("group", id);
-  return read_group(*row);
+  return row ? std::optional(read_group(*row)) : std::nullopt;
+}
+
+GroupRow get_group(db::Tx& tx, const std::string& id) {
+  auto found = find_group(tx, id);
+  if (!found) not_found("group", id);
+  return *found;
 }
 
 RoleRow get_role(db::Tx& tx, const std::string& id) {

@@ -74,6 +74,7 @@ std::optional<UserRow> find_user_by_name(db::Tx& tx, const std::string& domain_i
 ProjectRow get_project(db::Tx& tx, const std::string& id);
 ProjectRow get_domain(db::Tx& tx, const std::string& id);
 UserRow get_user(db::Tx& tx, const std::string& id);
+std::optional<GroupRow> find_group(db::Tx& tx, const std::string& id);
 GroupRow get_group(db::Tx& tx, const std::string& id);
 RoleRow get_role(db::Tx& tx, const std::string& id);
 

@@ -8,7 +8,6 @@
 #include "identity/login.h"
 #include "identity/roles_of.h"
 #include "identity/routes.h"
-#include "identity/rules.h"
 #include "identity/user_options.h"
 #include "identity/user_passwords.h"
 #include "identity/view.h"
@@ -237,15 +236,15 @@ void add_user_routes(Core& core, Routes& to) {
   const auto on = [&core](auto handler) {
     return [&core, handler](api::Call& call) { return handler(core, call); };
   };
-  to.push_back({"POST", "/v3/users", "identity:create_user", rules::admin, on(create_user)});
-  to.push_back({"GET", "/v3/users", "identity:list_users", rules::admin_or_domain_reader, on(list_users)});
-  to.push_back({"GET", "/v3/users/{user_id}", "identity:get_user", rules::user_reader, on(show_user)});
-  to.push_back({"PATCH", "/v3/users/{user_id}", "identity:update_user", rules::admin, on(update_user)});
-  to.push_back({"DELETE", "/v3/users/{user_id}", "identity:delete_user", rules::admin, on(delete_user)});
-  to.push_back({"POST", "/v3/users/{user_id}/password", "", "", on(change_password)});
-  to.push_back({"GET", "/v3/users/{user_id}/projects", "identity:list_user_projects", rules::user_reader,
+  to.push_back({"POST", "/v3/users", "identity:create_user", on(create_user)});
+  to.push_back({"GET", "/v3/users", "identity:list_users", on(list_users)});
+  to.push_back({"GET", "/v3/users/{user_id}", "identity:get_user", on(show_user)});
+  to.push_back({"PATCH", "/v3/users/{user_id}", "identity:update_user", on(update_user)});
+  to.push_back({"DELETE", "/v3/users/{user_id}", "identity:delete_user", on(delete_user)});
+  to.push_back({"POST", "/v3/users/{user_id}/password", "", on(change_password)});
+  to.push_back({"GET", "/v3/users/{user_id}/projects", "identity:list_user_projects",
                 on(list_user_projects)});
-  to.push_back({"GET", "/v3/users/{user_id}/groups", "identity:list_groups_for_user", rules::user_reader,
+  to.push_back({"GET", "/v3/users/{user_id}/groups", "identity:list_groups_for_user",
                 on(list_user_groups)});
 }
 

@@ -82,7 +82,7 @@ http::Response ImageService::upload(api::Call& call) {
   int64_t epoch = 0;
   ImageRow image = database_.write([&](db::Tx& tx) {
     epoch = db::cloud_epoch(tx);
-    ImageRow row = owned(tx, call.param("image_id"), call.caller(), "modify");
+    ImageRow row = owned(tx, call, "modify");
     if (!row.disk_format || !row.container_format)
       throw Fault(FaultKind::bad_request, "Properties disk_format, container_format must be set prior to saving data.");
     if (!begin_upload(tx, row.id, upload_id, clock_.now()))
@@ -112,8 +112,8 @@ http::Response ImageService::upload(api::Call& call) {
 }
 
 http::Response ImageService::download(api::Call& call) {
-  const ImageRow image = database_.read([&](db::Tx& tx) { return visible(tx, call.param("image_id"), call.caller()); });
-  if (image.status == "deactivated" && !call.caller().has_role("admin"))
+  const ImageRow image = database_.read([&](db::Tx& tx) { return asked(tx, call); });
+  if (image.status == "deactivated" && !call.caller().is_admin())
     throw Fault(FaultKind::forbidden, "The requested image has been deactivated. Image data download is forbidden.");
   if (image.status == "queued" || image.status == "saving" || !image.size) return api::reply(204);
   const uint64_t size = static_cast<uint64_t>(*image.size);

@@ -94,7 +94,7 @@ void add_visible(api::Where& where, const http::Request& request, const api::Cal
   if (member != "accepted" && member != "pending" && member != "rejected" && member != "all")
     throw Fault(FaultKind::bad_request, fmt::format("Invalid status: {}", member), "It is one of accepted, pending, rejected, all.");
   if (visibility.empty()) where.add("(visibility <> 'community' OR owner = ?)", caller.project_id);
-  if (caller.has_role("admin") && visibility != "shared") return;
+  if (caller.is_admin() && visibility != "shared") return;
   const std::string shared = member == "all" ? "" : " AND m.status = ?";
   where.add("(visibility = 'public' OR visibility = 'community' OR owner = ? OR (visibility = 'shared' AND EXISTS "
             "(SELECT 1 FROM image_members m WHERE m.image_id = image_images.id AND m.member_id = ?" + shared + ")))",
@@ -105,6 +105,7 @@ void add_visible(api::Where& where, const http::Request& request, const api::Cal
 }  // namespace
 
 http::Response ImageService::list(api::Call& call) {
+  call.require({{"project_id", call.caller().project_id}});
   api::ListRules rules;
   rules.ignore = {"name", "status", "id", "container_format", "disk_format", "size_min", "size_max", "created_at", "updated_at", "tag", "visibility", "member_status", "os_hidden"};
   api::ListQuery query = api::parse_list(list_resource(), call.request, rules);
@@ -126,7 +127,8 @@ http::Response ImageService::list(api::Call& call) {
   });
   json::object body{{"schema", "/v2/schemas/images"}};
   json::array& list = body["images"].emplace_array();
-  for (const auto& i : images) list.push_back(view(i));
+  for (const auto& i : images)
+    if (call.allows("get_image", target_of(i, i.visibility == "shared" ? call.caller().project_id : ""))) list.push_back(view(i));
   const auto path_only = [&](const std::string& url) { return url.substr(url.find("/v2/images")); };
   const size_t question = call.request.target.find('?');
   body["first"] = "/v2/images" + (question == std::string::npos ? "" : call.request.target.substr(question));
@@ -144,9 +146,10 @@ http::Response ImageService::create(api::Call& call) {
       if (!value.is_string() || !looks_like_uuid(std::string_view(value.get_string())) || value.get_string().size() != 36) throw Fault(FaultKind::bad_request, "Invalid image id format");
       image.id = str(value);
     } else {
-      set_attribute(image, name, value, caller);
+      set_attribute(image, name, value, call);
     }
   }
+  call.require({{"project_id", caller.project_id}, {"owner", image.owner}});
   image.status = "queued";
   image.created_at = image.updated_at = to_db(clock_.now());
   try {
@@ -161,21 +164,36 @@ http::Response ImageService::create(api::Call& call) {
 
 ImageRow ImageService::visible(db::Tx& tx, const std::string& id, const api::Caller& caller) const {
   const auto image = find_image(tx, id);
-  const bool sees = image && (image->visibility == "public" || image->visibility == "community" || image->owner == caller.project_id || caller.has_role("admin") ||
+  const bool sees = image && (image->visibility == "public" || image->visibility == "community" || image->owner == caller.project_id || caller.is_admin() ||
                               (image->visibility == "shared" && find_member(tx, id, caller.project_id)));
   if (!sees) throw Fault(FaultKind::not_found, fmt::format("No image found with ID {}", id));
   return *image;
 }
 
-ImageRow ImageService::owned(db::Tx& tx, const std::string& id, const api::Caller& caller, std::string_view verb) const {
-  ImageRow image = visible(tx, id, caller);
-  if (image.owner != caller.project_id && !caller.has_role("admin"))
+api::Target target_of(const ImageRow& image, const std::string& member) {
+  return {{"project_id", image.owner}, {"owner", image.owner}, {"visibility", image.visibility}, {"member_id", member}};
+}
+
+ImageRow ImageService::asked(db::Tx& tx, api::Call& call) const {
+  const std::string& id = call.param("image_id");
+  ImageRow image = visible(tx, id, call.caller());
+  const std::string& project = call.caller().project_id;
+  const std::string* named = call.find_param("member_id");
+  const api::Target target = target_of(image, named ? *named : find_member(tx, id, project) ? project : "");
+  if (!call.allows("get_image", target_of(image, find_member(tx, id, project) ? project : ""))) throw Fault(FaultKind::not_found, fmt::format("No image found with ID {}", id));
+  call.require(target);
+  return image;
+}
+
+ImageRow ImageService::owned(db::Tx& tx, api::Call& call, std::string_view verb) const {
+  ImageRow image = asked(tx, call);
+  if (image.owner != call.caller().project_id && !call.caller().is_admin())
     throw Fault(FaultKind::forbidden, fmt::format("You are not permitted to {} this image.", verb));
   return image;
 }
 
 http::Response ImageService::show(api::Call& call) {
-  return api::reply(200, database_.read([&](db::Tx& tx) { return view(visible(tx, call.param("image_id"), call.caller())); }));
+  return api::reply(200, database_.read([&](db::Tx& tx) { return view(asked(tx, call)); }));
 }
 
 http::Response ImageService::update(api::Call& call) {
@@ -186,8 +204,8 @@ http::Response ImageService::update(api::Call& call) {
   const json::value patch = parse_json(call.request.body);
   if (!patch.is_array()) throw Fault(FaultKind::bad_request, "Request body must be a JSON array of operation objects.");
   return api::reply(200, database_.write([&](db::Tx& tx) {
-    ImageRow image = owned(tx, call.param("image_id"), call.caller(), "modify");
-    apply_patch(image, patch.get_array(), call.caller());
+    ImageRow image = owned(tx, call, "modify");
+    apply_patch(image, patch.get_array(), call);
     image.updated_at = to_db(clock_.now());
     update_image(tx, image);
     return view(image);
@@ -196,7 +214,7 @@ http::Response ImageService::update(api::Call& call) {
 
 http::Response ImageService::remove(api::Call& call) {
   const std::string stored = database_.write([&](db::Tx& tx) {
-    const ImageRow image = owned(tx, call.param("image_id"), call.caller(), "delete");
+    const ImageRow image = owned(tx, call, "delete");
     if (image.is_protected) throw Fault(FaultKind::forbidden, fmt::format("Image {} is protected and cannot be deleted.", image.id), "Set protected to false first.");
     delete_image(tx, image.id);
     return image.upload_id;
@@ -210,7 +228,7 @@ http::Response ImageService::set_tag(api::Call& call, bool present) {
   const std::string& tag = call.param("tag");
   if (tag.size() > 255) throw Fault(FaultKind::bad_request, "A tag is at most 255 characters long.");
   database_.write([&](db::Tx& tx) {
-    ImageRow image = owned(tx, call.param("image_id"), call.caller(), "modify");
+    ImageRow image = owned(tx, call, "modify");
     const auto at = std::find(image.tags.begin(), image.tags.end(), tag);
     if (!present && at == image.tags.end()) throw Fault(FaultKind::not_found, fmt::format("The image has no tag {}.", tag));
     if (present == (at != image.tags.end())) return;
@@ -225,7 +243,7 @@ http::Response ImageService::set_tag(api::Call& call, bool present) {
 
 http::Response ImageService::set_active(api::Call& call, bool active) {
   database_.write([&](db::Tx& tx) {
-    ImageRow image = owned(tx, call.param("image_id"), call.caller(), active ? "reactivate" : "deactivate");
+    ImageRow image = owned(tx, call, active ? "reactivate" : "deactivate");
     if (image.status != "active" && image.status != "deactivated")
       throw Fault(FaultKind::forbidden, fmt::format("Not allowed to {} image in status '{}'", active ? "reactivate" : "deactivate", image.status));
     image.status = active ? "active" : "deactivated";

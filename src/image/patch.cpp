@@ -44,11 +44,11 @@ void set_format(std::optional<std::string>& field, const ImageRow& image, std::s
   field = std::move(wanted);
 }
 
-void set_visibility(ImageRow& image, const json::value& v, const api::Caller& caller) {
+void set_visibility(ImageRow& image, const json::value& v, api::Call& call) {
   const auto wanted = text_or_null("visibility", v);
   if (!wanted || !among({"public", "private", "shared", "community"}, *wanted)) bad("visibility", "must be community, public, private or shared");
-  if (*wanted == "public" && image.visibility != "public" && !caller.has_role("admin"))
-    throw Fault(FaultKind::forbidden, "You are not authorized to complete publicize_image action.");
+  if (*wanted == "public" && image.visibility != "public") call.require("publicize_image", target_of(image, ""));
+  if (*wanted == "community" && image.visibility != "community") call.require("communitize_image", target_of(image, ""));
   image.visibility = *wanted;
 }
 
@@ -81,12 +81,12 @@ bool is_base_attribute(std::string_view name) {
   return among(kReadOnly, name) || among({"name", "disk_format", "container_format", "visibility", "protected", "os_hidden", "min_disk", "min_ram", "owner", "tags"}, name);
 }
 
-void set_attribute(ImageRow& image, std::string_view name, const json::value& v, const api::Caller& caller) {
+void set_attribute(ImageRow& image, std::string_view name, const json::value& v, api::Call& call) {
   if (among(kReadOnly, name)) throw Fault(FaultKind::forbidden, fmt::format("Attribute '{}' is read-only.", name));
   if (name == "name") image.name = text_or_null(name, v);
   else if (name == "disk_format") set_format(image.disk_format, image, name, v, kFormats);
   else if (name == "container_format") set_format(image.container_format, image, name, v, kContainers);
-  else if (name == "visibility") set_visibility(image, v, caller);
+  else if (name == "visibility") set_visibility(image, v, call);
   else if (name == "protected") image.is_protected = boolean(name, v);
   else if (name == "os_hidden") image.hidden = boolean(name, v);
   else if (name == "min_disk") image.min_disk = count(name, v);
@@ -94,7 +94,7 @@ void set_attribute(ImageRow& image, std::string_view name, const json::value& v,
   else if (name == "tags") set_tags(image, v);
   else if (name == "owner") {
     const auto owner = text_or_null(name, v);
-    if (owner.value_or("") != image.owner && !caller.has_role("admin"))
+    if (owner.value_or("") != image.owner && !call.caller().is_admin())
       throw Fault(FaultKind::forbidden, "You are not permitted to create images owned by another project.");
     image.owner = owner.value_or("");
   } else {
@@ -106,7 +106,7 @@ void set_attribute(ImageRow& image, std::string_view name, const json::value& v,
   }
 }
 
-void apply_patch(ImageRow& image, const json::array& operations, const api::Caller& caller) {
+void apply_patch(ImageRow& image, const json::array& operations, api::Call& call) {
   for (const auto& entry : operations) {
     if (!entry.is_object()) throw Fault(FaultKind::bad_request, "Each operation of the patch must be an object.");
     const json::object& op = entry.get_object();
@@ -130,7 +130,7 @@ void apply_patch(ImageRow& image, const json::array& operations, const api::Call
       throw Fault(FaultKind::bad_request, "Operations must be \"add\", \"remove\" or \"replace\", the first and last with a value.");
     if (verb == "replace" && !is_base_attribute(name) && !image.properties.contains(name))
       throw Fault(FaultKind::conflict, fmt::format("Property {} does not exist.", name));
-    set_attribute(image, name, *value, caller);
+    set_attribute(image, name, *value, call);
   }
 }
 

@@ -42,8 +42,10 @@ class ImageService final : public Images {
 
   /// The image if this caller may see it; throws Fault(not_found) otherwise.
   ImageRow visible(db::Tx& tx, const std::string& id, const api::Caller& caller) const;
-  /// The same, and the caller may change it; throws Fault(forbidden) otherwise.
-  ImageRow owned(db::Tx& tx, const std::string& id, const api::Caller& caller, std::string_view verb) const;
+  /// The image of the path, if the route's rule holds for it; throws Fault(forbidden) otherwise.
+  ImageRow asked(db::Tx& tx, api::Call& call) const;
+  /// The same, and it is the caller's to change; throws Fault(forbidden) otherwise.
+  ImageRow owned(db::Tx& tx, api::Call& call, std::string_view verb) const;
 
   Options options_;
   db::Database& database_;
@@ -58,9 +60,11 @@ json::object view(const MemberRow& member);
 /// JSON schema documents: "image", "images", "member", "members" (schemas.cpp).
 json::object schema_document(std::string_view name);
 /// Applies a JSON patch (media type openstack-images-v2.1-json-patch) to an image; throws Fault (patch.cpp).
-void apply_patch(ImageRow& image, const json::array& operations, const api::Caller& caller);
+void apply_patch(ImageRow& image, const json::array& operations, api::Call& call);
 /// Applies the attributes of a creation body; throws Fault (patch.cpp).
-void set_attribute(ImageRow& image, std::string_view name, const json::value& value, const api::Caller& caller);
+void set_attribute(ImageRow& image, std::string_view name, const json::value& value, api::Call& call);
+/// What policies ask of an image; `member` is the project it is shared with, as far as that matters.
+api::Target target_of(const ImageRow& image, const std::string& member);
 bool is_base_attribute(std::string_view name);
 
 }  // namespace virga::image

@@ -5,6 +5,7 @@
 #include "base/ids.h"
 #include "base/text.h"
 #include "network/revision_match.h"
+#include "network/row_policy.h"
 
 namespace virga::network {
 namespace {
@@ -47,9 +48,8 @@ void decorate(db::Tx& tx, const Collection& c, Objects& rows) {
   if (c.decorate) c.decorate(tx, rows);
 }
 
-Object show_to(const Collection& c, const Caller& caller, Object row, const std::vector<std::string>& fields) {
-  if (!is_admin(caller))
-    for (auto name : c.admin_view) row.erase(name);
+Object show_to(const Collection& c, const ReadFilter& filter, Object row, const api::Target& target, const std::vector<std::string>& fields) {
+  filter.apply(row, target);
   for (auto name : c.hidden) row.erase(name);
   return api::only_fields(std::move(row), fields);
 }
@@ -63,22 +63,10 @@ Object find(db::Tx& tx, const Collection& c, const std::string& id, Where where)
   return std::move(one.front());
 }
 
-/// Visible to the caller and changeable by it.
-Object find_owned(db::Tx& tx, const Collection& c, Call& call, const std::string& id, std::string_view verb) {
-  Object row = find_visible(tx, c, call.caller(), id);
-  if (!is_admin(call.caller()) && (c.admin_create || text_of(row, "project_id") != call.caller().project_id))
-    throw Fault(FaultKind::forbidden, fmt::format("(rule:{}_{}) is disallowed by policy", verb, c.resource.name), "", "PolicyNotAuthorized");
-  return row;
-}
-
-void require_settable(const Collection& c, const Caller& caller, const Object& given, std::string_view verb) {
-  if (is_admin(caller)) return;
-  for (auto name : c.admin_only) {
-    const json::value* v = given.if_contains(name);
-    const api::Attribute* a = c.resource.find(name);
-    if (v && !(a && a->fallback && *a->fallback == *v))
-      throw Fault(FaultKind::forbidden, fmt::format("((rule:{0}_{1} and rule:{0}_{1}:{2})) is disallowed by policy", verb, c.resource.name, name), "", "PolicyNotAuthorized");
-  }
+/// A row as a call's answer shows it.
+Object show_one(db::Tx& tx, const Collection& c, const Call& call, Object row) {
+  const api::Target target = target_of(tx, row);
+  return show_to(c, ReadFilter(call, c), std::move(row), target, {});
 }
 
 // ---- list ---------------------------------------------------------------------------------------------------------
@@ -115,21 +103,26 @@ http::Response list(const Environment& env, const Collection& c, Call& call) {
   if (query.sorts.empty() && c.resource.find("created_at")) query.sorts = {{c.resource.find("created_at"), false}};
   if (c.before_list) c.before_list(call.caller());
   bool more = false;
+  std::vector<api::Target> targets;
+  const ReadFilter filter(call, c);
   Objects rows = env.database.read([&](db::Tx& tx) {
     db::Rows found = api::select_page(tx, api::record_columns(c.resource), c.table, query, where);
     more = api::take_page(found, query);
     Objects out;
     for (const auto& r : found) out.push_back(api::read_record(c.resource, r));
     decorate(tx, c, out);
+    targets = targets_of(tx, out, &filter.asked());
     return out;
   });
+  call.pass();  // each row is asked for itself, and left out where neutron's rule hides it
   json::object body;
   json::array links;
   if (query.limit && more && !rows.empty()) links.push_back(Object{{"rel", "next"}, {"href", api::next_url(call, text_of(rows.back(), "id"))}});
   if (query.limit && !query.marker.empty() && !rows.empty())
     links.push_back(Object{{"rel", "previous"}, {"href", api::next_url(call, text_of(rows.front(), "id")) + "&page_reverse=True"}});
   json::array& out = body[c.resource.plural].emplace_array();
-  for (auto& row : rows) out.push_back(show_to(c, call.caller(), std::move(row), query.fields));
+  for (size_t i = 0; i < rows.size(); ++i)
+    if (filter.may_get(targets[i])) out.push_back(show_to(c, filter, std::move(rows[i]), targets[i], query.fields));
   if (!links.empty()) body[std::string(c.resource.plural) + "_links"] = std::move(links);
   return api::reply(200, body);
 }
@@ -138,8 +131,16 @@ http::Response show(const Environment& env, const Collection& c, Call& call) {
   std::vector<std::string> fields;
   for (const auto& [name, value] : call.request.query)
     if (name == "fields") fields.push_back(value);
-  Object row = env.database.read([&](db::Tx& tx) { return find_visible(tx, c, call.caller(), call.param("id")); });
-  return api::reply(200, Object{{c.resource.name, show_to(c, call.caller(), std::move(row), fields)}});
+  api::Target target;
+  Object row = env.database.read([&](db::Tx& tx) {
+    Object found = find_visible(tx, c, call.caller(), call.param("id"));
+    target = target_of(tx, found);
+    return found;
+  });
+  call.pass();
+  const ReadFilter filter(call, c);
+  if (!filter.may_get(target)) throw missing(c, call.param("id"));
+  return api::reply(200, Object{{c.resource.name, show_to(c, filter, std::move(row), target, fields)}});
 }
 
 // ---- create, update, delete ---------------------------------------------------------------------------------------
@@ -154,15 +155,17 @@ Object normalised(Object body) {
   return body;
 }
 
-Object prepare(const Environment& env, const Collection& c, Call& call, const json::value& given) {
+Object prepare(db::Tx& tx, const Environment& env, const Collection& c, Call& call, const json::value& given) {
   if (!given.is_object()) throw bad_request("Invalid input: a resource must be an object.");
   Object body = normalised(given.get_object());
-  require_settable(c, call.caller(), body, "create");
   Object record = api::validate_create(c.resource, body);
   const std::string project = text_of(record, "project_id");
   if (project.empty()) record["project_id"] = call.caller().project_id;
-  else if (project != call.caller().project_id && !is_admin(call.caller()))
-    throw Fault(FaultKind::forbidden, fmt::format("(rule:create_{0} and (rule:create_{0}:project_id)) is disallowed by policy", c.resource.name), "", "PolicyNotAuthorized");
+  // neutron-lib refuses this before any policy is asked.
+  if (text_of(record, "project_id") != call.caller().project_id && !is_admin(call.caller()))
+    throw bad_request("Specifying 'project_id' or 'tenant_id' other than the authenticated project in request requires admin privileges", "HTTPBadRequest");
+  if (c.find_parent) c.find_parent(tx, call.caller(), record);
+  require_action(call, c, "create", body, target_of(tx, record));
   record["id"] = new_uuid();
   record["created_at"] = record["updated_at"] = to_iso_us(env.clock.now());
   record["revision_number"] = 1;
@@ -176,21 +179,20 @@ Object create_one(const Environment& env, const Collection& c, Call& call, db::T
 }
 
 http::Response create(const Environment& env, const Collection& c, Call& call) {
-  if (c.admin_create && !is_admin(call.caller()))
-    throw Fault(FaultKind::forbidden, fmt::format("rule:create_{} is disallowed by policy", c.resource.name), "", "PolicyNotAuthorized");
   const bool bulk = call.body().contains(c.resource.plural);
   std::vector<Object> prepared;
+  const auto add = [&](const json::value& item) { prepared.push_back(env.database.read([&](db::Tx& tx) { return prepare(tx, env, c, call, item); })); };
   if (bulk) {
     const json::array* items = find_array(call.body(), c.resource.plural);
     if (!items || items->empty() || items->size() > kMaxBulk) throw bad_request(fmt::format("Resources required: 1 to {} {}.", kMaxBulk, c.resource.plural));
-    for (const auto& item : *items) prepared.push_back(prepare(env, c, call, item));
+    for (const auto& item : *items) add(item);
   } else {
-    prepared.push_back(prepare(env, c, call, call.body_of(c.resource.name)));
+    add(call.body_of(c.resource.name));
   }
   json::array made;
   env.database.write([&](db::Tx& tx) {
     made.clear();
-    for (const auto& p : prepared) made.push_back(show_to(c, call.caller(), create_one(env, c, call, tx, p), {}));
+    for (const auto& p : prepared) made.push_back(show_one(tx, c, call, create_one(env, c, call, tx, p)));
   });
   if (bulk) return api::reply(201, Object{{c.resource.plural, std::move(made)}});
   return api::reply(201, Object{{c.resource.name, std::move(made.front())}});
@@ -219,7 +221,8 @@ void add_collection(api::Service& service, const Environment& env, const Collect
   const std::string one = std::string(c.path) + "/{id}";
   const auto add = [&](const char* method, std::string_view path, const char* verb, http::Response (*handler)(const Environment&, const Collection&, Call&)) {
     // Ownership is checked on the row itself, where neutron answers 404 rather than 403.
-    service.routes.push_back({method, path, fmt::format("{}_{}", verb, c.resource.name), "", [&env, &c, handler](Call& call) { return handler(env, c, call); }});
+    service.routes.push_back({method, path, fmt::format("{}_{}", verb, c.resource.name), [&env, &c, handler](Call& call) { return handler(env, c, call); }});
+    service.routes.back().chooses_policy = true;
   };
   add("GET", c.path, "get", list);
   add("POST", c.path, "create", create);
@@ -229,25 +232,26 @@ void add_collection(api::Service& service, const Environment& env, const Collect
 }
 
 Object create_in(db::Tx& tx, const Environment& env, const Collection& c, Call& call, const Object& body) {
-  return show_to(c, call.caller(), create_one(env, c, call, tx, prepare(env, c, call, body)), {});
+  return show_one(tx, c, call, create_one(env, c, call, tx, prepare(tx, env, c, call, body)));
 }
 
 Object update_in(db::Tx& tx, const Collection& c, Call& call, const std::string& id, const Object& body) {
   const Object changes = api::validate_update(c.resource, body);
-  const Object current = find_owned(tx, c, call, id, "update");
-  require_settable(c, call.caller(), body, "update");
+  const Object current = find_visible(tx, c, call.caller(), id);
+  require_change(tx, call, c, "update", current, body);
   c.update(tx, call, current, changes);
-  return show_to(c, call.caller(), find_any(tx, c, id), {});
+  return show_one(tx, c, call, find_any(tx, c, id));
 }
 
 void remove_in(db::Tx& tx, const Environment& env, const Collection& c, Call& call, const std::string& id) {
-  const Object current = find_owned(tx, c, call, id, "delete");
+  const Object current = find_visible(tx, c, call.caller(), id);
+  require_change(tx, call, c, "delete", current, {});
   c.remove(tx, call, current);
   tx.exec("DELETE FROM network_tags WHERE resource_id = ?", id);
   if (!c.quota.empty()) env.use_quota(tx, text_of(current, "project_id"), c.quota, -1);
 }
 
-bool is_admin(const Caller& caller) { return caller.has_role("admin"); }
+bool is_admin(const Caller& caller) { return caller.is_admin(); }
 
 Object find_visible(db::Tx& tx, const Collection& c, const Caller& caller, const std::string& id) {
   Where where;

@@ -22,16 +22,16 @@ struct Collection {
   std::string_view quota;                         ///< quota resource, or ""
   std::string_view not_found;                     ///< neutron's exception name: "NetworkNotFound"
   std::string_view title;                         ///< "Network", in "Network X could not be found."
-  std::vector<std::string_view> admin_only;       ///< attributes that only an administrator may set
-  std::vector<std::string_view> admin_view;       ///< attributes that only an administrator sees
+  std::vector<std::string_view> computed;         ///< attributes that `decorate` adds, and a "get_" rule may hide
   std::vector<std::string_view> hidden;           ///< columns that nobody sees
-  bool admin_create = false;                      ///< only an administrator may create, change and delete
 
   /// Who else than the owner and the administrator sees rows (shared networks): an SQL condition with the caller's
   /// project as its only parameter, or "".
   std::string_view also_visible{};
   /// Reads a list parameter that is no plain attribute filter; true if it did.
   std::function<bool(const std::string& name, const std::vector<std::string>& values, api::Where& where)> filter{};
+  /// Throws Fault(not_found) if what a new row names as its parent cannot be seen; before any rule is asked about it.
+  std::function<void(db::Tx&, const api::Caller&, const Object&)> find_parent{};
   /// Completes and writes a validated new resource (id, project_id, times are set); returns it as stored.
   std::function<Object(db::Tx&, api::Call&, Object)> create{};
   /// Checks and writes validated changes; `current` is decorated.

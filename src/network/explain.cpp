@@ -48,7 +48,7 @@ json::object explain_port(NetworkService& s, db::Tx& tx, const std::string& id) 
 }  // namespace
 
 void NetworkService::add_explain_route() {
-  service_.routes.push_back({"GET", "/virga/explain/port/{id}", "virga:explain_port", "role:admin", [this](api::Call& call) {
+  service_.routes.push_back({"GET", "/virga/explain/port/{id}", "virga:explain_port", [this](api::Call& call) {
     return api::reply(200, database_.read([&](db::Tx& tx) { return explain_port(*this, tx, call.param("id")); }));
   }});
 }

@@ -60,8 +60,6 @@ Object create_floating_ip(NetworkService& s, db::Tx& tx, api::Call& call, Object
   const std::string id = text_of(floating, "id"), network_id = text_of(floating, "floating_network_id");
   const Object net = find_visible(tx, s.networks(), call.caller(), network_id);
   if (!find_bool(net, "router:external")) throw bad_request(fmt::format("Bad floatingip request: Network {} is not a valid external network.", network_id), "BadRequest");
-  if (has_value(floating, "floating_ip_address") && !is_admin(call.caller()))
-    throw Fault(FaultKind::forbidden, "((rule:create_floatingip and rule:create_floatingip:floating_ip_address)) is disallowed by policy", "", "PolicyNotAuthorized");
   const Object port = s.make_own_port(tx, network_id, "", std::string(kOwnerFloating), id, wanted_addresses(floating));
   for (const auto& ip : port.at("fixed_ips").as_array())
     if (parse_ip(std::string_view(ip.at("ip_address").as_string()))->family == 4) floating["floating_ip_address"] = ip.at("ip_address");

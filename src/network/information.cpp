@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "network/row_policy.h"
 #include "network/service.h"
 
 namespace virga::network {
@@ -93,8 +94,7 @@ struct Tags {
 
   std::string owned(db::Tx& tx, api::Call& call) const {
     const Object row = find_visible(tx, collection, call.caller(), call.param("id"));
-    if (!is_admin(call.caller()) && text_of(row, "project_id") != call.caller().project_id)
-      throw Fault(FaultKind::forbidden, "rule:update_tags is disallowed by policy", "", "PolicyNotAuthorized");
+    call.require(target_of(tx, row));
     return text_of(row, "id");
   }
   static json::array of(db::Tx& tx, const std::string& id) {
@@ -149,20 +149,20 @@ struct Tags {
 
 void NetworkService::add_information_routes() {
   auto& r = service_.routes;
-  r.push_back({"GET", "/", "", "", [](api::Call& call) { return api::reply(200, Object{{"versions", json::array{version(call)}}}); }});
-  r.push_back({"GET", "/v2.0", "", "", show_version});
-  r.push_back({"GET", "/v2.0/extensions", "get_extension", "", list_extensions});
-  r.push_back({"GET", "/v2.0/extensions/{alias}", "get_extension", "", show_extension});
-  r.push_back({"GET", "/v2.0/availability_zones", "get_availability_zone", "", list_zones});
+  r.push_back({"GET", "/", "", [](api::Call& call) { return api::reply(200, Object{{"versions", json::array{version(call)}}}); }});
+  r.push_back({"GET", "/v2.0", "", show_version});
+  r.push_back({"GET", "/v2.0/extensions", "get_extension", list_extensions});
+  r.push_back({"GET", "/v2.0/extensions/{alias}", "get_extension", show_extension});
+  r.push_back({"GET", "/v2.0/availability_zones", "get_availability_zone", list_zones});
   for (const Collection* c : {networks_.get(), subnets_.get(), subnet_pools_.get(), ports_.get(), routers_.get(), floating_ips_.get(), groups_.get()}) {
     const std::string all = std::string(c->path) + "/{id}/tags", one = all + "/{tag}";
     const Tags tags{*this, *c};
-    r.push_back({"GET", all, "get_tags", "", [tags](api::Call& call) { return tags.list(call); }});
-    r.push_back({"PUT", all, "update_tags", "", [tags](api::Call& call) { return tags.replace(call); }});
-    r.push_back({"DELETE", all, "delete_tags", "", [tags](api::Call& call) { return tags.clear(call); }});
-    r.push_back({"GET", one, "get_tags", "", [tags](api::Call& call) { return tags.has(call); }});
-    r.push_back({"PUT", one, "update_tags", "", [tags](api::Call& call) { return tags.add(call); }});
-    r.push_back({"DELETE", one, "delete_tags", "", [tags](api::Call& call) { return tags.remove(call); }});
+    r.push_back({"GET", all, "get_tags", [tags](api::Call& call) { return tags.list(call); }});
+    r.push_back({"PUT", all, "update_tags", [tags](api::Call& call) { return tags.replace(call); }});
+    r.push_back({"DELETE", all, "delete_tags", [tags](api::Call& call) { return tags.clear(call); }});
+    r.push_back({"GET", one, "get_tags", [tags](api::Call& call) { return tags.has(call); }});
+    r.push_back({"PUT", one, "update_tags", [tags](api::Call& call) { return tags.add(call); }});
+    r.push_back({"DELETE", one, "delete_tags", [tags](api::Call& call) { return tags.remove(call); }});
   }
 }
 

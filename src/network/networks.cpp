@@ -112,8 +112,6 @@ void NetworkService::define_networks() {
       .quota = "network",
       .not_found = "NetworkNotFound",
       .title = "Network",
-      .admin_only = {"shared", "router:external", "is_default", "provider:network_type", "provider:physical_network", "provider:segmentation_id"},
-      .admin_view = {"provider:network_type", "provider:physical_network", "provider:segmentation_id"},
       .also_visible = "shared = 1 OR external = 1"});
   networks_->create = [this](db::Tx& tx, api::Call&, Object net) { return create_network(*this, tx, std::move(net)); };
   networks_->update = [this](db::Tx& tx, api::Call&, const Object& current, Object changes) { update_network(*this, tx, current, std::move(changes)); };

@@ -6,13 +6,6 @@
 namespace virga::network {
 namespace {
 
-/// A device that others own is changed by its owner only.
-void check_owner(const api::Caller& caller, const Object& port) {
-  const std::string owner = text_of(port, "device_owner");
-  if (!is_admin(caller) && owner.rfind("network:", 0) == 0)
-    throw Fault(FaultKind::forbidden, "((rule:create_port and rule:create_port:device_owner)) is disallowed by policy", "", "PolicyNotAuthorized");
-}
-
 void write_groups(NetworkService& s, db::Tx& tx, const Object& port, const json::array& groups) {
   const std::string port_id = text_of(port, "id");
   for (const auto& r : tx.query("SELECT security_group_id FROM network_port_groups WHERE port_id = ?", port_id)) s.touch(tx, Dirty::Kind::security_group, r.text(0));
@@ -72,30 +65,15 @@ void decorate_ports(db::Tx& tx, Objects& rows) {
     by_id.at(r.text(0))->at("security_groups").as_array().push_back(json::value(r.text(1)));
 }
 
-void check_on_shared(const api::Caller& caller, const Object& net, const Object& port) {
-  if (is_admin(caller) || text_of(net, "project_id") == caller.project_id) return;
-  for (const char* name : {"mac_address", "fixed_ips", "port_security_enabled"}) {
-    const json::array* ips = std::string_view(name) == "fixed_ips" ? find_array(port, name) : nullptr;
-    bool by_address = false;
-    if (ips)
-      for (const auto& ip : *ips) by_address |= ip.is_object() && has_value(ip.get_object(), "ip_address");
-    if (port.contains(name) && (!ips || by_address))
-      throw Fault(FaultKind::forbidden, fmt::format("((rule:create_port and rule:create_port:{})) is disallowed by policy", name), "", "PolicyNotAuthorized");
-  }
-}
-
 Object create_port(NetworkService& s, db::Tx& tx, api::Call& call, Object port) {
   const Object net = find_visible(tx, s.networks(), call.caller(), text_of(port, "network_id"));
   if (find_bool(net, "router:external") && !is_admin(call.caller()) && text_of(net, "project_id") != call.caller().project_id && !find_bool(net, "shared"))
     throw Fault(FaultKind::forbidden, "rule:create_port is disallowed by policy", "An external network takes floating IPs and router gateways only.", "PolicyNotAuthorized");
-  check_owner(call.caller(), port);
-  check_on_shared(call.caller(), net, port);
   return s.insert_port(tx, std::move(port), &call.caller());
 }
 
 void update_port(NetworkService& s, db::Tx& tx, api::Call& call, const Object& current, Object changes) {
   const std::string id = text_of(current, "id");
-  if (changes.contains("device_owner")) check_owner(call.caller(), changes);
   Object merged = current;
   for (const auto& [name, value] : changes) merged[name] = value;
   check_pairs(merged);
@@ -282,11 +260,11 @@ void NetworkService::define_ports() {
       .quota = "port",
       .not_found = "PortNotFound",
       .title = "Port",
-      .admin_only = {"binding:host_id", "binding:profile"},
-      .admin_view = {"binding:host_id", "binding:profile", "binding:vif_type", "binding:vif_details"},
+      .computed = {"binding:vif_type", "binding:vif_details"},
       .hidden = {"made_by_compute"},
       .also_visible = "network_id IN (SELECT n.id FROM network_networks n WHERE n.project_id = ?)"});
   ports_->filter = filter_ports;
+  ports_->find_parent = [this](db::Tx& tx, const api::Caller& caller, const Object& port) { find_visible(tx, *networks_, caller, text_of(port, "network_id")); };
   ports_->create = [this](db::Tx& tx, api::Call& call, Object port) { return create_port(*this, tx, call, std::move(port)); };
   ports_->update = [this](db::Tx& tx, api::Call& call, const Object& current, Object changes) { update_port(*this, tx, call, current, std::move(changes)); };
   ports_->remove = [this](db::Tx& tx, api::Call&, const Object& current) { remove_port(*this, tx, current); };

@@ -45,26 +45,24 @@ json::object limits_of(const std::function<int64_t(const std::string&)>& limit) 
   return out;
 }
 
-void require_quota_admin(const api::Call& call, const std::string& project, bool change) {
-  if (is_admin(call.caller()) || (!change && call.caller().project_id == project)) return;
-  throw Fault(FaultKind::forbidden, fmt::format("rule:{}_quota is disallowed by policy", change ? "update" : "get"), "", "PolicyNotAuthorized");
-}
+/// Asks the route's rule about a project's quotas.
+void require_of(api::Call& call, const std::string& project) { call.require({{"project_id", project}, {"tenant_id", project}}); }
 
 }  // namespace
 
 void NetworkService::add_quota_routes() {
   const auto show = [this](api::Call& call) {
     const std::string project = call.param("project_id");
-    require_quota_admin(call, project, false);
+    require_of(call, project);
     return api::reply(200, Object{{"quota", database_.read([&](db::Tx& tx) { return limits_of([&](const std::string& r) { return quota_limit(tx, project, r); }); })}});
   };
   const auto defaults = [this](api::Call& call) {
-    require_quota_admin(call, call.param("project_id"), false);
+    require_of(call, call.param("project_id"));
     return api::reply(200, Object{{"quota", database_.read([&](db::Tx& tx) { return limits_of([&](const std::string& r) { return quota_limit(tx, "", r); }); })}});
   };
   const auto details = [this](api::Call& call) {
     const std::string project = call.param("project_id");
-    require_quota_admin(call, project, false);
+    require_of(call, project);
     json::object out;
     database_.read([&](db::Tx& tx) {
       out.clear();
@@ -76,7 +74,7 @@ void NetworkService::add_quota_routes() {
   };
   const auto update = [this](api::Call& call) {
     const std::string project = call.param("project_id");
-    require_quota_admin(call, project, true);
+    require_of(call, project);
     const json::object wanted = call.body_of("quota");
     return api::reply(200, Object{{"quota", database_.write([&](db::Tx& tx) {
       for (const auto& [name, value] : wanted) {
@@ -92,12 +90,12 @@ void NetworkService::add_quota_routes() {
     })}});
   };
   const auto reset = [this](api::Call& call) {
-    require_quota_admin(call, call.param("project_id"), true);
+    require_of(call, call.param("project_id"));
     database_.write([&](db::Tx& tx) { tx.exec("DELETE FROM network_quotas WHERE project_id = ?", call.param("project_id")); });
     return api::reply(204);
   };
   const auto list = [this](api::Call& call) {
-    require_quota_admin(call, "", true);
+    require_of(call, "");
     json::array out;
     database_.read([&](db::Tx& tx) {
       out.clear();
@@ -110,13 +108,13 @@ void NetworkService::add_quota_routes() {
     return api::reply(200, Object{{"quotas", std::move(out)}});
   };
   auto& r = service_.routes;
-  r.push_back({"GET", "/v2.0/quotas", "get_quota", "", list});
-  r.push_back({"GET", "/v2.0/quotas/{project_id}", "get_quota", "", show});
-  r.push_back({"GET", "/v2.0/quotas/{project_id}/default", "get_quota", "", defaults});
-  r.push_back({"GET", "/v2.0/quotas/{project_id}/details.json", "get_quota", "", details});
-  r.push_back({"GET", "/v2.0/quotas/{project_id}/details", "get_quota", "", details});
-  r.push_back({"PUT", "/v2.0/quotas/{project_id}", "update_quota", "", update});
-  r.push_back({"DELETE", "/v2.0/quotas/{project_id}", "delete_quota", "", reset});
+  r.push_back({"GET", "/v2.0/quotas", "get_quota", list});
+  r.push_back({"GET", "/v2.0/quotas/{project_id}", "get_quota", show});
+  r.push_back({"GET", "/v2.0/quotas/{project_id}/default", "get_quota", defaults});
+  r.push_back({"GET", "/v2.0/quotas/{project_id}/details.json", "get_quota", details});
+  r.push_back({"GET", "/v2.0/quotas/{project_id}/details", "get_quota", details});
+  r.push_back({"PUT", "/v2.0/quotas/{project_id}", "update_quota", update});
+  r.push_back({"DELETE", "/v2.0/quotas/{project_id}", "delete_quota", reset});
 }
 
 }  // namespace virga::network

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "network/revision_match.h"
+#include "network/row_policy.h"
 #include "network/service.h"
 
 namespace virga::network {
@@ -20,7 +21,9 @@ Wanted read(api::Call& call) {
 
 Object owned_router(NetworkService& s, db::Tx& tx, api::Call& call) {
   check_revision(tx, s.routers(), call, call.param("id"));
-  return find_visible(tx, s.routers(), call.caller(), call.param("id"));
+  Object router = find_visible(tx, s.routers(), call.caller(), call.param("id"));
+  call.require(target_of(tx, router));
+  return router;
 }
 
 /// No two networks of a router may overlap.
@@ -120,8 +123,8 @@ http::Response detach(NetworkService& s, api::Call& call) {
 }  // namespace
 
 void NetworkService::add_router_actions() {
-  service_.routes.push_back({"PUT", "/v2.0/routers/{id}/add_router_interface", "add_router_interface", "", [this](api::Call& c) { return attach(*this, c); }});
-  service_.routes.push_back({"PUT", "/v2.0/routers/{id}/remove_router_interface", "remove_router_interface", "", [this](api::Call& c) { return detach(*this, c); }});
+  service_.routes.push_back({"PUT", "/v2.0/routers/{id}/add_router_interface", "add_router_interface", [this](api::Call& c) { return attach(*this, c); }});
+  service_.routes.push_back({"PUT", "/v2.0/routers/{id}/remove_router_interface", "remove_router_interface", [this](api::Call& c) { return detach(*this, c); }});
 }
 
 }  // namespace virga::network

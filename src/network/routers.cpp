@@ -24,8 +24,6 @@ void set_gateway(NetworkService& s, db::Tx& tx, const api::Caller& caller, const
   for (const auto& [name, value] : wanted)
     if (name != "network_id" && name != "enable_snat" && name != "external_fixed_ips")
       throw bad_request(fmt::format("Invalid input for external_gateway_info. Reason: '{}' is not known.", std::string_view(name)));
-  if ((wanted.contains("enable_snat") || wanted.contains("external_fixed_ips")) && !is_admin(caller))
-    throw Fault(FaultKind::forbidden, "((rule:update_router and rule:update_router:external_gateway_info:enable_snat)) is disallowed by policy", "", "PolicyNotAuthorized");
   if (network_id.empty()) throw bad_request("Invalid input for external_gateway_info. Reason: Validation of dictionary's keys failed. Expected keys: {'network_id'}.");
   const Object net = find_visible(tx, s.networks(), caller, network_id);
   if (!find_bool(net, "router:external"))
@@ -125,8 +123,6 @@ void NetworkService::define_routers() {
                                                      .quota = "router",
                                                      .not_found = "RouterNotFound",
                                                      .title = "Router",
-                                                     .admin_only = {"ha", "distributed"},
-                                                     .admin_view = {"ha", "distributed"},
                                                      .hidden = {"gateway_network_id", "gateway_port_id", "enable_snat"}});
   routers_->create = [this](db::Tx& tx, api::Call& call, Object router) { return create_router(*this, tx, call, std::move(router)); };
   routers_->update = [this](db::Tx& tx, api::Call& call, const Object& current, Object changes) { update_router(*this, tx, call, current, std::move(changes)); };

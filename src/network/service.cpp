@@ -1,5 +1,7 @@
 #include "network/service.h"
 
+#include "network/rules.h"
+
 #include "network/reconciler.h"
 
 namespace virga::network {
@@ -19,6 +21,7 @@ NetworkService::NetworkService(Options options, db::Database& database, api::Pol
   service_.bare = {"/v2.0"};
   service_.catalog_path = "/network";
   service_.faults = api::FaultStyle::neutron;
+  service_.rules = network::rules();
   define_networks();
   define_subnets();
   define_subnet_pools();

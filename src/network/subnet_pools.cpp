@@ -74,7 +74,6 @@ void NetworkService::define_subnet_pools() {
                                                           .quota = "subnetpool",
                                                           .not_found = "SubnetPoolNotFound",
                                                           .title = "Subnet pool",
-                                                          .admin_only = {"shared", "is_default"},
                                                           .also_visible = "shared = 1"});
   subnet_pools_->create = [this](db::Tx& tx, api::Call&, Object pool) { return create_pool(*this, tx, *subnet_pools_, std::move(pool)); };
   subnet_pools_->update = [this](db::Tx& tx, api::Call&, const Object& current, Object changes) { update_pool(*this, tx, *subnet_pools_, current, std::move(changes)); };

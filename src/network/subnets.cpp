@@ -106,9 +106,6 @@ void check_gateway(const std::string& gateway, const Cidr& cidr, const std::vect
 
 Object create_subnet(NetworkService& s, db::Tx& tx, api::Call& call, Object subnet) {
   const std::string network_id = text_of(subnet, "network_id");
-  const Object net = find_visible(tx, s.networks(), call.caller(), network_id);
-  if (!is_admin(call.caller()) && text_of(net, "project_id") != call.caller().project_id)
-    throw Fault(FaultKind::forbidden, "(rule:create_subnet and rule:create_subnet:network_owner) is disallowed by policy", "", "PolicyNotAuthorized");
   const Cidr cidr = choose_cidr(s, tx, subnet);
   check_lists(subnet, cidr.network.family);
   check_ipv6_modes(subnet, cidr);
@@ -209,12 +206,12 @@ void NetworkService::define_subnets() {
       .quota = "subnet",
       .not_found = "SubnetNotFound",
       .title = "Subnet",
-      .admin_only = {"service_types"},
       .also_visible = "network_id IN (SELECT n.id FROM network_networks n WHERE n.shared = 1 OR n.project_id = ?)"});
   subnets_->filter = [](const std::string& name, const std::vector<std::string>& values, api::Where& where) {
     if (name == "shared") where.add("network_id IN (SELECT n.id FROM network_networks n WHERE n.shared = ?)", api::parse_bool(values.front()).value_or(false));
     return name == "shared";
   };
+  subnets_->find_parent = [this](db::Tx& tx, const api::Caller& caller, const Object& subnet) { find_visible(tx, *networks_, caller, text_of(subnet, "network_id")); };
   subnets_->create = [this](db::Tx& tx, api::Call& call, Object subnet) { return create_subnet(*this, tx, call, std::move(subnet)); };
   subnets_->update = [this](db::Tx& tx, api::Call&, const Object& current, Object changes) { update_subnet(*this, tx, current, std::move(changes)); };
   subnets_->remove = [this](db::Tx& tx, api::Call&, const Object& current) { remove_subnet(*this, tx, current); };

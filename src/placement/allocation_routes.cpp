@@ -214,18 +214,18 @@ json::object project_usages(db::Tx& tx, const std::string& project, const std::o
 }  // namespace
 
 void Module::add_allocation_routes() {
-  route("GET", "/allocations/{consumer}", [this](api::Call& call) {
+  route("GET", "/allocations/{consumer}", "allocations:list", [this](api::Call& call) {
     return api::reply(
         200, database_.read([&](db::Tx& tx) { return consumer_view(tx, call, call.param("consumer")); }));
   });
-  route("PUT", "/allocations/{consumer}", [this](api::Call& call) {
+  route("PUT", "/allocations/{consumer}", "allocations:update", [this](api::Call& call) {
     if (!looks_like_uuid(call.param("consumer"))) throw bad("the consumer is no uuid");
     const auto wanted = parse_wanted(call, call.body());
     if (wanted.by_provider.empty() && !call.since(1, 28)) throw bad("'allocations' is too short");
     database_.write([&](db::Tx& tx) { write_allocations(tx, clock_.now(), call.param("consumer"), wanted); });
     return api::reply(204);
   });
-  route("DELETE", "/allocations/{consumer}", [this](api::Call& call) {
+  route("DELETE", "/allocations/{consumer}", "allocations:delete", [this](api::Call& call) {
     database_.write([&](db::Tx& tx) {
       if (allocations_of(tx, call.param("consumer")).empty())
         throw Fault(FaultKind::not_found,
@@ -234,7 +234,7 @@ void Module::add_allocation_routes() {
     });
     return api::reply(204);
   });
-  route("POST", "/allocations",
+  route("POST", "/allocations", "allocations:manage",
         [this](api::Call& call) {
           std::map<std::string, Wanted> all;
           for (const auto& [uuid, one] : call.body()) {
@@ -249,11 +249,11 @@ void Module::add_allocation_routes() {
           return api::reply(204);
         },
         {1, 13});
-  route("GET", "/resource_providers/{uuid}/allocations", [this](api::Call& call) {
+  route("GET", "/resource_providers/{uuid}/allocations", "resource_providers:allocations:list", [this](api::Call& call) {
     return api::reply(
         200, database_.read([&](db::Tx& tx) { return provider_allocations(tx, call.param("uuid")); }));
   });
-  route("GET", "/allocation_candidates",
+  route("GET", "/allocation_candidates", "allocation_candidates:list",
         [this](api::Call& call) {
           const auto amounts = parse_resources(need_query(call, "resources"));
           size_t limit = SIZE_MAX;
@@ -277,9 +277,10 @@ void Module::add_allocation_routes() {
                                   {"provider_summaries", std::move(summaries)}});
         },
         {1, 10});
-  route("GET", "/usages",
+  route("GET", "/usages", "usages",
         [this](api::Call& call) {
           const auto project = need_query(call, "project_id");
+          call.require({{"project_id", project}});
           auto usages = database_.read(
               [&](db::Tx& tx) { return project_usages(tx, project, call.request.query_value("user_id")); });
           if (!call.since(1, 38)) return api::reply(200, {{"usages", std::move(usages)}});

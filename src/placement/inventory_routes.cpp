@@ -95,10 +95,10 @@ json::object usages_view(db::Tx& tx, const std::string& uuid) {
 void Module::add_inventory_routes() {
   static constexpr std::string_view kAll = "/resource_providers/{uuid}/inventories";
   static constexpr std::string_view kOne = "/resource_providers/{uuid}/inventories/{resource_class}";
-  route("GET", kAll, [this](api::Call& call) {
+  route("GET", kAll, "resource_providers:inventories:list", [this](api::Call& call) {
     return api::reply(200, database_.read([&](db::Tx& tx) { return all_view(tx, call.param("uuid")); }));
   });
-  route("PUT", kAll, [this](api::Call& call) {
+  route("PUT", kAll, "resource_providers:inventories:update", [this](api::Call& call) {
     const int64_t generation = generation_of(call.body());
     std::vector<Inventory> wanted;
     for (const auto& [name, one] : call.body_of("inventories")) {
@@ -113,7 +113,7 @@ void Module::add_inventory_routes() {
       return all_view(tx, call.param("uuid"));
     }));
   });
-  route("POST", kAll, [this](api::Call& call) {
+  route("POST", kAll, "resource_providers:inventories:create", [this](api::Call& call) {
     const int64_t generation = generation_of(call.body());
     const auto wanted = parse_inventory(find_string(call.body(), "resource_class"), call.body());
     return api::reply(201, database_.write([&](db::Tx& tx) {
@@ -123,7 +123,7 @@ void Module::add_inventory_routes() {
       return one_view(tx, call.param("uuid"), wanted.resource_class);
     }));
   });
-  route("DELETE", kAll,
+  route("DELETE", kAll, "resource_providers:inventories:delete",
         [this](api::Call& call) {
           database_.write([&](db::Tx& tx) {
             need_provider(tx, call.param("uuid"));
@@ -133,12 +133,12 @@ void Module::add_inventory_routes() {
           return api::reply(204);
         },
         {1, 5});
-  route("GET", kOne, [this](api::Call& call) {
+  route("GET", kOne, "resource_providers:inventories:show", [this](api::Call& call) {
     return api::reply(200, database_.read([&](db::Tx& tx) {
       return one_view(tx, call.param("uuid"), call.param("resource_class"));
     }));
   });
-  route("PUT", kOne, [this](api::Call& call) {
+  route("PUT", kOne, "resource_providers:inventories:update", [this](api::Call& call) {
     const int64_t generation = generation_of(call.body());
     const auto wanted = parse_inventory(call.param("resource_class"), call.body());
     return api::reply(200, database_.write([&](db::Tx& tx) {
@@ -149,7 +149,7 @@ void Module::add_inventory_routes() {
       return one_view(tx, call.param("uuid"), wanted.resource_class);
     }));
   });
-  route("DELETE", kOne, [this](api::Call& call) {
+  route("DELETE", kOne, "resource_providers:inventories:delete", [this](api::Call& call) {
     database_.write([&](db::Tx& tx) {
       need_provider(tx, call.param("uuid"));
       remove_inventory(tx, call.param("uuid"), call.param("resource_class"));
@@ -157,7 +157,7 @@ void Module::add_inventory_routes() {
     });
     return api::reply(204);
   });
-  route("GET", "/resource_providers/{uuid}/usages", [this](api::Call& call) {
+  route("GET", "/resource_providers/{uuid}/usages", "resource_providers:usages", [this](api::Call& call) {
     return api::reply(200, database_.read([&](db::Tx& tx) { return usages_view(tx, call.param("uuid")); }));
   });
 }

@@ -74,7 +74,7 @@ void need_class(db::Tx& tx, const std::string& name) {
 }
 
 void Module::add_name_routes() {
-  route("GET", "/resource_classes",
+  route("GET", "/resource_classes", "resource_classes:list",
         [this](api::Call&) {
           json::array all;
           for (const auto name : kStandard) all.push_back(class_view(name));
@@ -85,7 +85,7 @@ void Module::add_name_routes() {
           return api::reply(200, {{"resource_classes", std::move(all)}});
         },
         {1, 2});
-  route("POST", "/resource_classes",
+  route("POST", "/resource_classes", "resource_classes:create",
         [this](api::Call& call) {
           const std::string name = find_string(call.body(), "name");
           need_custom(name);
@@ -97,7 +97,7 @@ void Module::add_name_routes() {
           return answer;
         },
         {1, 2});
-  route("GET", "/resource_classes/{name}",
+  route("GET", "/resource_classes/{name}", "resource_classes:show",
         [this](api::Call& call) {
           const std::string& name = call.param("name");
           if (!is_standard_class(name) &&
@@ -106,14 +106,14 @@ void Module::add_name_routes() {
           return api::reply(200, class_view(name));
         },
         {1, 2});
-  route("PUT", "/resource_classes/{name}",
+  route("PUT", "/resource_classes/{name}", "resource_classes:update",
         [this](api::Call& call) {
           need_custom(call.param("name"));
           return api::reply(ensure_name(database_, "resource_classes", call.param("name")));
         },
         {1, 7});
   route(
-      "DELETE", "/resource_classes/{name}",
+      "DELETE", "/resource_classes/{name}", "resource_classes:delete",
       [this](api::Call& call) {
         const std::string& name = call.param("name");
         if (is_standard_class(name))
@@ -131,7 +131,7 @@ void Module::add_name_routes() {
       },
       {1, 2});
 
-  route("GET", "/traits",
+  route("GET", "/traits", "traits:list",
         [this](api::Call&) {
           json::array all;
           database_.read([&](db::Tx& tx) {
@@ -141,20 +141,20 @@ void Module::add_name_routes() {
           return api::reply(200, {{"traits", std::move(all)}});
         },
         {1, 6});
-  route("GET", "/traits/{name}",
+  route("GET", "/traits/{name}", "traits:show",
         [this](api::Call& call) {
           if (!database_.read([&](db::Tx& tx) { return has_name(tx, "traits", call.param("name")); }))
             throw Fault(FaultKind::not_found, fmt::format("No such trait {}.", call.param("name")));
           return api::reply(204);
         },
         {1, 6});
-  route("PUT", "/traits/{name}",
+  route("PUT", "/traits/{name}", "traits:update",
         [this](api::Call& call) {
           need_custom(call.param("name"));
           return api::reply(ensure_name(database_, "traits", call.param("name")));
         },
         {1, 6});
-  route("DELETE", "/traits/{name}",
+  route("DELETE", "/traits/{name}", "traits:delete",
         [this](api::Call& call) {
           database_.write([&](db::Tx& tx) {
             if (tx.first("SELECT trait FROM provider_traits WHERE trait = ? LIMIT 1", call.param("name")))

@@ -1,18 +1,18 @@
 #include "placement/placement.h"
 
+#include "placement/rules.h"
+
 namespace virga::placement {
 
-constexpr std::string_view kPolicy = "placement:api";
-
-Module::Module(db::Database& database, api::Policy& policy, const Clock& clock)
+Module::Module(db::Database& database, const Clock& clock)
     : database_(database), clock_(clock) {
-  (void)policy;  // rules stand in the route rows
   service_.name = "placement";
   service_.type = "placement";
   service_.title = "Placement";
   service_.prefix = "/placement";
   service_.catalog_path = "/placement";
   service_.faults = api::FaultStyle::placement;
+  service_.rules = rules();
   service_.microversions = api::Microversions{"placement", "", {1, 0}, {1, 39}};
   add_provider_routes();
   add_inventory_routes();
@@ -20,10 +20,9 @@ Module::Module(db::Database& database, api::Policy& policy, const Clock& clock)
   add_name_routes();
 }
 
-void Module::route(std::string_view method, std::string_view path, api::Handler handler, api::Version min,
-                   api::Version max) {
-  service_.routes.push_back(
-      {method, path, kPolicy, "role:admin or role:service", std::move(handler), min, max});
+void Module::route(std::string_view method, std::string_view path, std::string_view rule, api::Handler handler,
+                   api::Version min, api::Version max) {
+  service_.routes.push_back({method, path, fmt::format("placement:{}", rule), std::move(handler), min, max});
 }
 
 void Module::ensure_provider(db::Tx& tx, const std::string& uuid, const std::string& name,
@@ -114,8 +113,8 @@ void Module::release(db::Tx& tx, const std::string& consumer) {
   drop_consumer(tx, consumer);
 }
 
-std::unique_ptr<Placement> make_placement(db::Database& database, api::Policy& policy, const Clock& clock) {
-  return std::make_unique<Module>(database, policy, clock);
+std::unique_ptr<Placement> make_placement(db::Database& database, api::Policy&, const Clock& clock) {
+  return std::make_unique<Module>(database, clock);
 }
 
 }  // namespace virga::placement

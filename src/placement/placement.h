@@ -8,7 +8,7 @@ namespace virga::placement {
 
 class Module final : public Placement {
  public:
-  Module(db::Database& database, api::Policy& policy, const Clock& clock);
+  Module(db::Database& database, const Clock& clock);
   api::Service& service() override { return service_; }
   void ensure_provider(db::Tx& tx, const std::string& uuid, const std::string& name,
                        const std::vector<Inventory>& inventories) override;
@@ -22,7 +22,8 @@ class Module final : public Placement {
   void add_inventory_routes();
   void add_allocation_routes();
   void add_name_routes();  ///< resource classes and traits
-  void route(std::string_view method, std::string_view path, api::Handler handler, api::Version min = {},
+  /// `rule` is placement's policy name without "placement:".
+  void route(std::string_view method, std::string_view path, std::string_view rule, api::Handler handler, api::Version min = {},
              api::Version max = {});
 
   db::Database& database_;

@@ -120,8 +120,8 @@ api::Handler root_document() {
 }  // namespace
 
 void Module::add_provider_routes() {
-  for (std::string_view path : {"", "/"}) service_.routes.push_back({"GET", path, "", "", root_document()});
-  route("GET", "/resource_providers", [this](api::Call& call) {
+  for (std::string_view path : {"", "/"}) service_.routes.push_back({"GET", path, "", root_document()});
+  route("GET", "/resource_providers", "resource_providers:list", [this](api::Call& call) {
     const auto where = filters(call);
     json::array all;
     database_.read([&](db::Tx& tx) {
@@ -132,7 +132,7 @@ void Module::add_provider_routes() {
     });
     return api::reply(200, {{"resource_providers", std::move(all)}});
   });
-  route("POST", "/resource_providers", [this](api::Call& call) {
+  route("POST", "/resource_providers", "resource_providers:create", [this](api::Call& call) {
     Provider p{find_string(call.body(), "uuid", new_uuid()), provider_name(call.body()), 0,
                find_string(call.body(), "parent_provider_uuid")};
     if (!looks_like_uuid(p.uuid))
@@ -149,12 +149,12 @@ void Module::add_provider_routes() {
     answer.headers.set("Location", call.base_url + "/resource_providers/" + p.uuid);
     return answer;
   });
-  route("GET", "/resource_providers/{uuid}", [this](api::Call& call) {
+  route("GET", "/resource_providers/{uuid}", "resource_providers:show", [this](api::Call& call) {
     return api::reply(200, database_.read([&](db::Tx& tx) {
       return provider_view(need_provider(tx, call.param("uuid")), call);
     }));
   });
-  route("PUT", "/resource_providers/{uuid}", [this](api::Call& call) {
+  route("PUT", "/resource_providers/{uuid}", "resource_providers:update", [this](api::Call& call) {
     const std::string name = provider_name(call.body());
     try {
       return api::reply(200, database_.write([&](db::Tx& tx) {
@@ -168,7 +168,7 @@ void Module::add_provider_routes() {
       name_taken(name);
     }
   });
-  route("DELETE", "/resource_providers/{uuid}", [this](api::Call& call) {
+  route("DELETE", "/resource_providers/{uuid}", "resource_providers:delete", [this](api::Call& call) {
     database_.write([&](db::Tx& tx) {
       const auto p = need_provider(tx, call.param("uuid"));
       if (tx.first("SELECT amount FROM allocations WHERE provider_uuid = ? LIMIT 1", p.uuid))
@@ -183,14 +183,14 @@ void Module::add_provider_routes() {
     return api::reply(204);
   });
 
-  route("GET", "/resource_providers/{uuid}/aggregates",
+  route("GET", "/resource_providers/{uuid}/aggregates", "resource_providers:aggregates:list",
         [this](api::Call& call) {
           return api::reply(200, database_.read([&](db::Tx& tx) {
             return aggregates_view(tx, call, need_provider(tx, call.param("uuid")));
           }));
         },
         {1, 1});
-  route("PUT", "/resource_providers/{uuid}/aggregates",
+  route("PUT", "/resource_providers/{uuid}/aggregates", "resource_providers:aggregates:update",
         [this](api::Call& call) {
           const bool with_generation = call.since(1, 19);
           json::value body = parse_json(call.request.body);
@@ -214,14 +214,14 @@ void Module::add_provider_routes() {
         },
         {1, 1});
 
-  route("GET", "/resource_providers/{uuid}/traits",
+  route("GET", "/resource_providers/{uuid}/traits", "resource_providers:traits:list",
         [this](api::Call& call) {
           return api::reply(200, database_.read([&](db::Tx& tx) {
             return traits_view(tx, need_provider(tx, call.param("uuid")));
           }));
         },
         {1, 6});
-  route("PUT", "/resource_providers/{uuid}/traits",
+  route("PUT", "/resource_providers/{uuid}/traits", "resource_providers:traits:update",
         [this](api::Call& call) {
           const auto wanted = need_array(call.body(), "traits");
           return api::reply(200, database_.write([&](db::Tx& tx) {
@@ -239,7 +239,7 @@ void Module::add_provider_routes() {
           }));
         },
         {1, 6});
-  route("DELETE", "/resource_providers/{uuid}/traits",
+  route("DELETE", "/resource_providers/{uuid}/traits", "resource_providers:traits:delete",
         [this](api::Call& call) {
           database_.write([&](db::Tx& tx) {
             const auto p = need_provider(tx, call.param("uuid"));

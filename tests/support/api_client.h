@@ -221,8 +221,9 @@ inline api::Caller admin_caller(const std::string& project_id = "admin-project")
 class TestCloud {
  public:
   /// An empty URL: SQLite in a temporary directory.
-  explicit TestCloud(const std::string& database_url = {})
-      : database_(db::open(
+  explicit TestCloud(const std::string& database_url = {}, api::PolicyOptions policy = {})
+      : policy_(std::move(policy)),
+        database_(db::open(
             {.url = database_url.empty() ? "sqlite://" + directory_.path() + "/virga.db" : database_url})),
         dispatcher_({}, policy_, callers_) {
     spdlog::set_level(spdlog::level::warn);  // migrations are no news here
@@ -264,9 +265,9 @@ class TestCloud {
 
  private:
   ScratchDir directory_;
+  api::Policy policy_;
   std::unique_ptr<db::Database> database_;
   ManualClock clock_{parse_time("2026-11-23T12:00:00Z")};
-  api::Policy policy_;
   KnownCallers callers_;
   api::Dispatcher dispatcher_;
 };
