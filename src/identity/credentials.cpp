@@ -90,14 +90,14 @@ void bind(const api::Caller& caller, CredentialRow& c) {
 }
 
 http::Response create(Core& core, api::Call& call) {
-  const json::object& body = call.body_of("credential");
+  const json::object given = unchecked_body(call, "credential");
   const api::Caller& caller = call.caller();
   const bool delegated = !caller.trust_id.empty() || !caller.application_credential_id.empty() ||
                          !caller.access_token_id.empty();
   const bool own =
-      !delegated || is_ec2(find_string(body, "type"));  // an EC2 credential is bound to the rights
-  call.require(target_of(own ? find_string(body, "user_id") : ""));
-  json::object a = api::validate_create(resource(), body);
+      !delegated || is_ec2(find_string(given, "type"));  // an EC2 credential is bound to the rights
+  call.require(target_of(own ? find_string(given, "user_id") : ""));
+  json::object a = api::validate_create(resource(), call.body_of("credential"));
   CredentialRow c{.id = new_hex_id()};
   c.extra = take_extra(resource(), a);
   c.user_id = find_string(a, "user_id");
@@ -156,9 +156,9 @@ void check_bounds(const CredentialRow& old, const CredentialRow& changed) {
 }
 
 http::Response update(Core& core, api::Call& call) {
+  read_target(core, call);
   json::object a = update_body(call, resource(), call.param("credential_id"));
   const json::object extra = take_extra(resource(), a);
-  read_target(core, call);
   CredentialRow shown;
   core.change([&](db::Tx& tx) {
     const auto old = find_credential(core, tx, call.param("credential_id"));

@@ -27,13 +27,13 @@ api::Target target_of(const GroupRow& g) {
 }
 
 http::Response create_group(Core& core, api::Call& call) {
-  json::object a = api::validate_create(resource(), call.body_of("group"));
   GroupRow g{.id = new_hex_id()};
+  g.domain_id = find_string(unchecked_body(call, "group"), "domain_id", own_domain(call));
+  call.require(target_of(g));
+  json::object a = api::validate_create(resource(), call.body_of("group"));
   g.extra = take_extra(resource(), a);
-  g.domain_id = find_string(a, "domain_id", own_domain(call));
   g.name = find_string(a, "name");
   g.description = find_string(a, "description");
-  call.require(target_of(g));
   refuse_directory_write(core, g.domain_id);
   core.change([&](db::Tx& tx) {
     get_domain(tx, g.domain_id);

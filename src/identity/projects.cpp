@@ -85,8 +85,11 @@ void place(const Core& core, db::Tx& tx, ProjectRow& p, const std::string& fallb
 }
 
 http::Response create_project(Core& core, api::Call& call) {
-  json::object a = api::validate_create(resource(), call.body_of("project"));
   ProjectRow p{.id = new_hex_id()};
+  // Once as keystone asks, by what the body says, and once by where the project then really is.
+  const std::string named_domain = find_string(unchecked_body(call, "project"), "domain_id", own_domain(call));
+  call.require({{"target.project.id", p.id}, {"target.project.domain_id", named_domain}});
+  json::object a = api::validate_create(resource(), call.body_of("project"));
   p.extra = take_extra(resource(), a);
   check_options(a);
   const auto wanted = read_tags(a).value_or(std::vector<std::string>{});
@@ -95,9 +98,6 @@ http::Response create_project(Core& core, api::Call& call) {
   p.enabled = find_bool(a, "enabled", true);
   p.description = find_string(a, "description");
   merge_options(p.options, a);
-  // Once as keystone asks, by what the body says, and once by where the project then really is.
-  const std::string named_domain = find_string(a, "domain_id", own_domain(call));
-  call.require({{"target.project.id", p.id}, {"target.project.domain_id", named_domain}});
   core.change([&](db::Tx& tx) {
     p.domain_id = find_string(a, "domain_id");
     p.parent_id = find_string(a, "parent_id");
@@ -201,6 +201,11 @@ ProjectRow read_target(db::Tx& tx, api::Call& call) {
   return *project;
 }
 
+/// The same before the body is looked at.
+void require_on_target(Core& core, api::Call& call) {
+  core.database.read([&](db::Tx& tx) { read_target(tx, call); });
+}
+
 http::Response show_project(Core& core, api::Call& call) {
   const auto view = core.database.read([&](db::Tx& tx) {
     const ProjectRow p = read_target(tx, call);
@@ -237,12 +242,13 @@ void check_enabling(db::Tx& tx, const ProjectRow& p, bool wanted) {
 }
 
 http::Response update_project(Core& core, api::Call& call) {
+  require_on_target(core, call);
   json::object a = update_body(call, resource(), call.param("project_id"));
   const json::object extra = take_extra(resource(), a);
   check_options(a);
   const auto wanted = read_tags(a);
   const auto view = core.change([&](db::Tx& tx) {
-    ProjectRow p = read_target(tx, call);
+    ProjectRow p = get_project(tx, call.param("project_id"));
     check_mutable(p.options, call.body_of("project"), p.is_domain ? "domain" : "project", p.id);
     check_fixed(p, a);
     const bool enabled = find_bool(a, "enabled", p.enabled);
@@ -296,6 +302,7 @@ std::string taggable(db::Tx& tx, api::Call& call, std::string_view verb) {
 }
 
 http::Response put_tags(Core& core, api::Call& call) {
+  require_on_target(core, call);
   const auto wanted = read_tags(call.body());
   if (!wanted) throw Fault(FaultKind::bad_request, "'tags' is a required property, and must be a list.");
   json::array out;
@@ -328,6 +335,7 @@ http::Response check_tag_of(Core& core, api::Call& call) {
 }
 
 http::Response add_tag(Core& core, api::Call& call) {
+  require_on_target(core, call);
   check_tag(call.param("tag"));
   core.change([&](db::Tx& tx) {
     auto tags = tags_of(tx, taggable(tx, call, "create"));

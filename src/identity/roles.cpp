@@ -45,7 +45,7 @@ RoleRow get_target(Core& core, api::Call& call, std::string_view verb) {
 }
 
 http::Response create_role(Core& core, api::Call& call) {
-  require(call, "create", has_value(call.body_of("role"), "domain_id"));
+  require(call, "create", has_value(unchecked_body(call, "role"), "domain_id"));
   json::object a = api::validate_create(resource(), call.body_of("role"));
   RoleRow r{.id = new_hex_id()};
   r.extra = take_extra(resource(), a);

@@ -163,9 +163,8 @@ void check_roles(db::Tx& tx, const TrustRow& t) {
 }
 
 http::Response create_trust(Core& core, api::Call& call) {
-  const json::object& body = call.body_of("trust");
-  call.require({{"trust.trustor_user_id", find_string(body, "trustor_user_id")}});
-  json::object a = api::validate_create(resource(), body);
+  call.require({{"trust.trustor_user_id", find_string(unchecked_body(call, "trust"), "trustor_user_id")}});
+  json::object a = api::validate_create(resource(), call.body_of("trust"));
   const json::object extra = take_extra(resource(), a);
   const api::Caller& caller = call.caller();
   refuse_restricted(caller);

@@ -73,13 +73,13 @@ void check_default_project(db::Tx& tx, const json::object& a) {
 }
 
 http::Response create_user(Core& core, api::Call& call) {
+  UserRow u{.id = new_hex_id()};
+  u.domain_id = find_string(unchecked_body(call, "user"), "domain_id", own_domain(call));
+  call.require(target_of(u));
   json::object body = call.body_of("user");
   body.erase("id");
   json::object a = api::validate_create(resource(), body);
-  UserRow u{.id = new_hex_id()};
   u.extra = take_extra(resource(), a);
-  u.domain_id = find_string(a, "domain_id", own_domain(call));
-  call.require(target_of(u));
   refuse_directory_write(core, u.domain_id);
   u.name = find_string(a, "name");
   u.enabled = find_bool(a, "enabled", true);
@@ -138,9 +138,10 @@ void apply_update(const Core& core, UserRow& u, const json::object& a,
 }
 
 http::Response update_user(Core& core, api::Call& call) {
+  const std::string domain_id = read_target(core, call).domain_id;
   json::object a = update_body(call, resource(), call.param("user_id"));
   const json::object extra = take_extra(resource(), a);
-  refuse_directory_write(core, read_target(core, call).domain_id);
+  refuse_directory_write(core, domain_id);
   const auto hash = hash_of(core, a);
   const auto changed = core.change([&](db::Tx& tx) {
     UserRow u = get_user(tx, call.param("user_id"));

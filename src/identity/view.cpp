@@ -168,6 +168,12 @@ void merge_extra(json::object& stored, const json::object& changes) {
   }
 }
 
+json::object unchecked_body(api::Call& call, std::string_view key) {
+  if (call.request.body.empty()) return {};
+  const json::object* given = find_object(call.body(), key);
+  return given ? *given : json::object{};
+}
+
 json::object update_body(api::Call& call, const api::Resource& resource, const std::string& id) {
   json::object body = call.body_of(resource.name);
   if (body.empty()) throw Fault(FaultKind::bad_request, "{} does not have enough properties");

@@ -39,6 +39,9 @@ Time read_expiry(std::string_view text, Time now);
 json::object take_extra(const api::Resource& resource, json::object& attributes);
 /// Applies an update to stored extra attributes: null removes.
 void merge_extra(json::object& stored, const json::object& changes);
+/// What the body says under `key`, with nothing checked, for the rules that look at it; {} if it says nothing. Keystone
+/// asks its rules before it looks at what is wrong with a body.
+json::object unchecked_body(api::Call& call, std::string_view key);
 /// The body's object for an update, checked that an id in it is the one in the path.
 json::object update_body(api::Call& call, const api::Resource& resource, const std::string& id);
 
