@@ -17,45 +17,48 @@ struct Family {
 };
 
 constexpr Family kFamilies[] = {
-    {"project", "user", false, "/v3/projects/{target_id}/users/{actor_id}/roles",
-     "/v3/projects/{target_id}/users/{actor_id}/roles/{role_id}"},
-    {"project", "group", false, "/v3/projects/{target_id}/groups/{actor_id}/roles",
-     "/v3/projects/{target_id}/groups/{actor_id}/roles/{role_id}"},
-    {"domain", "user", false, "/v3/domains/{target_id}/users/{actor_id}/roles",
-     "/v3/domains/{target_id}/users/{actor_id}/roles/{role_id}"},
-    {"domain", "group", false, "/v3/domains/{target_id}/groups/{actor_id}/roles",
-     "/v3/domains/{target_id}/groups/{actor_id}/roles/{role_id}"},
+    {"project", "user", false, "/v3/projects/{project_id}/users/{user_id}/roles",
+     "/v3/projects/{project_id}/users/{user_id}/roles/{role_id}"},
+    {"project", "group", false, "/v3/projects/{project_id}/groups/{group_id}/roles",
+     "/v3/projects/{project_id}/groups/{group_id}/roles/{role_id}"},
+    {"domain", "user", false, "/v3/domains/{domain_id}/users/{user_id}/roles",
+     "/v3/domains/{domain_id}/users/{user_id}/roles/{role_id}"},
+    {"domain", "group", false, "/v3/domains/{domain_id}/groups/{group_id}/roles",
+     "/v3/domains/{domain_id}/groups/{group_id}/roles/{role_id}"},
     {"project", "user", true,
-     "/v3/OS-INHERIT/projects/{target_id}/users/{actor_id}/roles/inherited_to_projects",
-     "/v3/OS-INHERIT/projects/{target_id}/users/{actor_id}/roles/{role_id}/inherited_to_projects"},
+     "/v3/OS-INHERIT/projects/{project_id}/users/{user_id}/roles/inherited_to_projects",
+     "/v3/OS-INHERIT/projects/{project_id}/users/{user_id}/roles/{role_id}/inherited_to_projects"},
     {"project", "group", true,
-     "/v3/OS-INHERIT/projects/{target_id}/groups/{actor_id}/roles/inherited_to_projects",
-     "/v3/OS-INHERIT/projects/{target_id}/groups/{actor_id}/roles/{role_id}/inherited_to_projects"},
-    {"domain", "user", true,
-     "/v3/OS-INHERIT/domains/{target_id}/users/{actor_id}/roles/inherited_to_projects",
-     "/v3/OS-INHERIT/domains/{target_id}/users/{actor_id}/roles/{role_id}/inherited_to_projects"},
+     "/v3/OS-INHERIT/projects/{project_id}/groups/{group_id}/roles/inherited_to_projects",
+     "/v3/OS-INHERIT/projects/{project_id}/groups/{group_id}/roles/{role_id}/inherited_to_projects"},
+    {"domain", "user", true, "/v3/OS-INHERIT/domains/{domain_id}/users/{user_id}/roles/inherited_to_projects",
+     "/v3/OS-INHERIT/domains/{domain_id}/users/{user_id}/roles/{role_id}/inherited_to_projects"},
     {"domain", "group", true,
-     "/v3/OS-INHERIT/domains/{target_id}/groups/{actor_id}/roles/inherited_to_projects",
-     "/v3/OS-INHERIT/domains/{target_id}/groups/{actor_id}/roles/{role_id}/inherited_to_projects"},
-    {"system", "user", false, "/v3/system/users/{actor_id}/roles",
-     "/v3/system/users/{actor_id}/roles/{role_id}"},
-    {"system", "group", false, "/v3/system/groups/{actor_id}/roles",
-     "/v3/system/groups/{actor_id}/roles/{role_id}"},
+     "/v3/OS-INHERIT/domains/{domain_id}/groups/{group_id}/roles/inherited_to_projects",
+     "/v3/OS-INHERIT/domains/{domain_id}/groups/{group_id}/roles/{role_id}/inherited_to_projects"},
+    {"system", "user", false, "/v3/system/users/{user_id}/roles",
+     "/v3/system/users/{user_id}/roles/{role_id}"},
+    {"system", "group", false, "/v3/system/groups/{group_id}/roles",
+     "/v3/system/groups/{group_id}/roles/{role_id}"},
 };
 
+const std::string& actor_id(const Family& f, const api::Call& call) {
+  return call.param(f.actor == "user" ? "user_id" : "group_id");
+}
+
 std::string target_id(const Family& f, const api::Call& call) {
-  return f.target == "system" ? "system" : call.param("target_id");
+  return f.target == "system" ? "system" : call.param(f.target == "project" ? "project_id" : "domain_id");
 }
 
 /// What the path names, as policies ask for it. What is not there has no attributes: whether that may be told
 /// is the policy's to say first.
 api::Target policy_target(db::Tx& tx, const Family& f, const api::Call& call) {
   api::Target out;
-  const std::string& actor = call.param("actor_id");
+  const std::string& actor = actor_id(f, call);
   const auto home = tx.first(fmt::format("SELECT domain_id FROM identity_{}s WHERE id = ?", f.actor), actor);
   if (home) out.emplace_back(fmt::format("target.{}.domain_id", f.actor), home->text(0));
   if (f.target != "system")
-    if (const auto project = find_project(tx, call.param("target_id"))) {
+    if (const auto project = find_project(tx, target_id(f, call))) {
       if (f.target == "project") out.emplace_back("target.project.domain_id", project->home());
       if (f.target == "domain" && project->is_domain) out.emplace_back("target.domain.id", project->id);
     }
@@ -68,17 +71,17 @@ api::Target policy_target(db::Tx& tx, const Family& f, const api::Call& call) {
 /// Actor and target must be there, and a domain role on a project must be of the project's domain.
 void check_ends(db::Tx& tx, const Family& f, const api::Call& call, const RoleRow* role) {
   if (f.actor == "user")
-    get_user(tx, call.param("actor_id"));
+    get_user(tx, actor_id(f, call));
   else
-    get_group(tx, call.param("actor_id"));
+    get_group(tx, actor_id(f, call));
   std::string home;
-  if (f.target == "project") home = get_project(tx, call.param("target_id")).home();
-  if (f.target == "domain") home = get_domain(tx, call.param("target_id")).id;
+  if (f.target == "project") home = get_project(tx, target_id(f, call)).home();
+  if (f.target == "domain") home = get_domain(tx, target_id(f, call)).id;
   if (!role || role->domain_id.empty()) return;
   if (f.target == "project" && role->domain_id != home)
     throw Fault(FaultKind::forbidden,
                 fmt::format("Project {} must be in the same domain as the role {} being assigned.",
-                            call.param("target_id"), role->id));
+                            target_id(f, call), role->id));
 }
 
 constexpr std::string_view kThisGrant =
@@ -87,8 +90,8 @@ constexpr std::string_view kThisGrant =
 
 bool is_granted(db::Tx& tx, const Family& f, const api::Call& call) {
   return tx
-      .first(fmt::format("SELECT 1{}", kThisGrant), f.actor, call.param("actor_id"), f.target,
-             target_id(f, call), call.param("role_id"), f.inherited)
+      .first(fmt::format("SELECT 1{}", kThisGrant), f.actor, actor_id(f, call), f.target, target_id(f, call),
+             call.param("role_id"), f.inherited)
       .has_value();
 }
 
@@ -98,7 +101,7 @@ bool is_granted(db::Tx& tx, const Family& f, const api::Call& call) {
       fmt::format(
           "Could not find role assignment with role: {}, user or group: {}, project, domain, or system: "
           "{}.",
-          call.param("role_id"), call.param("actor_id"), target_id(f, call)));
+          call.param("role_id"), actor_id(f, call), target_id(f, call)));
 }
 
 http::Response grant(Core& core, const Family& f, api::Call& call) {
@@ -110,7 +113,7 @@ http::Response grant(Core& core, const Family& f, api::Call& call) {
     tx.exec(
         "INSERT INTO identity_assignments (actor_kind, actor_id, target_kind, target_id, role_id, inherited) "
         "VALUES (?, ?, ?, ?, ?, ?)",
-        f.actor, call.param("actor_id"), f.target, target_id(f, call), role.id, f.inherited);
+        f.actor, actor_id(f, call), f.target, target_id(f, call), role.id, f.inherited);
   });
   return api::reply(204);
 }
@@ -129,12 +132,12 @@ http::Response revoke(Core& core, const Family& f, api::Call& call) {
   core.change([&](db::Tx& tx) {
     call.require(policy_target(tx, f, call));
     get_role(tx, call.param("role_id"));
-    const int64_t gone = tx.exec(fmt::format("DELETE{}", kThisGrant), f.actor, call.param("actor_id"),
-                                 f.target, target_id(f, call), call.param("role_id"), f.inherited);
+    const int64_t gone = tx.exec(fmt::format("DELETE{}", kThisGrant), f.actor, actor_id(f, call), f.target,
+                                 target_id(f, call), call.param("role_id"), f.inherited);
     if (gone == 0) no_grant(f, call);
-    if (f.actor == "user") return prune_application_credentials(tx, call.param("actor_id"));
+    if (f.actor == "user") return prune_application_credentials(tx, actor_id(f, call));
     for (const auto& row :
-         tx.query("SELECT user_id FROM identity_memberships WHERE group_id = ?", call.param("actor_id")))
+         tx.query("SELECT user_id FROM identity_memberships WHERE group_id = ?", actor_id(f, call)))
       prune_application_credentials(tx, row.text(0));
   });
   return api::reply(204);
@@ -149,7 +152,7 @@ http::Response list_grants(Core& core, const Family& f, api::Call& call) {
         "JOIN identity_roles r ON r.id = a.role_id "
         "WHERE a.actor_kind = ? AND a.actor_id = ? AND a.target_kind = ? AND a.target_id = ? AND a.inherited "
         "= ? ORDER BY r.name",
-        f.actor, call.param("actor_id"), f.target, target_id(f, call), f.inherited);
+        f.actor, actor_id(f, call), f.target, target_id(f, call), f.inherited);
   });
   json::array out;
   for (const auto& row : rows) out.push_back(role_view(call, read_role(row)));
