@@ -161,6 +161,8 @@ Object prepare(db::Tx& tx, const Environment& env, const Collection& c, Call& ca
   Object record = api::validate_create(c.resource, body);
   const std::string project = text_of(record, "project_id");
   if (project.empty()) record["project_id"] = call.caller().project_id;
+  if (text_of(record, "project_id").empty())  // a token of the system, a domain, or of nothing
+    throw bad_request("Running without keystone AuthN requires that tenant_id is specified", "HTTPBadRequest");
   // neutron-lib refuses this before any policy is asked.
   if (text_of(record, "project_id") != call.caller().project_id && !is_admin(call.caller()))
     throw bad_request("Specifying 'project_id' or 'tenant_id' other than the authenticated project in request requires admin privileges", "HTTPBadRequest");
