@@ -87,6 +87,42 @@ def keys_rotated(b):
         b.do("admin", "token issue")
 
 
+def policies(b):
+    path = b.folder + "/policy.yaml"
+
+    def put(text):  # whole at once: serve looks at it by itself
+        with open(path + ".new", "w", encoding="utf-8") as file:
+            file.write(text)
+        os.rename(path + ".new", path)
+
+    def status():
+        return b.rest("GET", "/identity/v3/users", user="demo").status
+
+    with b.check("a refusal names the rule, and virga policy check says which part of it refused"):
+        reply = b.rest("GET", "/identity/v3/users", user="demo")
+        equal(reply.status, 403)
+        subset(["identity:list_users"], reply.json["error"]["message"])
+        said = b.virga("policy", "check", "identity:list_users", "--user", "demo", "--project", "demo", code=1)
+        subset(["refused: identity:list_users", "role:admin", "<- this decides"], said)
+        subset(["allowed: identity:list_users"], b.virga("policy", "check", "identity:list_users", "--user", "admin", "--system"))
+        said = b.virga("policy", "check", "create_network:shared", "--user", "demo", "--project", "demo", "--json", code=1)
+        equal(json.loads(said.splitlines()[0])["allowed"], False)
+        subset(["identity:list_users"], b.virga("policy", "check", "identity:list_user", "--user", "demo", code=1))
+        subset(["nobody"], b.virga("policy", "check", "identity:list_users", "--user", "nobody", code=1))
+    with b.check("a policy.yaml that changes is taken by itself, and one with a mistake is not"):
+        put('"identity:list_users": "role:member"\n')
+        b.wait("the new rule", lambda: status() == 200)
+        subset(["# from the policy file", '"identity:list_users": "role:member"'], b.virga("policy", "list", "--overridden"))
+        put("identity:list_user: '@'\n")
+        log = os.path.join(b.folder, "log", "serve.log")
+        b.wait("a word about it", lambda: "there is no such rule; the nearest is" in open(log, encoding="utf-8").read())
+        equal(status(), 200)
+        put("# none\n")
+        b.wait("the default", lambda: status() == 403)
+        assert "identity:list_users" not in b.virga("policy", "list", "--overridden")
+        subset(['"os_compute_api:servers:delete": '], b.virga("policy", "list", "--service", "nova"))
+
+
 def configured(b):
     path = b.folder + "/fresh.toml"
     with b.check("virga config init writes every key; what it wrote is accepted"):
@@ -120,4 +156,5 @@ def walk(b):
     explained(b)
     tables(b)
     keys_rotated(b)
+    policies(b)
     configured(b)
