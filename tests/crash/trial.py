@@ -42,6 +42,8 @@ def wait_for(what, condition, seconds=15):
 class Api:
     """Requests as the administrator, and what counts something."""
 
+    database_url = ""  # of MariaDB; else SQLite in the file that database() names
+
     def __init__(self, port):
         self.port, self.token, self.project = port, "", ""
 
