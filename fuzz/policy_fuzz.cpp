@@ -25,6 +25,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   }
   // A rule that may name itself, too.
   policy.allows("r", caller, {{"project_id", "p"}, {"user_id", "other"}});
-  policy.needs_target("r");
+  policy.attributes("r");
   return 0;
 }

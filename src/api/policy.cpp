@@ -364,10 +364,10 @@ PolicyAnswer Policy::explain(std::string_view name, const Caller& caller, const 
   return answer;
 }
 
-bool Policy::needs_target(std::string_view name) const {
+std::vector<std::string> Policy::attributes(std::string_view name) const {
   const Table table = this->table();
   const PolicyRule* rule = table->find(name, "");
-  return rule && rule->targets;
+  return rule ? rule->attributes : std::vector<std::string>();
 }
 
 std::vector<ListedRule> Policy::list() const {

@@ -82,8 +82,9 @@ class Policy {
               std::string_view service = {}) const;
   /// The same with its reasons. Throws Fault(not_found) with the nearest name if there is no such rule.
   PolicyAnswer explain(std::string_view name, const Caller& caller, const Target& target) const;
-  bool needs_target(std::string_view name) const;  ///< see PolicyRule::targets
-  std::vector<ListedRule> list() const;            ///< by service and name
+  /// Of targets, what the rule's answer may depend on.
+  std::vector<std::string> attributes(std::string_view name) const;
+  std::vector<ListedRule> list() const;  ///< by service and name
 
  private:
   Table build(const std::vector<FileRule>& file) const;

@@ -96,7 +96,7 @@ TEST(Policy, TowersThatDoubleEndInTime) {
     policy.declare("floor" + std::to_string(i), below + " or " + below);
   }
   EXPECT_FALSE(policy.allows("floor29", member(), {}));
-  EXPECT_FALSE(policy.needs_target("floor29"));
+  EXPECT_TRUE(policy.attributes("floor29").empty());
   EXPECT_TRUE(policy.allows("floor29",
                             [] {
                               Caller c = member();

@@ -1,5 +1,6 @@
 #include "base/allocator.h"
 
+#include <fmt/format.h>
 #include <malloc.h>
 #include <unistd.h>
 
@@ -12,6 +13,11 @@
 #include "base/process.h"
 
 namespace virga {
+namespace {
+
+constexpr const char *kVariable = "GLIBC_TUNABLES", *kSetting = "glibc.malloc.tcache_count=300";
+
+}  // namespace
 
 void tune_allocator() {
   mallopt(M_ARENA_MAX, 2);
@@ -23,8 +29,12 @@ void release_free_memory() {
   malloc_trim(0);
 }
 
+std::vector<std::string> thread_caches_environment() {
+  if (std::getenv(kVariable)) return {};
+  return {fmt::format("{}={}", kVariable, kSetting)};
+}
+
 void prefer_thread_caches() {
-  constexpr const char *kVariable = "GLIBC_TUNABLES", *kSetting = "glibc.malloc.tcache_count=300";
   if (const char* set = std::getenv(kVariable)) {
     if (std::string_view(set) == kSetting) unsetenv(kVariable);  // it has worked; programs started from here are not meant
     return;

@@ -35,6 +35,17 @@ std::vector<ConfigKey> make_keys() {
       {"cloud", "api_port", SLOT(cloud.api_port), "Port of all APIs, the dashboard and consoles.", F::any, 1, 65535},
       {"cloud", "alias_ports", SLOT(cloud.alias_ports),
        "More ports that answer likewise, for clients that assume them: [8774, 9696, 9292, 8776, 8778].", F::any, 1, 65535},
+      {"cloud", "role", SLOT(cloud.role),
+       "What of the cloud runs on this machine: allinone, controller (no guests), or compute, which virga join writes.",
+       F::any, 0, 0, {"allinone", "controller", "compute"}},
+
+      {"hosts", "address", SLOT(hosts.address),
+       "Address under which the cloud's other machines reach this controller. Empty: api_address, unless that is loopback; then there are no others.",
+       F::optional_ipv4},
+      {"hosts", "link_port", SLOT(hosts.link_port), "Port on which agents dial a controller (gRPC over mutual TLS).", F::any, 1, 65535},
+      {"hosts", "southbound_port", SLOT(hosts.southbound_port),
+       "Port on which ovn-controllers dial OVN's southbound database (mutual TLS).", F::any, 1, 65535},
+      {"hosts", "controllers", SLOT(hosts.controllers), "A compute host's controllers, ADDRESS:PORT of each one's link. virga join writes it.", F::endpoint},
 
       {"api", "cors_allowed_origins", SLOT(api.cors_allowed_origins),
        "Origins (https://dashboard.example.org) whose pages may call the API from a browser; \"*\": any. Empty: none.", F::origin},
@@ -69,6 +80,9 @@ std::vector<ConfigKey> make_keys() {
       {"network", "bridge_mappings", SLOT(network.bridge_mappings), "PHYSICAL_NETWORK:BRIDGE, each.", F::bridge_mapping},
       {"network", "external_interface", SLOT(network.external_interface),
        "Interface without addresses that joins br-ex (host mode only). Empty: none.", F::device},
+      {"network", "underlay_interface", SLOT(network.underlay_interface),
+       "Userspace datapath only: the interface that tunnels leave by. It joins br-phy, which takes its addresses over. Empty: encap_ip is no other machine's business.",
+       F::optional_device},
       {"network", "encap_ip", SLOT(network.encap_ip), "Address of this host's tunnels (geneve). In host mode one of its own.", F::ipv4},
       {"network", "datapath", SLOT(network.datapath),
        "Open vSwitch's datapath. auto: the kernel's if its module is there, else userspace (netdev).", F::any, 0, 0,
@@ -153,6 +167,7 @@ std::vector<ConfigKey> make_keys() {
 const std::map<std::string_view, std::string_view>& section_help() {
   static const std::map<std::string_view, std::string_view> help = {
       {"cloud", "Where the cloud lives and listens."},
+      {"hosts", "How the machines of one cloud find each other."},
       {"api", "What all services' APIs have in common."},
       {"tls", "Encryption of the API."},
       {"policy", "Who may do what. virga policy list shows the rules in force."},
@@ -193,6 +208,7 @@ std::string text_problem(const ConfigKey& key, const std::string& text) {
       if (text.size() < 2 || text[0] != '/' || text.find("..") != std::string::npos) return "must be an absolute path";
       return text.size() > 60 && key.name == "run_dir" ? "is too long: sockets below it would not fit" : "";
     case F::name: return is_word(text, "-_. ") && text.size() <= 64 ? "" : "may hold letters, digits, '-', '_' and '.'";
+    case F::optional_device:
     case F::device: return text.size() < 16 && is_word(text, "-_.:@") ? "" : "is not a device name";
     case F::ipv4: return is_ipv4(text) ? "" : "must be an IPv4 address";
     case F::optional_ipv4: return text.empty() || is_ipv4(text) ? "" : "must be an IPv4 address";
@@ -208,6 +224,12 @@ std::string text_problem(const ConfigKey& key, const std::string& text) {
       const size_t colon = text.find(':');
       const bool ok = colon != std::string::npos && colon > 0 && colon + 1 < text.size() && is_word(text, "-_.:");
       return ok ? "" : "must read PHYSICAL_NETWORK:BRIDGE";
+    }
+    case F::endpoint: {
+      const size_t colon = text.find(':');
+      const std::string port = colon == std::string::npos ? "" : text.substr(colon + 1);
+      const bool ok = is_ipv4(text.substr(0, colon)) && !port.empty() && port.size() < 6 && port.find_first_not_of("0123456789") == std::string::npos;
+      return ok ? "" : "must read ADDRESS:PORT";
     }
     case F::any: return "";
   }
@@ -461,11 +483,23 @@ void check_config(const Config& c, const std::string& file) {
             "network.namespace must be a plain name.");
   const bool mapped = std::any_of(n.bridge_mappings.begin(), n.bridge_mappings.end(),
                                   [&](const std::string& m) { return m.rfind(n.physical_network + ":", 0) == 0; });
-  refuse_if(!mapped, fmt::format("network.bridge_mappings names no bridge for network.physical_network {}.", n.physical_network));
+  refuse_if(c.has_control() && !mapped, fmt::format("network.bridge_mappings names no bridge for network.physical_network {}.", n.physical_network));
   refuse_if(c.trial() && !n.external_interface.empty(), "network.external_interface needs network.mode = \"host\".",
             "A trial leaves the host's interfaces alone.");
+  const std::string one_machine = "A trial is one machine: cloud.role, hosts.address and network.underlay_interface are for network.mode = \"host\".";
+  refuse_if(c.trial() && (c.cloud.role != "allinone" || !c.hosts.address.empty() || !n.underlay_interface.empty()), one_machine);
+  refuse_if(!c.has_control() && c.hosts.controllers.empty(), "A compute host needs hosts.controllers.", "`virga join` writes them.");
+  refuse_if(!n.underlay_interface.empty() && n.underlay_interface == n.external_interface,
+            "network.underlay_interface and network.external_interface cannot be one interface.");
   refuse_if(!is_regex(c.security_compliance.password_regex),
             "security_compliance.password_regex is no regular expression (ECMAScript's).");
+}
+
+std::string Config::hosts_address() const {
+  if (trial() || !has_control()) return "";
+  if (!hosts.address.empty()) return hosts.address;
+  const bool nobody_else = cloud.api_address.rfind("127.", 0) == 0 || cloud.api_address == "0.0.0.0";
+  return nobody_else ? "" : cloud.api_address;
 }
 
 void set_config_text(Config& config, std::string_view dotted, std::string_view text) {

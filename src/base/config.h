@@ -29,7 +29,16 @@ struct Config {
     std::string api_address = "127.0.0.1";
     int api_port = 5000;
     std::vector<int> alias_ports;
+    std::string role = "allinone";  ///< what of the cloud runs on this machine
   } cloud;
+
+  /// How machines of one cloud find each other.
+  struct Hosts {
+    std::string address;                   ///< of this machine to the others; empty: see hosts_address()
+    int link_port = 5001;                  ///< agents dial a controller here
+    int southbound_port = 6642;            ///< ovn-controllers dial OVN's southbound database here
+    std::vector<std::string> controllers;  ///< ADDRESS:PORT of each controller's agent link
+  } hosts;
 
   struct Api {
     std::vector<std::string> cors_allowed_origins;
@@ -66,6 +75,7 @@ struct Config {
     std::string physical_network = "public";
     std::vector<std::string> bridge_mappings = {"public:br-ex"};
     std::string external_interface;
+    std::string underlay_interface;
     std::string encap_ip = "172.31.254.1";
     std::string datapath = "auto";
     int mtu = 1442;
@@ -140,6 +150,10 @@ struct Config {
   } quota;
 
   bool trial() const { return network.mode == "trial"; }
+  bool has_control() const { return cloud.role != "compute"; }
+  bool has_compute() const { return cloud.role != "controller"; }
+  /// Where other machines reach this controller; "": they do not.
+  std::string hosts_address() const;
   /// The namespace of the data plane: "" in host mode.
   std::string data_namespace() const { return trial() ? network.name_space : ""; }
   std::string database_url() const;
@@ -150,7 +164,7 @@ using ConfigSlot =
     std::variant<std::string*, int*, double*, bool*, std::vector<std::string>*, std::vector<int>*>;
 
 /// What a text must look like beyond its type.
-enum class ConfigForm { any, path, optional_path, origin, name, ipv4, optional_ipv4, cidr, url, device, bridge_mapping };
+enum class ConfigForm { any, path, optional_path, origin, name, ipv4, optional_ipv4, cidr, url, device, optional_device, bridge_mapping, endpoint };
 
 struct ConfigKey {
   std::string_view section, name;

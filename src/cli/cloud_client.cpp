@@ -89,6 +89,9 @@ std::string server_address(cloud::RestClient& client, const std::string& server)
       if (find_string(address, "OS-EXT-IPS:type") == "floating") return find_string(address, "addr");
       fixed = find_string(address, "addr");
     }
+  const std::string status = find_string(answer.at("server").as_object(), "status");
+  if (status == "ERROR")
+    throw Fault(FaultKind::conflict, "The server is in ERROR and has no floating IP.", fmt::format("`virga explain server {}` says why.", server));
   throw Fault(FaultKind::conflict, fmt::format("The server has no floating IP{}.", fixed.empty() ? "" : ", only " + fixed),
               "openstack floating ip create public; openstack server add floating ip SERVER ADDRESS");
 }

@@ -29,7 +29,7 @@ void add_explain_command(CLI::App& app, Shared& shared) {
   auto as_json = std::make_shared<bool>(false);
   auto* command = app.add_subcommand("explain", "what happened to a server, port or operation, step by step, with causes");
   command->add_option("kind", *kind, "server, port or operation")->required()->check(CLI::IsMember({"server", "port", "operation"}));
-  command->add_option("id", *id, "its id (or a server's name)")->required();
+  command->add_option("id", *id, "its id (or a server's name, or the request id of the call that began an operation)")->required();
   command->add_flag("--json", *as_json);
   command->callback([&shared, kind, id, as_json] { explain(shared.load(), *kind, *id, *as_json); });
 }

@@ -330,6 +330,9 @@ void status(const Shared& shared, bool as_json) {
   if (!as_json) {
     print_service_table(state);
     print_problems(problems(config));
+    const std::string home = home_of_caller();
+    std::printf("\nAPI:          %s  (identity at %s/v3)\nCredentials:  %s/keystonerc_admin, keystonerc_demo\nLogs:         %s\n",
+                cloud::api_url(config).c_str(), cloud::api_url(config).c_str(), home.c_str(), config.cloud.log_dir.c_str());
     return;
   }
   state["problems"] = problems(config);

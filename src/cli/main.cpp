@@ -1,4 +1,7 @@
 #include <CLI/CLI.hpp>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -37,6 +40,30 @@ void drop_separator(std::vector<std::string>& words) {
     }
 }
 
+/// What is wrong with the first word that should be a command and is none: "" if there is no such word.
+std::string unknown_command(const CLI::App& app, const std::vector<std::string>& words) {
+  const CLI::App* at = &app;
+  for (size_t i = 0; i < words.size(); ++i) {
+    const std::string& word = words[i];
+    if (word == "-c" || word == "--config") ++i;
+    if (word.empty() || word[0] == '-') continue;
+    const auto commands = at->get_subcommands([](const CLI::App*) { return true; });
+    if (commands.empty()) return "";
+    const auto named = std::find_if(commands.begin(), commands.end(), [&](const CLI::App* c) { return c->get_name() == word; });
+    if (named != commands.end()) {
+      at = *named;
+      continue;
+    }
+    std::vector<std::string> names;
+    for (const CLI::App* c : commands)
+      if (!c->get_group().empty()) names.push_back(c->get_name());  // the rest is not shown in help either
+    const std::string nearest = nearest_word(word, names);
+    return fmt::format("virga: \"{}\" is no command{}.\n       {}", word, at == &app ? "" : " of virga " + at->get_name(),
+                       nearest.empty() ? fmt::format("There are: {}.", fmt::join(names, ", ")) : fmt::format("The nearest is {}.", nearest));
+  }
+  return "";
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -66,6 +93,11 @@ int main(int argc, char** argv) {
   } catch (const CLI::RuntimeError& error) {  // a command that printed its own outcome
     return error.get_exit_code();
   } catch (const CLI::ParseError& error) {
+    const std::string wrong = error.get_exit_code() ? unknown_command(app, {argv + 1, argv + argc}) : "";
+    if (!wrong.empty()) {
+      std::fprintf(stderr, "%s\n", wrong.c_str());
+      return 2;
+    }
     return app.exit(error) == 0 ? 0 : 2;
   } catch (const Fault& fault) {
     std::fprintf(stderr, "virga: %s\n", fault.message.c_str());

@@ -25,7 +25,7 @@ struct ListOptions {
 
 struct CheckOptions {
   std::string rule, user, user_domain = "Default", project, project_domain = "Default", domain;
-  bool system = false, json = false;
+  bool system = false, unscoped = false, json = false;
   std::vector<std::string> target;
 };
 
@@ -40,19 +40,34 @@ json::array rules_in_force(const Config& config) {
   }
 }
 
+/// The name its rules have, of a service or of its type. Throws Fault(bad_request) with those there are.
+std::string service_name(const std::string& given) {
+  static const std::map<std::string, std::string> types{{"identity", "keystone"},
+                                                        {"image", "glance"},
+                                                        {"placement", "placement"},
+                                                        {"network", "neutron"},
+                                                        {"compute", "nova"}};
+  if (const auto type = types.find(given); type != types.end()) return type->second;
+  for (const auto& [type, name] : types)
+    if (name == given) return name;
+  throw Fault(FaultKind::bad_request, fmt::format("There is no service {} that has rules.", given),
+              "There are keystone, glance, placement, neutron and nova.");
+}
+
 /// A text that YAML reads back as it is: JSON's strings are YAML.
 std::string quoted(const std::string& text) {
   return json::serialize(json::value(text));
 }
 
 void print_rules(const Config& config, const ListOptions& o) {
+  const std::string wanted = o.service.empty() ? "" : service_name(o.service);
   json::array kept;
   std::map<std::string, std::set<std::string>>
       meanings;  // by name: services may differ, and a file cannot say which is meant
   for (const auto& entry : rules_in_force(config)) {
     const json::object& r = entry.as_object();
     meanings[find_string(r, "name")].insert(find_string(r, "check"));
-    if ((o.service.empty() || find_string(r, "service") == o.service) &&
+    if ((wanted.empty() || find_string(r, "service") == wanted) &&
         (!o.overridden || find_bool(r, "overridden")))
       kept.push_back(entry);
   }
@@ -60,6 +75,9 @@ void print_rules(const Config& config, const ListOptions& o) {
     std::printf("%s\n", json::serialize(kept).c_str());
     return;
   }
+  if (kept.empty() && config.policy.file.empty()) std::printf("# there is no policy file: policy.file is not set\n");
+  if (kept.empty() && !config.policy.file.empty())
+    std::printf("# the policy file, %s, changes none of these\n", config.policy.file.c_str());
   std::string service = "\n";
   std::set<std::string> printed;
   for (const auto& entry : kept) {
@@ -100,15 +118,43 @@ json::object question_of(const CheckOptions& o) {
           {"target", std::move(target)}};
 }
 
-void print_tree(const json::object& e, size_t depth) {
+struct Leaves {
+  int all = 0, deciding = 0;
+};
+Leaves leaves_of(const json::object& e) {
+  const json::array* parts = find_array(e, "parts");
+  if (!parts) return {1, find_bool(e, "decides")};
+  Leaves out;
+  for (const auto& part : *parts) {
+    const Leaves below = leaves_of(part.as_object());
+    out.all += below.all;
+    out.deciding += below.deciding;
+  }
+  return out;
+}
+
+void print_tree(const json::object& e, size_t depth, bool marks) {
   std::string text = std::string(2 * depth, ' ') + find_string(e, "text");
   std::printf("%-72s %-4s%s\n", text.c_str(), find_bool(e, "value") ? "yes" : "no",
-              find_bool(e, "decides") ? " <- this decides" : "");
+              marks && find_bool(e, "decides") ? " <- this decides" : "");
   if (const json::array* parts = find_array(e, "parts"))
-    for (const auto& part : *parts) print_tree(part.as_object(), depth + 1);
+    for (const auto& part : *parts) print_tree(part.as_object(), depth + 1, marks);
+}
+
+void print_target(const json::object& answer) {
+  const json::object& target = *find_object(answer, "target");
+  if (target.empty()) return;
+  std::string words;
+  for (const auto& [name, value] : target) words += (words.empty() ? "" : ", ") + std::string(name) + "=" + str(value);
+  std::printf("target%s: %s\n",
+              find_bool(answer, "own_target") ? " (something of the user's own; --target says otherwise)" : "",
+              words.c_str());
 }
 
 void check(const Config& config, const CheckOptions& o) {
+  if (o.project.empty() && o.domain.empty() && !o.system && !o.unscoped)
+    throw Fault(FaultKind::bad_request, "What a user may do depends on the scope of the token.",
+                "Say which: --project NAME, --domain NAME, --system or --unscoped.");
   const json::value whole = ask_serve(config, "POST", "/policy/check", std::chrono::seconds(30),
                                       json::serialize(question_of(o)));
   const json::object& answer = whole.as_object();
@@ -124,10 +170,12 @@ void check(const Config& config, const CheckOptions& o) {
     std::printf("roles of %s there: %s\n", o.user.c_str(), roles.empty() ? "none" : roles.c_str());
     if (const std::string refusal = find_string(answer, "scope_refusal"); !refusal.empty())
       std::printf("refused by its scope: %s\n", refusal.c_str());
-    if (find_bool(answer, "needs_target") && o.target.empty())
-      std::printf("note: the rule looks at what is acted on; say with --target name=value what that is\n");
+    print_target(answer);
+    for (const auto& note : *find_array(answer, "notes")) std::printf("note: %s\n", str(note).c_str());
     std::printf("\n");
-    print_tree(answer.at("explanation").as_object(), 0);
+    const json::object& explanation = answer.at("explanation").as_object();
+    const Leaves leaves = leaves_of(explanation);
+    print_tree(explanation, 0, leaves.deciding < leaves.all);  // where each decides, a mark says nothing
   }
   if (!allowed) throw CLI::RuntimeError(1);
 }
@@ -146,12 +194,16 @@ void add_check(CLI::App& group, Shared& shared) {
   command->add_option("--project-domain", o->project_domain, "name or id (default Default)");
   auto* domain = command->add_option("--domain", o->domain, "the token's scope: a domain, by name or id")
                      ->excludes(project);
-  command->add_flag("--system", o->system, "the token's scope: the system")
+  auto* system = command->add_flag("--system", o->system, "the token's scope: the system")
+                     ->excludes(project)
+                     ->excludes(domain);
+  command->add_flag("--unscoped", o->unscoped, "a token without scope")
       ->excludes(project)
-      ->excludes(domain);
+      ->excludes(domain)
+      ->excludes(system);
   command
       ->add_option("--target", o->target,
-                   "an attribute of what is acted on: project_id=…, target.user.domain_id=…")
+                   "an attribute of what is acted on: project_id=…, target.user.domain_id=… (default: something of the user's own)")
       ->allow_extra_args(false);
   command->add_flag("--json", o->json);
   command->callback([&shared, o] { check(shared.load(), *o); });
@@ -165,7 +217,7 @@ void add_policy_commands(CLI::App& app, Shared& shared) {
   group->require_subcommand(1);
   auto o = std::make_shared<ListOptions>();
   auto* list = group->add_subcommand("list", "the rules in force, as a policy.yaml");
-  list->add_option("--service", o->service, "keystone, glance, placement, neutron or nova");
+  list->add_option("--service", o->service, "keystone, glance, placement, neutron or nova, or a type: identity, compute, …");
   list->add_option("--format", o->format, "yaml or json")->check(CLI::IsMember({"yaml", "json"}));
   list->add_flag("--overridden", o->overridden, "only what the policy file changes");
   list->callback([&shared, o] { print_rules(shared.load(), *o); });

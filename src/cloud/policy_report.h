@@ -15,9 +15,10 @@ namespace virga::cloud {
 json::array list_rules(const api::Policy& policy);
 
 /// Answers {rule, user, user_domain, project, project_domain, domain, system, target: {…}}: {allowed, rule,
-/// check, overridden, scope_refusal, roles, explanation: {text, value, decides, parts}}. Throws
+/// check, overridden, scope_refusal, roles, target, own_target, notes, explanation: {text, value, decides,
+/// parts}}. Without a target it is something of the caller's own, and `own_target` says so. Throws
 /// Fault(not_found) if there is no such rule, user or scope.
-json::object check_rule(const api::Policy& policy, identity::Identity& identity,
+json::object check_rule(const api::Policy& policy, identity::Identity& identity, db::Database& database,
                         const json::object& question);
 
 /// Who may do what, in Markdown: a line for each route, and for each rule that handlers ask besides; for each

@@ -8,6 +8,7 @@
 
 #include "base/fault.h"
 #include "base/process.h"
+#include "http/api.h"
 
 namespace virga::cloud {
 namespace {
@@ -221,7 +222,14 @@ class Provisioner {
     const json::value have = demo_.get("/network/v2.0/floatingips?port_id=" + port);
     if (!have.at("floatingips").as_array().empty()) return str(have.at("floatingips").as_array().front().at("floating_ip_address"));
     const std::string external = id_of(require(demo_, "/network/v2.0/networks", "networks", "public"));
-    const json::value made = demo_.post("/network/v2.0/floatingips", {{"floatingip", {{"floating_network_id", external}, {"port_id", port}}}});
+    constexpr const char* kPurpose = "of the demo server";  // so that one which was deleted leaves it to the next
+    const json::value left = demo_.get(fmt::format("/network/v2.0/floatingips?status=DOWN&description={}", http::percent_encode(kPurpose)));
+    for (const auto& ip : left.at("floatingips").as_array())
+      if (ip.at("port_id").is_null()) {
+        demo_.put("/network/v2.0/floatingips/" + id_of(ip), {{"floatingip", {{"port_id", port}}}});
+        return str(ip.at("floating_ip_address"));
+      }
+    const json::value made = demo_.post("/network/v2.0/floatingips", {{"floatingip", {{"floating_network_id", external}, {"port_id", port}, {"description", kPurpose}}}});
     const std::string address = str(made.at("floatingip").at("floating_ip_address"));
     progress_("floating IP " + address);
     return address;

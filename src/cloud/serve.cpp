@@ -41,10 +41,10 @@ struct ControlPlane {
         policy({config.policy.file, config.policy.new_defaults, config.policy.enforce_scope}),
         database(db::open({paths.database_url, config.database.readers})),
         identity(make_identity(config)),
-        images(image::make_images({paths.images}, *database, policy, clock)),
-        placement(placement::make_placement(*database, policy, clock)),
-        networks(network::make_networks(network_options(config), *database, policy, clock)),
-        compute(compute::make_compute(compute_options(config), *database, policy, clock, *identity, *images, *networks, *placement)),
+        images(image::make_images({paths.images}, *database, clock)),
+        placement(placement::make_placement(*database, clock)),
+        networks(network::make_networks(network_options(config), *database, clock)),
+        compute(compute::make_compute(compute_options(config), *database, clock, *identity, *images, *networks, *placement)),
         dispatcher({config.cloud.public_url, std::move(conventions)}, policy, *identity) {
     for (api::Service* s : {&identity->service(), &images->service(), &placement->service(), &networks->service(), &compute->service()})
       services.push_back(s);
@@ -273,7 +273,7 @@ int run_serve(const Config& config, std::vector<int> listeners) {
   control.add("POST /policy/check", [&plane](const http::Request& request) -> json::value {
     const json::value question = parse_json(request.body);
     if (!question.is_object()) throw Fault(FaultKind::bad_request, "The question must be a JSON object.");
-    return check_rule(plane.policy, *plane.identity, question.get_object());
+    return check_rule(plane.policy, *plane.identity, *plane.database, question.get_object());
   });
   control.add("POST /keystone/rotate-keys", [&plane](const http::Request& request) -> json::value {
     const identity::Rotated done = plane.identity->rotate_keys(request.query_value("credentials").has_value());

@@ -10,6 +10,7 @@
 #include <atomic>
 #include <filesystem>
 
+#include "base/allocator.h"
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/netns.h"
@@ -52,6 +53,7 @@ void add_own_services(std::vector<ServiceSpec>& all, const Config& c, const Laun
   serve.name = "serve";
   serve.aliases = {"virga-serve"};
   serve.argv = own_command(options, "serve");
+  serve.environment = thread_caches_environment();
   serve.log_file = c.cloud.log_dir + "/serve.log";
   serve.ready_sockets = {c.cloud.run_dir + "/link/agent.sock", c.cloud.run_dir + "/serve.sock"};
   serve.listeners = [c, held = std::make_shared<std::vector<int>>()] {
@@ -64,7 +66,8 @@ void add_own_services(std::vector<ServiceSpec>& all, const Config& c, const Laun
   agent.aliases = {"nova-compute", "virga-agent"};
   agent.argv = own_command(options, "agent");
   agent.name_space = c.data_namespace();
-  agent.environment = {fmt::format("VIRGA_VIRT_TYPE={}", kvm ? "kvm" : "qemu")};  // found out once, at the start
+  agent.environment = thread_caches_environment();
+  agent.environment.push_back(fmt::format("VIRGA_VIRT_TYPE={}", kvm ? "kvm" : "qemu"));  // found out once, at the start
   agent.log_file = c.cloud.log_dir + "/agent.log";
   agent.after = {"serve"};
   for (const ServiceSpec& s : all)

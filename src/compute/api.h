@@ -51,7 +51,7 @@ class Compute : public link::Controller {
   virtual void stop() = 0;
 };
 
-std::unique_ptr<Compute> make_compute(Options options, db::Database& database, api::Policy& policy, const Clock& clock,
+std::unique_ptr<Compute> make_compute(Options options, db::Database& database, const Clock& clock,
                                       identity::Identity& identity, image::Images& images, network::Networks& networks,
                                       placement::Placement& placement);
 

@@ -3,6 +3,7 @@
 #include "base/crypto.h"
 #include "base/log.h"
 #include "compute/novnc.h"
+#include "compute/servers.h"
 
 namespace virga::compute {
 namespace {
@@ -148,7 +149,7 @@ http::Response connect(Core& core, api::Call& call) {
 
 std::string make_console(Core& core, const api::Call& call, const ServerRow& row, const std::string& type) {
   if (row.host_id.empty() || row.power_state != 1)
-    throw Fault(FaultKind::conflict, fmt::format("Instance {} is not ready", row.id), "Start it first.");
+    throw not_ready(row);
   const std::string token = base64url_encode(random_bytes(32), false);
   core.database.write([&](db::Tx& tx) {
     tx.exec("DELETE FROM console_tokens WHERE expires_at < ?", core.clock.now());

@@ -47,7 +47,6 @@ constexpr std::chrono::seconds kHostDownAfter{60};
 struct Core {
   Options options;
   db::Database& database;
-  api::Policy& policy;
   const Clock& clock;
   identity::Identity& identity;
   image::Images& images;

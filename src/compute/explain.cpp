@@ -41,8 +41,8 @@ std::string text_of(const json::object& in, std::string_view key) {
 }
 
 std::string operation_text(const json::object& o) {
-  std::string out = fmt::format("{}  {} ({}), {}\n", text_of(o, "started_at"), text_of(o, "kind"),
-                                text_of(o, "request_id"), text_of(o, "state"));
+  std::string out = fmt::format("{}  {} (operation {}, {}), {}\n", text_of(o, "started_at"), text_of(o, "kind"),
+                                text_of(o, "id"), text_of(o, "request_id"), text_of(o, "state"));
   if (const auto* steps = find_array(o, "steps"))
     for (const auto& v : *steps) {
       const auto& s = v.as_object();
@@ -61,9 +61,13 @@ std::string operation_text(const json::object& o) {
 }  // namespace
 
 json::object explain_operation(db::Tx& tx, const std::string& id) {
-  const auto o = operations::find(tx, OperationId(id));
-  if (!o) throw Fault(FaultKind::not_found, fmt::format("Operation {} could not be found.", id));
-  return {{"operations", json::array{operation_view(tx, *o)}}};
+  json::array found;
+  if (const auto o = operations::find(tx, OperationId(id))) found.push_back(operation_view(tx, *o));
+  else for (const auto& begun : operations::of_request(tx, id)) found.push_back(operation_view(tx, begun));
+  if (found.empty())
+    throw Fault(FaultKind::not_found, fmt::format("Operation {} could not be found.", id),
+                "Give the id that `virga explain server ID` shows, or the X-Openstack-Request-Id of the call that began it.");
+  return {{"operations", std::move(found)}};
 }
 
 json::object explain_server(Core& core, db::Tx& tx, const std::string& id) {

@@ -113,7 +113,7 @@ api::Where list_filters(const api::Call& call) {
       where.add("memory_mb >= ?", whole_number("minRam", value));
     else if (name == "minDisk")
       where.add("root_gb >= ?", whole_number("minDisk", value));
-    else if (name == "is_public" && is_admin(call)) {
+    else if (name == "is_public" && call.caller().is_admin()) {
       chosen = true;
       std::string lower = value;
       std::transform(lower.begin(), lower.end(), lower.begin(), ::tolower);
@@ -124,7 +124,7 @@ api::Where list_filters(const api::Call& call) {
     }
   }
   if (!chosen) {
-    if (is_admin(call))
+    if (call.caller().is_admin())
       where.add("is_public = 1");
     else
       add_access(where, call);
@@ -397,7 +397,7 @@ void add_access_routes(Routes& routes, Core& core) {
 std::optional<Flavor> find_flavor(db::Tx& tx, const std::string& id, const api::Call& call) {
   api::Where where;
   where.add("id = ?", id);
-  if (!is_admin(call)) add_access(where, call);
+  if (!call.caller().is_admin()) add_access(where, call);
   const auto rows = tx.query(fmt::format("SELECT {} FROM flavors{}", kColumns, where.sql()), where.values);
   if (rows.empty()) return std::nullopt;
   auto flavor = from_row(rows.front());

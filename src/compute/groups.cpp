@@ -38,7 +38,7 @@ json::object group_view(const api::Call& call, db::Tx& tx, const Group& g) {
 Group need_group(db::Tx& tx, const api::Call& call, const std::string& id) {
   const auto row = tx.first(std::string(kGroup) + " WHERE id = ?", id);
   if (row)
-    if (auto g = group_from(*row); g.project_id == call.caller().project_id || is_admin(call)) return g;
+    if (auto g = group_from(*row); g.project_id == call.caller().project_id || call.caller().is_admin()) return g;
   throw Fault(FaultKind::not_found, fmt::format("Instance group {} could not be found.", id));
 }
 
@@ -81,7 +81,7 @@ Group parse_group(api::Call& call) {
 void add_group_routes(Routes& routes, Core& core) {
   routes.add("GET", "/os-server-groups", "os-server-groups:index", [&core](api::Call& call) {
     json::array all;
-    const bool everyone = is_admin(call) && call.request.query_value("all_projects");
+    const bool everyone = call.caller().is_admin() && call.request.query_value("all_projects");
     if (everyone) call.require("os_compute_api:os-server-groups:index:all_projects", own_target(call));
     core.database.read([&](db::Tx& tx) {
       api::Where where;

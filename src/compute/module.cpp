@@ -21,10 +21,10 @@ namespace {
 
 class Module final : public Compute {
  public:
-  Module(Options options, db::Database& database, api::Policy& policy, const Clock& clock,
+  Module(Options options, db::Database& database, const Clock& clock,
          identity::Identity& identity, image::Images& images, network::Networks& networks,
          placement::Placement& placement)
-      : core_{std::move(options), database, policy, clock, identity, images, networks, placement},
+      : core_{std::move(options), database, clock, identity, images, networks, placement},
         agents_(core_),
         routes_(service_) {
     describe();
@@ -158,10 +158,9 @@ void Module::run() {
 
 }  // namespace
 
-std::unique_ptr<Compute> make_compute(Options options, db::Database& database, api::Policy& policy,
-                                      const Clock& clock, identity::Identity& identity, image::Images& images,
+std::unique_ptr<Compute> make_compute(Options options, db::Database& database, const Clock& clock, identity::Identity& identity, image::Images& images,
                                       network::Networks& networks, placement::Placement& placement) {
-  return std::make_unique<Module>(std::move(options), database, policy, clock, identity, images, networks,
+  return std::make_unique<Module>(std::move(options), database, clock, identity, images, networks,
                                   placement);
 }
 

@@ -6,15 +6,11 @@ api::Target own_target(const api::Call& call) {
   return {{"project_id", call.caller().project_id}, {"user_id", call.caller().user_id}};
 }
 
-bool is_admin(const api::Call& call) {
-  return call.caller().is_admin();
-}
-
 namespace {
 
 void check_project_in_url(const api::Call& call) {
   const std::string& in_url = call.param("project_id");
-  if (in_url == call.caller().project_id || is_admin(call)) return;
+  if (in_url == call.caller().project_id || call.caller().is_admin()) return;
   throw Fault(
       FaultKind::bad_request,
       fmt::format("Malformed request URL: URL's project_id '{}' doesn't match Context's project_id '{}'",

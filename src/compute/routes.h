@@ -31,7 +31,4 @@ class Routes {
   std::deque<std::string> texts_;  ///< rows hold views of these
 };
 
-/// True if the caller may act beyond its own project.
-bool is_admin(const api::Call& call);
-
 }  // namespace virga::compute

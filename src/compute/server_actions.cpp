@@ -19,22 +19,29 @@ api::Target target_of(const ServerRow& row) { return {{"project_id", row.project
 
 ServerRow need_server(db::Tx& tx, const api::Call& call, const std::string& id) {
   auto row = find_server(tx, ServerId(id));
-  if (!row || row->deleted || (row->project_id != call.caller().project_id && !is_admin(call)))
+  if (!row || row->deleted || (row->project_id != call.caller().project_id && !call.caller().is_admin()))
     throw server_not_found(id);
   call.require_still(target_of(*row));
   return *row;
 }
 
+Fault not_ready(const ServerRow& row) {
+  return Fault(FaultKind::conflict, fmt::format("Instance {} is not ready.", row.id),
+               row.host_id.empty() ? "It is on no host; if it is in ERROR, its fault says why."
+               : row.power_state == 1 ? "Its host is about to start it."
+                                      : "Start it first.");
+}
+
 ServerRow need_locked_server(db::Tx& tx, const api::Call& call, const std::string& id) {
   auto row = lock_server(tx, ServerId(id));
-  if (!row || row->deleted || (row->project_id != call.caller().project_id && !is_admin(call)))
+  if (!row || row->deleted || (row->project_id != call.caller().project_id && !call.caller().is_admin()))
     throw server_not_found(id);
   call.require_still(target_of(*row));
   return *row;
 }
 
 void refuse_if_locked(const api::Call& call, const ServerRow& row) {
-  if (row.locked() && !is_admin(call))
+  if (row.locked() && !call.caller().is_admin())
     throw Fault(FaultKind::conflict, fmt::format("Instance {} is locked", row.id));
 }
 
@@ -189,7 +196,7 @@ http::Response lock(Core& core, api::Call& call, const json::value& arguments) {
     const auto row = need_locked_server(tx, call, call.param("id"));
     update_server(
         tx, row.id,
-        {{"locked_by", is_admin(call) && row.project_id != call.caller().project_id ? "admin" : "owner"},
+        {{"locked_by", call.caller().is_admin() && row.project_id != call.caller().project_id ? "admin" : "owner"},
          {"locked_reason", reason}});
   });
   return api::reply(202);
@@ -247,7 +254,7 @@ http::Response console_output(Core& core, api::Call& call, const json::value& ar
   const auto row = core.database.read([&](db::Tx& tx) { return need_server(tx, call, call.param("id")); });
   auto* hub = core.hub.load();
   if (row.host_id.empty() || !hub || !row.launched_at)
-    throw Fault(FaultKind::conflict, fmt::format("Instance {} is not ready", row.id));
+    throw not_ready(row);
   std::string log = hub->console_log(HostId(row.host_id), row.server_id(), 100 << 10);
   if (length >= 0) {
     // The last `length` lines.

@@ -118,7 +118,7 @@ void add_hosts_of(db::Tx& tx, const std::vector<std::string>& servers, std::set<
 void ask_group(Core& core, db::Tx& tx, const api::Call& call, const std::string& group, Ask& ask) {
   tx.exec("UPDATE server_groups SET name = name WHERE id = ?", group);
   const auto row = tx.first("SELECT policy, project_id FROM server_groups WHERE id = ?", group);
-  if (!row || (row->text(1) != call.caller().project_id && !is_admin(call)))
+  if (!row || (row->text(1) != call.caller().project_id && !call.caller().is_admin()))
     throw bad(fmt::format("Instance group {} could not be found.", group));
   std::set<std::string> hosts;
   int64_t members = 0;

@@ -209,7 +209,7 @@ bool read_common(const api::Call& call, const std::string& name, const std::stri
 Filters read_filters(api::Call& call, View view) {
   Filters f;
   std::optional<std::string> project;
-  const bool admin = is_admin(call);
+  const bool admin = call.caller().is_admin();
   for (const auto& [name, value] : call.request.query) {
     if (read_common(call, name, value, f)) continue;
     if (name == "all_tenants")

@@ -336,7 +336,7 @@ json::array events_view(const api::Call& call, db::Tx& tx, const operations::Ope
 ServerRow need_once_server(db::Tx& tx, const api::Call& call) {
   const auto row = find_server(tx, ServerId(call.param("id")));
   if (row && row->deleted && call.since(2, 21) &&
-      (is_admin(call) || row->project_id == call.caller().project_id))
+      (call.caller().is_admin() || row->project_id == call.caller().project_id))
     return *row;
   return need_server(tx, call, call.param("id"));
 }

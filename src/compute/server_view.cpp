@@ -198,7 +198,7 @@ void write_fault(const Writer& w, const Shown& s) {
   fmt::format_to(std::back_inserter(w.out), "{{\"code\":{},\"created\":\"{}\",\"message\":", s.row.fault_code,
                  iso(s.row.fault_at.value_or("")));
   w.text(s.row.fault_message);
-  if (!s.row.fault_details.empty() && (s.row.fault_code != 500 || is_admin(w.call))) {
+  if (!s.row.fault_details.empty() && (s.row.fault_code != 500 || w.call.caller().is_admin())) {
     w.raw(",\"details\":");
     w.text(s.row.fault_details);
   }

@@ -23,6 +23,8 @@ ServerRow need_server(db::Tx& tx, const api::Call& call, const std::string& id);
 ServerRow need_locked_server(db::Tx& tx, const api::Call& call, const std::string& id);
 /// Throws Fault(conflict) if the server is locked and the caller may not override that.
 void refuse_if_locked(const api::Call& call, const ServerRow& row);
+/// Fault(conflict) about the console of a server that does not run.
+Fault not_ready(const ServerRow& row);
 operations::Origin origin_of(const api::Call& call);
 
 /// An address as nova shows it ("::babe:dc0c:1602"); "" for "" or null. Throws Fault(bad_request).

@@ -54,6 +54,6 @@ struct Options {
   uint64_t max_image_bytes = 1ull << 40;
 };
 
-std::unique_ptr<Images> make_images(Options options, db::Database& database, api::Policy& policy, const Clock& clock);
+std::unique_ptr<Images> make_images(Options options, db::Database& database, const Clock& clock);
 
 }  // namespace virga::image

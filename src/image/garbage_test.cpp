@@ -12,7 +12,7 @@ namespace {
 class Garbage : public ::testing::Test {
  protected:
   void start() {
-    images_ = image::make_images({store_.path()}, cloud_.database(), cloud_.policy(), cloud_.clock());
+    images_ = image::make_images({store_.path()}, cloud_.database(), cloud_.clock());
     images_->collect_garbage();
   }
   void set_epoch(int64_t epoch) {

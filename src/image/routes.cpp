@@ -17,7 +17,7 @@ http::Response versions(api::Call& call, int status) {
 
 }  // namespace
 
-ImageService::ImageService(Options options, db::Database& database, api::Policy&, const Clock& clock)
+ImageService::ImageService(Options options, db::Database& database, const Clock& clock)
     : options_(std::move(options)), database_(database), clock_(clock), store_(options_.store_dir) {
   service_.name = "glance";
   service_.type = "image";
@@ -59,8 +59,8 @@ void ImageService::add_routes() {
   for (auto& route : r) route.chooses_policy = route.policy.text != "get_schema";  // handlers ask with the image in hand
 }
 
-std::unique_ptr<Images> make_images(Options options, db::Database& database, api::Policy& policy, const Clock& clock) {
-  return std::make_unique<ImageService>(std::move(options), database, policy, clock);
+std::unique_ptr<Images> make_images(Options options, db::Database& database, const Clock& clock) {
+  return std::make_unique<ImageService>(std::move(options), database, clock);
 }
 
 }  // namespace virga::image

@@ -12,7 +12,7 @@ namespace virga::image {
 
 class ImageService final : public Images {
  public:
-  ImageService(Options options, db::Database& database, api::Policy& policy, const Clock& clock);
+  ImageService(Options options, db::Database& database, const Clock& clock);
 
   api::Service& service() override { return service_; }
   std::optional<BootImage> find(db::Tx& tx, const ImageId& id, const api::Caller& caller) override;

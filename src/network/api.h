@@ -133,6 +133,6 @@ struct Options {
   std::map<std::string, int64_t> quotas; ///< "network", "subnet", "port", "router", "floatingip", "security_group", "security_group_rule"; absent = neutron's default
 };
 
-std::unique_ptr<Networks> make_networks(Options options, db::Database& database, api::Policy& policy, const Clock& clock);
+std::unique_ptr<Networks> make_networks(Options options, db::Database& database, const Clock& clock);
 
 }  // namespace virga::network

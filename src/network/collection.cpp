@@ -21,7 +21,7 @@ Fault missing(const Collection& c, const std::string& id) {
 }
 
 void add_visible(const Collection& c, const Caller& caller, Where& where) {
-  if (is_admin(caller)) return;
+  if (caller.is_admin()) return;
   if (c.also_visible.empty()) return where.add("project_id = ?", caller.project_id);
   const bool parameter = c.also_visible.find('?') != std::string_view::npos;
   where.add(fmt::format("(project_id = ? OR {})", c.also_visible), caller.project_id);
@@ -164,7 +164,7 @@ Object prepare(db::Tx& tx, const Environment& env, const Collection& c, Call& ca
   if (text_of(record, "project_id").empty())  // a token of the system, a domain, or of nothing
     throw bad_request("Running without keystone AuthN requires that tenant_id is specified", "HTTPBadRequest");
   // neutron-lib refuses this before any policy is asked.
-  if (text_of(record, "project_id") != call.caller().project_id && !is_admin(call.caller()))
+  if (text_of(record, "project_id") != call.caller().project_id && !call.caller().is_admin())
     throw bad_request("Specifying 'project_id' or 'tenant_id' other than the authenticated project in request requires admin privileges", "HTTPBadRequest");
   if (c.find_parent) c.find_parent(tx, call.caller(), record);
   require_action(call, c, "create", body, target_of(tx, record));
@@ -252,8 +252,6 @@ void remove_in(db::Tx& tx, const Environment& env, const Collection& c, Call& ca
   tx.exec("DELETE FROM network_tags WHERE resource_id = ?", id);
   if (!c.quota.empty()) env.use_quota(tx, text_of(current, "project_id"), c.quota, -1);
 }
-
-bool is_admin(const Caller& caller) { return caller.is_admin(); }
 
 Object find_visible(db::Tx& tx, const Collection& c, const Caller& caller, const std::string& id) {
   Where where;

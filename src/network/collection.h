@@ -59,7 +59,6 @@ Object create_in(db::Tx& tx, const Environment& environment, const Collection& c
 Object update_in(db::Tx& tx, const Collection& collection, api::Call& call, const std::string& id, const Object& body);
 void remove_in(db::Tx& tx, const Environment& environment, const Collection& collection, api::Call& call, const std::string& id);
 
-bool is_admin(const api::Caller& caller);
 /// The row, decorated, if the caller may see it. Throws Fault(not_found).
 Object find_visible(db::Tx& tx, const Collection& collection, const api::Caller& caller, const std::string& id);
 /// The row whoever asks; throws Fault(not_found).

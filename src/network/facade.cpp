@@ -26,7 +26,7 @@ Object attachable_network(NetworkService& s, db::Tx& tx, const api::Caller& call
     if (fault.kind != FaultKind::not_found) throw;
     throw refused(fmt::format("Network {} could not be found.", id));
   }
-  if (find_bool(net, "router:external") && !find_bool(net, "shared") && !is_admin(caller))
+  if (find_bool(net, "router:external") && !find_bool(net, "shared") && !caller.is_admin())
     throw Fault(FaultKind::forbidden,
                 fmt::format("It is not allowed to create an interface on external network {}", id),
                 "Boot on a tenant network and give the server a floating IP.");
@@ -97,7 +97,7 @@ void take_port(NetworkService& s, db::Tx& tx, const api::Caller& caller, const S
     if (fault.kind != FaultKind::not_found) throw;
     throw refused(fmt::format("Port id {} could not be found.", id));
   }
-  if (!is_admin(caller) && text_of(port, "project_id") != caller.project_id)
+  if (!caller.is_admin() && text_of(port, "project_id") != caller.project_id)
     throw refused(fmt::format("Port {} not usable for instance {}.", id, server.str()));
   const json::array* addresses = find_array(port, "fixed_ips");
   if (!addresses || addresses->empty())

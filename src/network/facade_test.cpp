@@ -32,7 +32,7 @@ class FacadeTest : public ::testing::Test {
  protected:
   void start(Options options = {}) {
     options.physical_networks = {"public"};
-    networks_ = make_networks(std::move(options), cloud_.database(), cloud_.policy(), cloud_.clock());
+    networks_ = make_networks(std::move(options), cloud_.database(), cloud_.clock());
     cloud_.sign_in("admin", caller_of("admin-project", {"admin", "member"}));
     cloud_.sign_in("demo", demo_);
     cloud_.mount(networks_->service());

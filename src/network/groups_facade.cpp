@@ -13,7 +13,7 @@ class GroupFacade final : public SecurityGroups {
 
   std::vector<json::object> list(db::Tx& tx, const api::Caller& caller, bool all_projects) override {
     s_.ensure_default_group(tx, caller.project_id);
-    const bool all = all_projects && is_admin(caller);
+    const bool all = all_projects && caller.is_admin();
     return decorated(tx, all ? select_records(tx, s_.groups(), "1 = 1 ORDER BY created_at, id")
                              : select_records(tx, s_.groups(), "project_id = ? ORDER BY created_at, id",
                                               caller.project_id));

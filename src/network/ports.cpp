@@ -67,8 +67,11 @@ void decorate_ports(db::Tx& tx, Objects& rows) {
 
 Object create_port(NetworkService& s, db::Tx& tx, api::Call& call, Object port) {
   const Object net = find_visible(tx, s.networks(), call.caller(), text_of(port, "network_id"));
-  if (find_bool(net, "router:external") && !is_admin(call.caller()) && text_of(net, "project_id") != call.caller().project_id && !find_bool(net, "shared"))
-    throw Fault(FaultKind::forbidden, "rule:create_port is disallowed by policy", "An external network takes floating IPs and router gateways only.", "PolicyNotAuthorized");
+  if (find_bool(net, "router:external") && !call.caller().is_admin() && text_of(net, "project_id") != call.caller().project_id && !find_bool(net, "shared")) {
+    Fault refusal = api::policy_refusal(api::FaultStyle::neutron, "create_port");
+    refusal.hint = "An external network takes floating IPs and router gateways only.";
+    throw refusal;
+  }
   return s.insert_port(tx, std::move(port), &call.caller());
 }
 
@@ -128,9 +131,10 @@ bool filter_ports(const std::string& name, const std::vector<std::string>& value
 /// some thousand ports, two draws of 2^24 often meet.
 void insert_with_mac(NetworkService& s, db::Tx& tx, Object& port) {
   constexpr int kDraws = 64;
-  const Object wanted = port;
-  const bool asked = has_value(wanted, "mac_address");
-  std::string mac = asked ? text_of(wanted, "mac_address") : s.draw_mac();
+  const json::value* given = port.if_contains("allowed_address_pairs");
+  const json::value pairs = given ? *given : json::value();  // as asked: each draw completes them with its own MAC
+  const bool asked = has_value(port, "mac_address");
+  std::string mac = asked ? text_of(port, "mac_address") : s.draw_mac();
   std::transform(mac.begin(), mac.end(), mac.begin(), ::tolower);
   for (int draws = 1;; ++draws) {
     port["mac_address"] = mac;
@@ -138,13 +142,13 @@ void insert_with_mac(NetworkService& s, db::Tx& tx, Object& port) {
     try {
       return api::insert_record(tx, s.ports().resource, s.ports().table, port);
     } catch (const db::UniqueViolation&) {
-      const std::string network = text_of(wanted, "network_id");
+      const std::string network = text_of(port, "network_id");
       if (asked)
         throw conflict(fmt::format("Unable to complete operation for network {}. The mac address {} is in use.", network, mac), "MacAddressInUse");
       if (draws == kDraws)
         throw Fault(FaultKind::unavailable, fmt::format("Unable to generate unique mac on network {}.", network), "Ask again, or name a mac_address.", "MacAddressGenerationFailure");
     }
-    port = wanted;
+    if (given) port["allowed_address_pairs"] = pairs;
     mac = s.draw_mac();
   }
 }

@@ -11,7 +11,7 @@ using test::Reply;
 
 class RevisionMatchTest : public ::testing::Test {
  protected:
-  RevisionMatchTest() : networks_(make_networks({}, cloud_.database(), cloud_.policy(), cloud_.clock())) {
+  RevisionMatchTest() : networks_(make_networks({}, cloud_.database(), cloud_.clock())) {
     cloud_.mount(networks_->service());
     cloud_.sign_in("ann", test::project_caller("p-ann", {"member"}, "ann"));
     cloud_.sign_in("bob", test::project_caller("p-bob", {"member"}, "bob"));

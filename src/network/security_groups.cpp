@@ -151,7 +151,7 @@ Object create_group(NetworkService& s, db::Tx& tx, Object group) {
 
 void remove_group(NetworkService& s, db::Tx& tx, const api::Caller& caller, const Object& current) {
   const std::string id = text_of(current, "id");
-  if (has_value(current, "default_of") && !is_admin(caller)) throw conflict("Insufficient rights for removing default security group.", "SecurityGroupCannotRemoveDefault");
+  if (has_value(current, "default_of") && !caller.is_admin()) throw conflict("Insufficient rights for removing default security group.", "SecurityGroupCannotRemoveDefault");
   if (tx.first("SELECT 1 FROM network_port_groups WHERE security_group_id = ?", id)) throw conflict(fmt::format("Security Group {} in use.", id), "SecurityGroupInUse");
   for (const auto& r : tx.query("SELECT security_group_id FROM network_security_group_rules WHERE remote_group_id = ? AND security_group_id <> ?", id, id)) s.touch(tx, Dirty::Kind::security_group, r.text(0));
   tx.exec("DELETE FROM network_security_group_rules WHERE remote_group_id = ?", id);

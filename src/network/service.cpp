@@ -6,7 +6,7 @@
 
 namespace virga::network {
 
-NetworkService::NetworkService(Options options, db::Database& database, api::Policy&, const Clock& clock)
+NetworkService::NetworkService(Options options, db::Database& database, const Clock& clock)
     : options_(std::move(options)),
       database_(database),
       clock_(clock),
@@ -64,9 +64,8 @@ void NetworkService::touch(db::Tx& tx, Dirty::Kind kind, const std::string& id) 
   tx.after_commit([reconciler = reconciler_.get(), dirty = Dirty{kind, id}] { reconciler->add(dirty); });
 }
 
-std::unique_ptr<Networks> make_networks(Options options, db::Database& database, api::Policy& policy,
-                                        const Clock& clock) {
-  return std::make_unique<NetworkService>(std::move(options), database, policy, clock);
+std::unique_ptr<Networks> make_networks(Options options, db::Database& database, const Clock& clock) {
+  return std::make_unique<NetworkService>(std::move(options), database, clock);
 }
 
 }  // namespace virga::network

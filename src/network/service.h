@@ -25,7 +25,7 @@ struct Dirty {
 
 class NetworkService final : public Networks {
  public:
-  NetworkService(Options options, db::Database& database, api::Policy& policy, const Clock& clock);
+  NetworkService(Options options, db::Database& database, const Clock& clock);
   ~NetworkService() override;
 
   api::Service& service() override { return service_; }

@@ -54,6 +54,8 @@ Operation begin(db::Tx& tx, Time now, std::string_view kind, std::string_view re
 std::optional<Operation> find(db::Tx& tx, const OperationId& id);
 /// Newest first.
 std::vector<Operation> of_resource(db::Tx& tx, std::string_view resource_type, std::string_view resource_id);
+/// What one request began, in the order it did.
+std::vector<Operation> of_request(db::Tx& tx, std::string_view request_id);
 /// The running operation of a resource, if any (newest).
 std::optional<Operation> running(db::Tx& tx, std::string_view resource_type, std::string_view resource_id);
 /// Appends a step's outcome to the timeline.

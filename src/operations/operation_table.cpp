@@ -34,6 +34,12 @@ std::string cut(std::string_view text, size_t most) {
   return std::string(text.substr(0, most));
 }
 
+std::vector<Operation> from_rows(const db::Rows& rows) {
+  std::vector<Operation> all;
+  for (const auto& row : rows) all.push_back(from_row(row));
+  return all;
+}
+
 }  // namespace
 
 Operation begin(db::Tx& tx, Time now, std::string_view kind, std::string_view resource_type,
@@ -69,11 +75,12 @@ std::optional<Operation> find(db::Tx& tx, const OperationId& id) {
 }
 
 std::vector<Operation> of_resource(db::Tx& tx, std::string_view resource_type, std::string_view resource_id) {
-  std::vector<Operation> all;
-  for (const auto& row : tx.query(select("WHERE resource_type = ? AND resource_id = ? ORDER BY fence DESC"),
-                                  resource_type, resource_id))
-    all.push_back(from_row(row));
-  return all;
+  return from_rows(tx.query(select("WHERE resource_type = ? AND resource_id = ? ORDER BY fence DESC"), resource_type,
+                            resource_id));
+}
+
+std::vector<Operation> of_request(db::Tx& tx, std::string_view request_id) {
+  return from_rows(tx.query(select("WHERE request_id = ? ORDER BY started_at, id"), request_id));
 }
 
 std::optional<Operation> running(db::Tx& tx, std::string_view resource_type, std::string_view resource_id) {

@@ -39,6 +39,8 @@ TEST_F(Operations, FencesOfAResourceGrow) {
   ASSERT_EQ(all.size(), 2u);
   EXPECT_EQ(all[0].kind, "reboot");
   EXPECT_EQ(all[1].request_id, "req-1");
+  EXPECT_EQ(database_->read([](db::Tx& tx) { return of_request(tx, "req-1"); }).size(), 2u);
+  EXPECT_TRUE(database_->read([](db::Tx& tx) { return of_request(tx, "req-2"); }).empty());
 }
 
 TEST_F(Operations, StepsKeepTheirOrderAndOutcome) {

@@ -52,6 +52,6 @@ class Placement {
   virtual void release(db::Tx& tx, const std::string& consumer_id) = 0;
 };
 
-std::unique_ptr<Placement> make_placement(db::Database& database, api::Policy& policy, const Clock& clock);
+std::unique_ptr<Placement> make_placement(db::Database& database, const Clock& clock);
 
 }  // namespace virga::placement

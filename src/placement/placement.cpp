@@ -113,7 +113,7 @@ void Module::release(db::Tx& tx, const std::string& consumer) {
   drop_consumer(tx, consumer);
 }
 
-std::unique_ptr<Placement> make_placement(db::Database& database, api::Policy&, const Clock& clock) {
+std::unique_ptr<Placement> make_placement(db::Database& database, const Clock& clock) {
   return std::make_unique<Module>(database, clock);
 }
 

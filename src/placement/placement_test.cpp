@@ -15,7 +15,7 @@ const std::string kProvider = "aaaaaaaa-0000-4000-8000-000000000001",
 class PlacementTest : public ::testing::Test {
  protected:
   PlacementTest() {
-    placement_ = placement::make_placement(cloud_.database(), cloud_.policy(), cloud_.clock());
+    placement_ = placement::make_placement(cloud_.database(), cloud_.clock());
     cloud_.mount(placement_->service());
     cloud_.sign_in("admin", admin_caller());
     cloud_.database().write([&](db::Tx& tx) {

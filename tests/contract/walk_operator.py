@@ -107,8 +107,22 @@ def policies(b):
         subset(["allowed: identity:list_users"], b.virga("policy", "check", "identity:list_users", "--user", "admin", "--system"))
         said = b.virga("policy", "check", "create_network:shared", "--user", "demo", "--project", "demo", "--json", code=1)
         equal(json.loads(said.splitlines()[0])["allowed"], False)
-        subset(["identity:list_users"], b.virga("policy", "check", "identity:list_user", "--user", "demo", code=1))
-        subset(["nobody"], b.virga("policy", "check", "identity:list_users", "--user", "nobody", code=1))
+        subset(["identity:list_users"], b.virga("policy", "check", "identity:list_user", "--user", "demo", "--unscoped", code=1))
+        subset(["nobody"], b.virga("policy", "check", "identity:list_users", "--user", "nobody", "--unscoped", code=1))
+    with b.check("virga policy check asks for a scope, and takes something of the user's own for the target"):
+        delete = ["policy", "check", "os_compute_api:servers:delete", "--user", "demo"]
+        subset(["--project", "--unscoped"], b.virga(*delete, code=1))
+        project = b.get("admin", "project show demo")["id"]
+        own = b.virga(*delete, "--project", "demo")
+        subset(["allowed: os_compute_api:servers:delete", "user's own", "project_id=" + project], own)
+        other = b.virga(*delete, "--project", "demo", "--target", "project_id=demo", code=1)
+        subset(["refused: os_compute_api:servers:delete", "No project has the id demo"], other)
+        subset(["does not look at colour"], b.virga(*delete, "--project", "demo", "--target", "colour=red", code=1))
+        subset(["refused"], b.virga("policy", "check", "identity:list_users", "--user", "demo", "--unscoped", code=1))
+    with b.check("virga policy list takes a service's name or type, and says so when there is nothing to list"):
+        subset(['"os_compute_api:servers:delete": '], b.virga("policy", "list", "--service", "compute"))
+        subset(["keystone, glance, placement, neutron and nova"], b.virga("policy", "list", "--service", "nvoa", code=1))
+        subset(["changes none"], b.virga("policy", "list", "--overridden"))
     with b.check("a policy.yaml that changes is taken by itself, and one with a mistake is not"):
         put('"identity:list_users": "role:member"\n')
         b.wait("the new rule", lambda: status() == 200)

@@ -192,9 +192,9 @@ inline link::HostFacts host_facts(const std::string& name, int vcpus = 4, uint64
 class ComputeCloud : public TestCloud {
  public:
   explicit ComputeCloud(const std::string& url = {}, compute::Options options = {}) : TestCloud(url) {
-    placement = placement::make_placement(database(), policy(), clock());
+    placement = placement::make_placement(database(), clock());
     compute =
-        compute::make_compute(std::move(options), database(), policy(), clock(), identity, images, networks, *placement);
+        compute::make_compute(std::move(options), database(), clock(), identity, images, networks, *placement);
     mount(placement->service());
     mount(compute->service());
     mount(compute->console_service());

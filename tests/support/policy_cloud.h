@@ -32,10 +32,10 @@ class PolicyCloud : public TestCloud {
     std::filesystem::create_directory(directory() + "/images");
     identity_ = identity::make_identity({.key_dir = directory() + "/keys", .bcrypt_cost = 4}, database(),
                                         policy(), clock());
-    images_ = image::make_images({directory() + "/images"}, database(), policy(), clock());
-    placement_ = placement::make_placement(database(), policy(), clock());
-    networks_ = network::make_networks({}, database(), policy(), clock());
-    compute_ = compute::make_compute({}, database(), policy(), clock(), *identity_, *images_, *networks_,
+    images_ = image::make_images({directory() + "/images"}, database(), clock());
+    placement_ = placement::make_placement(database(), clock());
+    networks_ = network::make_networks({}, database(), clock());
+    compute_ = compute::make_compute({}, database(), clock(), *identity_, *images_, *networks_,
                                      *placement_);
     for (api::Service* s : {&identity_->service(), &images_->service(), &placement_->service(),
                             &networks_->service(), &compute_->service()}) {
