@@ -9,6 +9,7 @@
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 
+#include "base/crypto.h"
 #include "base/fault.h"
 
 namespace virga {
@@ -113,6 +114,51 @@ Certificate blank(const std::string& subject, EVP_PKEY* key, WallTime now, std::
   return made;
 }
 
+using RequestPtr = std::unique_ptr<X509_REQ, Deleter<X509_REQ_free>>;
+
+/// Whoever sends it holds the key.
+RequestPtr read_request(const std::string& pem) {
+  RequestPtr request(PEM_read_bio_X509_REQ(reader(pem).get(), nullptr, no_passphrase, nullptr));
+  const bool sound = request && X509_REQ_verify(request.get(), X509_REQ_get0_pubkey(request.get())) == 1;
+  ERR_clear_error();
+  if (!sound) throw Fault(FaultKind::bad_request, "That is no request for a certificate (PKCS #10 in PEM) signed with its key.");
+  return request;
+}
+
+std::string hex_digest(const unsigned char* der, size_t size) {
+  return to_hex(sha256({reinterpret_cast<const char*>(der), size}));
+}
+
+std::string digest_of_key(X509_PUBKEY* key) {
+  unsigned char* der = nullptr;
+  const int size = i2d_X509_PUBKEY(key, &der);
+  must(size > 0, "read a public key");
+  const std::string digest = hex_digest(der, static_cast<size_t>(size));
+  OPENSSL_free(der);
+  return digest;
+}
+
+/// Issuer and what every certificate that is no CA's has; signs it.
+void finish(X509* made, const PemPair& ca_pem, const char* usage, const std::string& alternatives) {
+  const Certificate ca = read_certificates(ca_pem.certificate, "the CA's certificate").front();
+  const PrivateKey ca_key = read_private_key(ca_pem.key, "the CA's key");
+  must(X509_set_issuer_name(made, X509_get_subject_name(ca.get())) == 1, "name a certificate");
+  add_extension(made, ca.get(), NID_basic_constraints, "critical,CA:FALSE");
+  add_extension(made, ca.get(), NID_key_usage, "critical,digitalSignature");
+  add_extension(made, ca.get(), NID_ext_key_usage, usage);
+  add_extension(made, ca.get(), NID_subject_alt_name, alternatives);
+  add_extension(made, ca.get(), NID_subject_key_identifier, "hash");
+  add_extension(made, ca.get(), NID_authority_key_identifier, "keyid");
+  must(X509_sign(made, ca_key.get(), EVP_sha256()) > 0, "sign a certificate");
+}
+
+/// A year, or as long as the CA has left.
+std::chrono::seconds life_under(const PemPair& ca, WallTime now) {
+  const auto left = std::chrono::duration_cast<std::chrono::seconds>(
+      valid_until(read_certificates(ca.certificate, "the CA's certificate").front()) - now);
+  return std::min<std::chrono::seconds>(kServerLife, left);
+}
+
 PrivateKey new_key() {
   PrivateKey key(EVP_EC_gen("P-256"), EVP_PKEY_free);
   must(key != nullptr, "make a key");
@@ -193,12 +239,8 @@ PemPair make_ca(const std::string& name, WallTime now) {
 }
 
 PemPair make_server_certificate(const PemPair& ca_pem, const std::vector<std::string>& names, WallTime now) {
-  const Certificate ca = read_certificates(ca_pem.certificate, "the CA's certificate").front();
-  const PrivateKey ca_key = read_private_key(ca_pem.key, "the CA's key"), key = new_key();
-  const std::chrono::seconds ca_left =
-      std::chrono::duration_cast<std::chrono::seconds>(valid_until(ca) - now);
-  const Certificate made =
-      blank("virga", key.get(), now, std::min<std::chrono::seconds>(kServerLife, ca_left));
+  const PrivateKey key = new_key();
+  const Certificate made = blank("virga", key.get(), now, life_under(ca_pem, now));
   std::string alternatives;
   for (const auto& name : names)
     if (name.find_first_of(",;: \t\r\n") != std::string::npos && !is_address(name))
@@ -207,15 +249,65 @@ PemPair make_server_certificate(const PemPair& ca_pem, const std::vector<std::st
   for (const auto& name : names)
     alternatives +=
         fmt::format("{}{}:{}", alternatives.empty() ? "" : ",", is_address(name) ? "IP" : "DNS", name);
-  must(X509_set_issuer_name(made.get(), X509_get_subject_name(ca.get())) == 1, "name a certificate");
-  add_extension(made.get(), ca.get(), NID_basic_constraints, "critical,CA:FALSE");
-  add_extension(made.get(), ca.get(), NID_key_usage, "critical,digitalSignature");
-  add_extension(made.get(), ca.get(), NID_ext_key_usage, "serverAuth");
-  add_extension(made.get(), ca.get(), NID_subject_alt_name, alternatives);
-  add_extension(made.get(), ca.get(), NID_subject_key_identifier, "hash");
-  add_extension(made.get(), ca.get(), NID_authority_key_identifier, "keyid");
-  must(X509_sign(made.get(), ca_key.get(), EVP_sha256()) > 0, "sign a certificate");
+  finish(made.get(), ca_pem, "serverAuth", alternatives);
   return {pem_of(made.get()), pem_of(key.get())};
+}
+
+CertificateRequest make_certificate_request(const std::string& name) {
+  const PrivateKey key = new_key();
+  const RequestPtr request(X509_REQ_new());
+  const auto* bytes = reinterpret_cast<const unsigned char*>(name.data());
+  must(request && X509_NAME_add_entry_by_txt(X509_REQ_get_subject_name(request.get()), "CN", MBSTRING_UTF8, bytes,
+                                             static_cast<int>(name.size()), -1, 0) == 1 &&
+           X509_REQ_set_pubkey(request.get(), key.get()) == 1 && X509_REQ_sign(request.get(), key.get(), EVP_sha256()) > 0,
+       "make a request for a certificate");
+  const BioPtr out(BIO_new(BIO_s_mem()));
+  must(PEM_write_bio_X509_REQ(out.get(), request.get()) == 1, "write a request for a certificate");
+  return {text_of(out.get()), pem_of(key.get())};
+}
+
+std::string sign_client_certificate(const PemPair& ca, const std::string& request_pem, const std::string& name,
+                                    const std::string& uri, WallTime now) {
+  const RequestPtr request = read_request(request_pem);
+  const Certificate made = blank(name, X509_REQ_get0_pubkey(request.get()), now, life_under(ca, now));
+  finish(made.get(), ca, "clientAuth", "URI:" + uri);
+  return pem_of(made.get());
+}
+
+std::string common_name(const Certificate& certificate) {
+  char name[256] = "";
+  X509_NAME_get_text_by_NID(X509_get_subject_name(certificate.get()), NID_commonName, name, sizeof name);
+  return name;
+}
+
+std::vector<std::string> uris_of(const Certificate& certificate) {
+  std::unique_ptr<GENERAL_NAMES, Deleter<GENERAL_NAMES_free>> names(
+      static_cast<GENERAL_NAMES*>(X509_get_ext_d2i(certificate.get(), NID_subject_alt_name, nullptr, nullptr)));
+  std::vector<std::string> uris;
+  for (int i = 0; names && i < sk_GENERAL_NAME_num(names.get()); ++i) {
+    const GENERAL_NAME* one = sk_GENERAL_NAME_value(names.get(), i);
+    if (one->type != GEN_URI) continue;
+    const ASN1_IA5STRING* text = one->d.uniformResourceIdentifier;
+    uris.emplace_back(reinterpret_cast<const char*>(ASN1_STRING_get0_data(text)), static_cast<size_t>(ASN1_STRING_length(text)));
+  }
+  return uris;
+}
+
+std::string fingerprint(const Certificate& certificate) {
+  unsigned char* der = nullptr;
+  const int size = i2d_X509(certificate.get(), &der);
+  must(size > 0, "read a certificate");
+  const std::string digest = hex_digest(der, static_cast<size_t>(size));
+  OPENSSL_free(der);
+  return digest;
+}
+
+std::string key_fingerprint(const Certificate& certificate) {
+  return digest_of_key(X509_get_X509_PUBKEY(certificate.get()));
+}
+
+std::string request_key_fingerprint(const std::string& request) {
+  return digest_of_key(X509_REQ_get_X509_PUBKEY(read_request(request).get()));
 }
 
 }  // namespace virga

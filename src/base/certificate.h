@@ -37,4 +37,24 @@ PemPair make_ca(const std::string& name, WallTime now);
 /// A server's certificate for a year, signed by the CA.
 PemPair make_server_certificate(const PemPair& ca, const std::vector<std::string>& names, WallTime now);
 
+
+/// A new key and a request for a certificate of it (PKCS #10, RFC 2986), signed with the key.
+struct CertificateRequest {
+  std::string request, key;
+};
+CertificateRequest make_certificate_request(const std::string& name);
+/// A client's certificate for a year, signed by the CA: `name` as its common name, `uri` as its subject alternative
+/// name. Of the request only the public key is taken. Throws Fault(bad_request) if it is none, or not signed with its key.
+std::string sign_client_certificate(const PemPair& ca, const std::string& request, const std::string& name,
+                                    const std::string& uri, WallTime now);
+std::string common_name(const Certificate& certificate);
+/// URIs among its subject alternative names.
+std::vector<std::string> uris_of(const Certificate& certificate);
+/// SHA-256 of the whole certificate (DER), hexadecimal.
+std::string fingerprint(const Certificate& certificate);
+/// SHA-256 of its SubjectPublicKeyInfo (as RFC 7469 pins it), hexadecimal. What a new certificate of the same key keeps.
+std::string key_fingerprint(const Certificate& certificate);
+/// The same of a request, which must be signed with its key. Throws Fault(bad_request).
+std::string request_key_fingerprint(const std::string& request);
+
 }  // namespace virga

@@ -36,6 +36,7 @@ void add_guest_commands(CLI::App& app, Shared& shared);      ///< ssh, console, 
 void add_routes_command(CLI::App& app, Shared& shared);      ///< routes (hidden): docs/api-coverage.md is made from it
 void add_policy_commands(CLI::App& app, Shared& shared);     ///< policy list|check
 void add_identity_commands(CLI::App& app, Shared& shared);   ///< identity rotate-keys
+void add_host_commands(CLI::App& app, Shared& shared);       ///< token, join, leave, host
 void add_image_commands(CLI::App& app, Shared& shared);      ///< image build
 
 }  // namespace virga::cli

@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <pwd.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -17,10 +18,12 @@
 #include "base/process.h"
 #include "cli/api.h"
 #include "cli/cloud_client.h"
+#include "cli/lifecycle.h"
 #include "cli/service_table.h"
 #include "cloud/agent_role.h"
 #include "cloud/answer_file.h"
 #include "cloud/bring_up.h"
+#include "cloud/join.h"
 #include "cloud/kvm_verdict.h"
 #include "cloud/novnc.h"
 #include "cloud/provision.h"
@@ -31,14 +34,15 @@
 #include "qemu/api.h"
 
 namespace virga::cli {
-namespace {
-
-using std::chrono::milliseconds;
-using std::chrono::steady_clock;
 
 void require_root() {
   if (geteuid() != 0) throw Fault(FaultKind::forbidden, "This needs root: it makes network namespaces and runs libvirt.", "Run it with sudo.");
 }
+
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
 
 std::string home_of_caller() {
   if (const char* sudo_user = std::getenv("SUDO_USER"))
@@ -263,6 +267,51 @@ void get_novnc(const Config& config) {
   }
 }
 
+void warn_of_emulation(const Config& config) {
+  if (config.compute.hypervisor == "fake" || config.compute.virt_type != "auto" || !config.has_compute()) return;
+  if (find_string(cloud::supervisor_status(config), "virt_type") == "qemu")
+    std::printf("  WARNING: KVM cannot run guests here, so they run under emulation (TCG), many times slower. `virga doctor` says why.\n");
+}
+
+/// Until a controller has let this host in.
+void wait_connected(const Config& config) {
+  const auto deadline = steady_clock::now() + std::chrono::seconds(60);
+  for (;;) {
+    const json::object status = cloud::agent_status(config);
+    if (find_bool(status, "connected")) return;
+    if (steady_clock::now() > deadline)
+      throw Fault(FaultKind::timeout, fmt::format("No controller lets this host in: {}", find_string(status, "problem", "its agent says nothing")),
+                  fmt::format("It goes on trying. Controllers: {}. The agent's log: {}/agent.log", fmt::join(config.hosts.controllers, ", "), config.cloud.log_dir));
+    usleep(100'000);
+  }
+}
+
+/// A compute host: engines and agent, for a cloud whose controllers are elsewhere.
+void up_host(const Shared& shared, const Config& config) {
+  const auto start = steady_clock::now();
+  const bool fake = config.compute.hypervisor == "fake";
+  if (!cloud::has_joined(config))
+    throw Fault(FaultKind::conflict, "This machine is configured as a compute host, and has joined no cloud.",
+                "On a controller: virga token create. Then run here what that prints.");
+  std::printf("Virga comes up as a host of the cloud at %s:\n", config.hosts.controllers.front().c_str());
+  cloud::claim_directories(config);
+  if (!fake) cloud::check_uplink(config);
+  // Whether KVM can run a guest is found out with a kernel.
+  if (!fake && config.compute.virt_type == "auto" && access("/dev/kvm", F_OK) == 0)
+    timed("tiny guest", [&] {
+      cloud::Provisioning guest = provisioning(config);
+      build_guest(config, guest);
+    });
+  cloud::bring_up(config, launch_options(shared, config), print_step);
+  warn_of_emulation(config);
+  timed("a controller lets it in", [&] { wait_connected(config); });
+  print_step("in all", std::chrono::duration_cast<milliseconds>(steady_clock::now() - start));
+  std::printf("\n%s is a host of the cloud now: `openstack hypervisor list` shows it. Here: virga status, virga service status.\n",
+              cloud::compute_host_name(config).c_str());
+}
+
+}  // namespace
+
 void up(const Shared& shared, bool foreground) {
   require_root();
   const Config config = shared.load();
@@ -274,6 +323,7 @@ void up(const Shared& shared, bool foreground) {
     log::open("supervisor", "", config.log.level.c_str());
     throw CLI::RuntimeError(cloud::run_supervisor(config, launch_options(shared, config)));
   }
+  if (!config.has_control()) return up_host(shared, config);
   const bool fake = config.compute.hypervisor == "fake";
   const auto start = steady_clock::now();
   if (!fake) cloud::check_uplink(config);
@@ -285,8 +335,7 @@ void up(const Shared& shared, bool foreground) {
   if (config.demo.enabled) timed("tiny guest", [&] { fake ? fake_guest(p, config) : build_guest(config, p); });
   if (!fake) get_novnc(config);
   cloud::bring_up(config, launch_options(shared, config), print_step);
-  if (!fake && config.compute.virt_type == "auto" && find_string(cloud::supervisor_status(config), "virt_type") == "qemu")
-    std::printf("  WARNING: KVM cannot run guests here, so they run under emulation (TCG), many times slower. `virga doctor` says why.\n");
+  warn_of_emulation(config);
   const std::string home = home_of_caller();
   if (config.demo.enabled) timed("provisioning", [&] { cloud::provision_cloud(config, p, [](const std::string&) {}); });
   p.cacert = cloud::cacert_file(config);
@@ -305,6 +354,8 @@ void up(const Shared& shared, bool foreground) {
   print_what_next(config, home);
 }
 
+namespace {
+
 /// The link that ./allinone made so that `virga` is found; an installed program is left alone.
 void remove_own_link() {
   const char* link = "/usr/local/bin/virga";
@@ -312,6 +363,8 @@ void remove_own_link() {
   const ssize_t n = readlink(link, target, sizeof target);
   if (n > 0 && std::string(target, static_cast<size_t>(n)) == own_program()) unlink(link);
 }
+
+}  // namespace
 
 void down(const Shared& shared, bool purge) {
   require_root();
@@ -324,9 +377,30 @@ void down(const Shared& shared, bool purge) {
   std::printf(purge ? "Virga is gone, with all its state.\n" : "Virga is down; its state stays. `virga up` goes on from here.\n");
 }
 
+namespace {
+
+/// A compute host knows of itself only.
+void host_status(const Config& config, json::object state, bool as_json) {
+  const json::object agent = cloud::agent_status(config);
+  if (as_json) {
+    state["agent"] = agent;
+    state["controllers"] = json::value_from(config.hosts.controllers);
+    std::printf("%s\n", json::serialize(state).c_str());
+    return;
+  }
+  print_service_table(state);
+  const std::string problem = find_string(agent, "problem"), refused = find_string(agent, "refused");
+  std::printf("\nHost %s of the cloud at %s: %s\n", cloud::compute_host_name(config).c_str(),
+              fmt::format("{}", fmt::join(config.hosts.controllers, ", ")).c_str(),
+              find_bool(agent, "connected") ? "connected" : ("not connected. " + problem).c_str());
+  if (!refused.empty()) std::printf("%s\n", refused.c_str());
+  std::printf("Logs: %s\n", config.cloud.log_dir.c_str());
+}
+
 void status(const Shared& shared, bool as_json) {
   const Config config = shared.load();
   json::object state = cloud::supervisor_status(config);
+  if (!config.has_control()) return host_status(config, std::move(state), as_json);
   if (!as_json) {
     print_service_table(state);
     print_problems(problems(config));

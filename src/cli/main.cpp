@@ -82,6 +82,7 @@ int main(int argc, char** argv) {
   add_guest_commands(app, shared);
   add_routes_command(app, shared);
   add_policy_commands(app, shared);
+  add_host_commands(app, shared);
   add_image_commands(app, shared);
   add_identity_commands(app, shared);
   try {

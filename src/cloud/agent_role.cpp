@@ -18,7 +18,13 @@ namespace {
 host::AgentOptions agent_options(const Config& config, const Paths& paths, const Engines& engines) {
   host::AgentOptions o;
   o.state_dir = paths.agent_state;
-  o.link_target = "unix:" + paths.link_socket;
+  o.status_file = paths.agent_status;
+  if (config.has_control()) {
+    o.link_targets = {"unix:" + paths.link_socket};
+  } else {
+    o.link_targets = config.hosts.controllers;
+    o.identity_dir = paths.host_identity;
+  }
   o.hostname = compute_host_name(config);
   o.address = config.network.encap_ip;
   o.chassis = engines.chassis;

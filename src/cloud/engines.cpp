@@ -14,6 +14,8 @@
 #include "base/process.h"
 #include "cloud/distribution.h"
 #include "cloud/privileges.h"
+#include "cloud/serve.h"
+#include "cloud/switch_database.h"
 
 namespace virga::cloud {
 namespace {
@@ -60,6 +62,13 @@ ServiceSpec database_server(const Config& c, const Engines& e, const std::string
   return s;
 }
 
+/// Whom it listens to besides stands in the database itself (open_southbound).
+void listen_as_told(ServiceSpec& southbound) {
+  const std::string of_database = "db:OVN_Southbound,";
+  southbound.argv.insert(southbound.argv.end(), {"--remote=" + of_database + "SB_Global,connections", "--private-key=" + of_database + "SSL,private_key",
+                                                 "--certificate=" + of_database + "SSL,certificate", "--ca-cert=" + of_database + "SSL,ca_cert"});
+}
+
 void add_ovs(std::vector<ServiceSpec>& all, const Config& c, const Engines& e) {
   all.push_back(database_server(c, e, "ovsdb-server", c.cloud.state_dir + "/ovs/conf.db", e.ovs_socket, {"openvswitch", "ovs"}));
   ServiceSpec s = service(c, e, "ovs-vswitchd", {"openvswitch", "ovs"});
@@ -90,14 +99,44 @@ ServiceSpec relay(const Config& c, const Engines& e, const std::string& name, co
   return s;
 }
 
+/// Other machines' ovn-controllers come over TLS, and as what their certificates say: each may change only what is its own
+/// chassis' (ovn-architecture(7), "Role-Based Access Controls for the Southbound DB").
+void open_southbound(const Config& c, const std::string& socket) {
+  SwitchDatabase database(socket, "OVN_Southbound");
+  const std::string address = c.hosts_address(), dir = Paths(c).southbound_tls;
+  json::array operations;
+  // There is one row, made by ovn-northd or by us, whoever comes first.
+  if (database.transact({select_all("SB_Global", {"nb_cfg"})}).at(0).at("rows").as_array().empty())
+    operations.push_back({{"op", "insert"}, {"table", "SB_Global"}, {"row", json::object()}});
+  json::object global;
+  if (address.empty()) {
+    global["connections"] = json::array{"set", json::array()};
+    global["ssl"] = json::array{"set", json::array()};
+  } else {
+    operations.push_back({{"op", "insert"}, {"table", "Connection"}, {"uuid-name", "hosts"},
+                          {"row", {{"target", fmt::format("pssl:{}:{}", c.hosts.southbound_port, address)}, {"role", "ovn-controller"}}}});
+    operations.push_back({{"op", "insert"}, {"table", "SSL"}, {"uuid-name", "proof"},
+                          {"row", {{"private_key", dir + "/server.pem"}, {"certificate", dir + "/server.pem"}, {"ca_cert", dir + "/ca.pem"}}}});
+    global["connections"] = json::array{"named-uuid", "hosts"};
+    global["ssl"] = json::array{"named-uuid", "proof"};
+  }
+  operations.push_back({{"op", "update"}, {"table", "SB_Global"}, {"where", json::array()}, {"row", global}});
+  database.transact(std::move(operations));
+}
+
 void add_ovn(std::vector<ServiceSpec>& all, const Config& c, const Engines& e) {
   const std::string state = c.cloud.state_dir + "/ovn", system = kSystemOvnRun;
   ServiceSpec nb = e.own_ovn ? database_server(c, e, "ovn-nb", state + "/ovnnb_db.db", e.nb_socket, {"ovn", "neutron"})
                              : relay(c, e, "ovn-nb", "OVN_Northbound", system + "/ovnnb_db.sock", e.nb_socket);
   ServiceSpec sb = e.own_ovn ? database_server(c, e, "ovn-sb", state + "/ovnsb_db.db", e.sb_socket, {"ovn", "neutron"})
                              : relay(c, e, "ovn-sb", "OVN_Southbound", system + "/ovnsb_db.sock", e.sb_socket);
+  if (e.own_ovn) listen_as_told(sb);
   for (auto& [spec, socket] : {std::pair{&nb, e.nb_socket}, std::pair{&sb, e.sb_socket}}) {
-    spec->on_ready = [socket = socket, account = control_account(c)] { chown(socket.c_str(), account.uid, account.gid); };  // `serve` writes here
+    spec->on_ready = [c, socket = socket, southbound = spec == &sb && e.own_ovn] {
+      const Account account = control_account(c);
+      chown(socket.c_str(), account.uid, account.gid);  // `serve` writes here
+      if (southbound) open_southbound(c, socket);
+    };
     all.push_back(std::move(*spec));
   }
   if (!e.own_ovn) return;
@@ -113,7 +152,13 @@ void add_controller(std::vector<ServiceSpec>& all, const Config& c, const Engine
   ServiceSpec controller = service(c, e, "ovn-controller", {"ovn", "neutron"});
   controller.argv = {"ovn-controller", "unix:" + e.ovs_socket, "--pidfile=" + e.ovn_run + "/ovn-controller.pid",
                      "--no-chdir"};
-  controller.after = {"ovn-sb"};
+  if (e.central) {
+    controller.after = {"ovn-sb"};
+  } else {  // certificate and key lie in one file, which it reads again when it changes
+    const std::string proof = Paths(c).host_identity;
+    controller.argv.insert(controller.argv.end(), {"--private-key=" + proof + "/host.pem", "--certificate=" + proof + "/host.pem",
+                                                   "--ca-cert=" + proof + "/ca.pem"});
+  }
   if (e.own_ovs) controller.after.push_back("ovs-vswitchd");
   controller.on_ready = [e] { wait_controller(e); };
   all.push_back(std::move(controller));
@@ -161,6 +206,18 @@ std::string compute_host_name(const Config& config) {
   return name;
 }
 
+namespace {
+
+/// The same machines that serve the agent link serve OVN's southbound database.
+std::string southbound_of(const Config& config) {
+  std::string remotes;
+  for (const auto& controller : config.hosts.controllers)
+    remotes += fmt::format("{}ssl:{}:{}", remotes.empty() ? "" : ",", controller.substr(0, controller.find(':')), config.hosts.southbound_port);
+  return remotes;
+}
+
+}  // namespace
+
 Engines find_engines(const Config& config, const std::function<bool()>& kvm_usable) {
   Engines e;
   const std::string& run = config.cloud.run_dir;
@@ -170,6 +227,7 @@ Engines find_engines(const Config& config, const std::function<bool()>& kvm_usab
   e.libvirt_home = config.cloud.state_dir + "/libvirt";
   e.chassis = compute_host_name(config);
   e.none = config.compute.hypervisor == "fake";
+  e.central = !e.none && config.has_control();
   if (e.none) {
     e.own_ovs = e.own_ovn = e.own_controller = e.own_libvirt = false;
   } else if (!config.trial()) {
@@ -184,7 +242,9 @@ Engines find_engines(const Config& config, const std::function<bool()>& kvm_usab
   e.ovs_socket = e.ovs_run + "/db.sock";
   e.nb_socket = e.ovn_run + "/ovnnb_db.sock";
   e.sb_socket = e.ovn_run + "/ovnsb_db.sock";
-  e.chassis_remote = e.own_ovn ? e.sb_socket : std::string(kSystemOvnRun) + "/ovnsb_db.sock";
+  e.chassis_remote = "unix:" + (e.own_ovn ? e.sb_socket : std::string(kSystemOvnRun) + "/ovnsb_db.sock");
+  if (!config.has_control()) e.chassis_remote = southbound_of(config);
+  if (!config.has_compute()) e.own_libvirt = false;
   e.libvirt_socket = e.own_libvirt ? e.libvirt_run + "/libvirt-sock" : kSystemLibvirtSocket;
   const std::string& datapath = config.network.datapath;
   e.userspace_datapath = datapath == "netdev" || (datapath == "auto" && !fs::exists("/sys/module/openvswitch"));
@@ -203,7 +263,7 @@ void prepare_databases(const Config& config, const Engines& engines) {
     create_database(state + "/ovs/conf.db", "/usr/share/openvswitch/vswitch.ovsschema");
   }
   make_dir(engines.ovn_run, 0755);
-  if (engines.own_ovn) {
+  if (engines.central && engines.own_ovn) {
     create_database(state + "/ovn/ovnnb_db.db", "/usr/share/ovn/ovn-nb.ovsschema");
     create_database(state + "/ovn/ovnsb_db.db", "/usr/share/ovn/ovn-sb.ovsschema");
   }
@@ -233,7 +293,7 @@ void prepare_libvirt(const Config& config, const Engines& engines) {
 std::vector<ServiceSpec> engine_services(const Config& config, const Engines& engines) {
   std::vector<ServiceSpec> all;
   if (engines.own_ovs) add_ovs(all, config, engines);
-  if (!engines.none) add_ovn(all, config, engines);
+  if (engines.central) add_ovn(all, config, engines);
   if (engines.own_controller) add_controller(all, config, engines);
   if (engines.own_libvirt) add_libvirt(all, config, engines);
   return all;

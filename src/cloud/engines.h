@@ -19,9 +19,10 @@ namespace virga::cloud {
 struct Engines {
   std::string ovs_run, ovn_run, libvirt_home, libvirt_run;
   std::string ovs_socket, nb_socket, sb_socket, libvirt_socket;
-  std::string chassis_remote;        ///< socket of the southbound database for ovn-controller
+  std::string chassis_remote;        ///< the southbound database for ovn-controller: "unix:…", or "ssl:…" of controllers
   std::string chassis;               ///< OVN's name of this host
   bool none = false;                 ///< the fake hypervisor needs no engine at all
+  bool central = true;               ///< OVN's databases and ovn-northd are here
   bool own_ovs = true, own_ovn = true, own_controller = true, own_libvirt = true;
   bool userspace_datapath = false;
   bool kvm = false;                  ///< guests run under KVM

@@ -55,7 +55,7 @@ void remove_namespaces(const Config& config) {
 
 /// OVN's own record of this host stays behind when its controller is the distribution's and goes on without OVN.
 void remove_chassis(const Engines& engines) {
-  SwitchDatabase southbound(engines.chassis_remote, "OVN_Southbound");
+  SwitchDatabase southbound(engines.chassis_remote.substr(std::string("unix:").size()), "OVN_Southbound");
   json::array operations;
   for (const char* table : {"Chassis_Private", "Chassis"})
     operations.push_back({{"op", "delete"}, {"table", table}, {"where", json::array{json::array{"name", "==", engines.chassis}}}});

@@ -24,6 +24,7 @@
 #include "cloud/tls.h"
 #include "compute/api.h"
 #include "db/api.h"
+#include "enrolment/api.h"
 #include "http/api.h"
 #include "identity/api.h"
 #include "image/api.h"
@@ -44,12 +45,14 @@ struct ControlPlane {
         images(image::make_images({paths.images}, *database, clock)),
         placement(placement::make_placement(*database, clock)),
         networks(network::make_networks(network_options(config), *database, clock)),
+        enrolment(enrolment::make_enrolment(enrolment_options(config), *database, clock)),
         compute(compute::make_compute(compute_options(config), *database, clock, *identity, *images, *networks, *placement)),
         dispatcher({config.cloud.public_url, std::move(conventions)}, policy, *identity) {
     for (api::Service* s : {&identity->service(), &images->service(), &placement->service(), &networks->service(), &compute->service()})
       services.push_back(s);
     identity->set_catalog(services);
     services.push_back(&compute->console_service());
+    services.push_back(&enrolment->service());
     for (api::Service* s : services) dispatcher.mount(*s);
     policy.load();
   }
@@ -99,8 +102,20 @@ struct ControlPlane {
     return o;
   }
 
-  static compute::Options compute_options(const Config& config) {
+  enrolment::Options enrolment_options(const Config& config) const {
+    enrolment::Options o;
+    o.master_key_file = paths.master_key;
+    o.address = config.hosts_address();
+    o.link_port = config.hosts.link_port;
+    o.southbound_port = config.hosts.southbound_port;
+    return o;
+  }
+
+  compute::Options compute_options(const Config& config) {
     compute::Options o;
+    o.admit = [this](db::Tx& tx, const link::HostFacts& facts, const std::string& pem) { admit(tx, facts, pem); };
+    o.renew = [this](const HostId& host, const std::string& request) { return enrolment->renew(host, request); };
+    o.forget_host = [this](db::Tx& tx, const HostId& host) { enrolment->remove(tx, host); };
     o.cpu_allocation_ratio = config.compute.cpu_allocation_ratio;
     o.ram_allocation_ratio = config.compute.ram_allocation_ratio;
     o.disk_allocation_ratio = config.compute.disk_allocation_ratio;
@@ -113,6 +128,17 @@ struct ControlPlane {
                 {"metadata_items", q.metadata_items}, {"server_groups", q.server_groups},
                 {"server_group_members", q.server_group_members}};
     return o;
+  }
+
+  /// Who comes with a certificate is held to what was enrolled under it.
+  void admit(db::Tx& tx, const link::HostFacts& facts, const std::string& pem) {
+    if (pem.empty()) return;
+    const auto chain = read_certificates(pem, "the agent's certificate");
+    const enrolment::PeerProof proof{enrolment::host_of(chain.front()), fingerprint(chain.front())};
+    if (proof.host != facts.id)
+      throw Fault(FaultKind::forbidden, fmt::format("This certificate is of the host {}, not of {}.", proof.host.str(), facts.id.str()));
+    enrolment->admit(tx, proof, facts.hostname);
+    enrolment->settle_certificate(tx, proof);
   }
 
   json::array problems() const {
@@ -130,6 +156,7 @@ struct ControlPlane {
   std::unique_ptr<image::Images> images;
   std::unique_ptr<placement::Placement> placement;
   std::unique_ptr<network::Networks> networks;
+  std::unique_ptr<enrolment::Enrolment> enrolment;
   std::unique_ptr<compute::Compute> compute;
   api::Dispatcher dispatcher;
   std::vector<api::Service*> services;
@@ -163,6 +190,13 @@ int wait_for_end(ServedCertificate& certificate, ApiOutputs& outputs, api::Polic
   }
 }
 
+/// For the ovsdb-server beside us, which reads the files again when they change.
+void write_southbound_tls(const std::string& dir, const link::Credentials& proof) {
+  make_dir(dir, 0700);
+  write_file(dir + "/ca.pem", proof.ca, 0600);
+  write_file(dir + "/server.pem", proof.certificate + proof.key, 0600);
+}
+
 void block_awaited_signals() {
   const sigset_t set = awaited_signals();
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
@@ -182,6 +216,10 @@ Paths::Paths(const Config& config) {
   secrets = state + "/secrets";
   tls = state + "/tls";
   agent_state = state + "/agent";
+  agent_status = run + "/agent.json";
+  host_identity = agent_state + "/identity";
+  master_key = control + "/master.key";
+  southbound_tls = control + "/southbound-tls";
   instances = state + "/instances";
   image_cache = state + "/image-cache";
   guest = state + "/guest";
@@ -294,7 +332,14 @@ int run_serve(const Config& config, std::vector<int> listeners) {
   auto control_server = http::make_server(small, control);
   control_server->listen(control_socket);
 
-  std::unique_ptr<link::AgentHub> hub = link::serve(paths.link_socket, *plane.compute);
+  link::ServeOptions link{paths.link_socket};
+  if (const std::string address = config.hosts_address(); !address.empty()) {
+    link.address = fmt::format("{}:{}", address, config.hosts.link_port);
+    const PemPair proof = plane.enrolment->controller_certificate({link::kControllerName, address});
+    link.credentials = {plane.enrolment->ca(), proof.certificate, proof.key};
+    write_southbound_tls(paths.southbound_tls, link.credentials);
+  }
+  std::unique_ptr<link::AgentHub> hub = link::serve(link, *plane.compute);
   plane.compute->attach(*hub);
   plane.networks->start();
   plane.compute->start();

@@ -31,6 +31,10 @@ struct Paths {
   std::string tls;                           ///< the API's certificate, and our CA (tls.h)
   std::string secrets;                       ///< root's: passwords, the demo's key
   std::string agent_state, instances, image_cache;
+  std::string agent_status;                  ///< what the agent says of itself, JSON
+  std::string host_identity;                 ///< of an enrolled host: its certificate, the CA's
+  std::string master_key;                    ///< opens what lies sealed in the database; the same on each controller
+  std::string southbound_tls;                ///< certificate and key of OVN's southbound database, and hosts' CA
   std::string guest;                         ///< the tiny guest's files
   std::string link_socket;                   ///< agent link, unix
   std::string serve_control;                 ///< control of single services, unix (HTTP)

@@ -46,9 +46,8 @@ std::vector<std::string> own_command(const LaunchOptions& options, const char* r
   return argv;
 }
 
-/// `serve` and `agent`. The supervisor holds the API's sockets, so that a restart of `serve` refuses no connection.
-void add_own_services(std::vector<ServiceSpec>& all, const Config& c, const LaunchOptions& options, bool kvm) {
-  if (options.program.empty()) return;
+/// The supervisor holds the API's sockets, so that a restart of `serve` refuses no connection.
+void add_serve(std::vector<ServiceSpec>& all, const Config& c, const LaunchOptions& options) {
   ServiceSpec serve;
   serve.name = "serve";
   serve.aliases = {"virga-serve"};
@@ -61,6 +60,9 @@ void add_own_services(std::vector<ServiceSpec>& all, const Config& c, const Laun
     return *held;
   };
   all.push_back(std::move(serve));
+}
+
+void add_agent(std::vector<ServiceSpec>& all, const Config& c, const LaunchOptions& options, bool kvm) {
   ServiceSpec agent;
   agent.name = "agent";
   agent.aliases = {"nova-compute", "virga-agent"};
@@ -69,10 +71,16 @@ void add_own_services(std::vector<ServiceSpec>& all, const Config& c, const Laun
   agent.environment = thread_caches_environment();
   agent.environment.push_back(fmt::format("VIRGA_VIRT_TYPE={}", kvm ? "kvm" : "qemu"));  // found out once, at the start
   agent.log_file = c.cloud.log_dir + "/agent.log";
-  agent.after = {"serve"};
+  if (c.has_control()) agent.after = {"serve"};
   for (const ServiceSpec& s : all)
     if (s.name == "libvirtd" || s.name == "ovs-vswitchd") agent.after.push_back(s.name);
   all.push_back(std::move(agent));
+}
+
+void add_own_services(std::vector<ServiceSpec>& all, const Config& c, const LaunchOptions& options, bool kvm) {
+  if (options.program.empty()) return;
+  if (c.has_control()) add_serve(all, c, options);
+  if (c.has_compute()) add_agent(all, c, options, kvm);
 }
 
 /// The state that the control socket shows, shared by its thread and the main one.

@@ -58,7 +58,7 @@ std::map<std::string, std::string> chassis_settings(const Config& c, const Engin
   for (const std::string& m : c.network.bridge_mappings) mappings += (mappings.empty() ? "" : ",") + m;
   return {{"system-id", e.chassis},
           {"hostname", compute_host_name(c)},
-          {"ovn-remote", "unix:" + e.chassis_remote},
+          {"ovn-remote", e.chassis_remote},
           {"ovn-encap-type", "geneve"},
           {"ovn-encap-ip", c.network.encap_ip},
           {"ovn-bridge-mappings", mappings},
@@ -107,7 +107,7 @@ SwitchBefore remember_switch(const Config& c, const Engines& e, SwitchDatabase& 
   SwitchBefore before;
   before.external_ids = database.external_ids();
   const auto remote = before.external_ids.find("ovn-remote");
-  if (remote != before.external_ids.end() && remote->second != "unix:" + e.chassis_remote)
+  if (remote != before.external_ids.end() && remote->second != e.chassis_remote)
     throw Fault(FaultKind::conflict,
                 fmt::format("This host's Open vSwitch belongs to another OVN: its ovn-remote is {}.", remote->second),
                 "If nobody needs that: ovs-vsctl remove open_vswitch . external_ids ovn-remote");

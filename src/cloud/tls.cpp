@@ -208,6 +208,14 @@ std::string cacert_file(const Config& config) {
   return signed_by(chain.back(), chain.back()) ? config.tls.certificate : "";
 }
 
+std::string served_key_fingerprint(const Config& config) {
+  const Files files(config);
+  if (!config.tls.enabled || ::access(files.served.c_str(), R_OK) != 0)
+    throw Fault(FaultKind::conflict, "The API does not speak TLS, so another machine could not tell whom it talks to.",
+                "`virga up --tls`");
+  return key_fingerprint(read_certificates(read_file(files.served), files.served).front());
+}
+
 bool refresh_certificate(const Config& config, WallTime now) {
   if (!config.tls.enabled) return false;
   if (config.cloud.public_url.rfind("http://", 0) == 0)

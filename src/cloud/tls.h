@@ -29,6 +29,9 @@ std::string trusted_file(const Config& config);
 /// the system's CAs do, or without TLS.
 std::string cacert_file(const Config& config);
 
+/// SHA-256 of the public key of the certificate that the API shows. Throws Fault(conflict) without TLS.
+std::string served_key_fingerprint(const Config& config);
+
 /// As root: sees to it that there is a certificate that can be served (made, or renewed when less than 30
 /// days are left, if it is of our CA), and installs it. True if that changed anything. Throws
 /// Fault(bad_request) if an operator's files cannot be used, or the settings do not fit together; then

@@ -9,6 +9,11 @@
 
 namespace virga::compute {
 
+void Agents::admit(const link::HostFacts& facts, const std::string& certificate) {
+  const auto& ask = core_.options.admit;
+  if (ask) core_.database.write([&](db::Tx& tx) { ask(tx, facts, certificate); });
+}
+
 link::Assignment Agents::connect(const link::HostFacts& facts) {
   const bool older = core_.database.write([&](db::Tx& tx) {
     if (db::is_older_than(tx, facts.seen_epoch)) {
@@ -147,7 +152,16 @@ class Source final : public link::ByteSource {
 
 }  // namespace
 
-std::unique_ptr<link::ByteSource> Agents::open_image(const ImageId& image) {
+/// A host gets the images of its own servers, and no others: they may be private.
+std::unique_ptr<link::ByteSource> Agents::open_image(const HostId& host, const ImageId& image) {
+  const bool needs = looks_like_uuid(image.str()) && core_.database.read([&](db::Tx& tx) {
+    // Kernel and ramdisk stand in the boot plan.
+    return tx.first("SELECT id FROM servers WHERE host_id = ? AND deleted = 0 AND (image_id = ? OR boot LIKE ?)", host,
+                    image, "%\"" + image.str() + "\"%")
+        .has_value();
+  });
+  if (!needs)
+    throw Fault(FaultKind::forbidden, fmt::format("no server of this host needs image {}", image.str()));
   return std::make_unique<Source>(core_.images.open_data(image));
 }
 

@@ -11,6 +11,7 @@ class Agents {
  public:
   explicit Agents(Core& core) : core_(core) {}
 
+  void admit(const link::HostFacts& facts, const std::string& certificate);
   link::Assignment connect(const link::HostFacts& facts);
   void heartbeat(const HostId& host, const std::vector<std::string>& problems) {
     core_.liveness.beat(host, core_.clock.now(), &problems);
@@ -19,7 +20,7 @@ class Agents {
   void disconnected(const HostId& host) { core_.liveness.disconnected(host, core_.clock.now()); }
   void observe(const HostId& host, bool full, const std::vector<link::ObservedServer>& servers,
                const std::vector<link::ActionReport>& actions);
-  std::unique_ptr<link::ByteSource> open_image(const ImageId& image);
+  std::unique_ptr<link::ByteSource> open_image(const HostId& host, const ImageId& image);
   link::MetadataReply metadata(const HostId& host, const link::MetadataRequest& request);
 
   /// Settles servers whose ports changed.

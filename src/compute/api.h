@@ -5,6 +5,7 @@
 //
 // Threads: everything here is thread-safe.
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -28,6 +29,12 @@ struct Options {
   bool force_config_drive = false;
   std::string console_base_url;           ///< "" = from the request
   std::vector<std::string> novnc_folders;  ///< the first that has a file serves it at /console
+
+  // What enrolment knows of hosts; without these every host may connect.
+  /// Throws Fault(forbidden) unless who has this certificate (PEM, or "" on this machine) may speak for the host.
+  std::function<void(db::Tx&, const link::HostFacts&, const std::string&)> admit = {};
+  std::function<std::string(const HostId&, const std::string&)> renew = {};  ///< see link::Controller
+  std::function<void(db::Tx&, const HostId&)> forget_host = {};             ///< it was removed
 };
 
 /// Something an operator should look at now.

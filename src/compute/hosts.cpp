@@ -173,6 +173,27 @@ http::Response change_by_id(Core& core, api::Call& call) {
   return api::reply(200, json::object{{"service", service_view(core, call, h)}});
 }
 
+/// nova's way to take a compute host out of the cloud. A tombstone still needs the host, to remove a domain.
+http::Response remove_service(Core& core, api::Call& call) {
+  const std::string key = call.param("id");
+  if (call.since(2, 53) && !looks_like_uuid(key)) throw Fault(FaultKind::bad_request, fmt::format("Invalid uuid {}", key));
+  const HostId removed = core.database.write([&](db::Tx& tx) {
+    const HostRow h = need_host(tx, key, false);
+    const auto left = tx.first("SELECT COUNT(*), SUM(deleted) FROM servers WHERE host_id = ? AND (deleted = 0 OR tombstone = 1)", h.id);
+    if (const int64_t servers = left->integer(0); servers > 0)
+      throw Fault(FaultKind::conflict, "Unable to delete compute service that is hosting instances. Migrate or delete all instances first.",
+                  fmt::format("On {}: {} servers, of which {} are deleted and wait for it.", h.hostname, servers, left->integer(1)));
+    core.placement.remove_provider(tx, h.id);
+    tx.exec("DELETE FROM aggregate_hosts WHERE host_id = ?", h.id);
+    tx.exec("DELETE FROM hosts WHERE id = ?", h.id);
+    if (core.options.forget_host) core.options.forget_host(tx, HostId(h.id));
+    return HostId(h.id);
+  });
+  core.liveness.refused(removed);
+  if (auto* hub = core.hub.load()) hub->disconnect(removed, "This host was removed from the cloud.");
+  return api::reply(204);
+}
+
 json::object hypervisor_brief(const Core& core, const api::Call& call, const HostRow& h) {
   return {{"id", number_or_uuid(call, h)},
           {"hypervisor_hostname", h.hostname},
@@ -406,6 +427,8 @@ void add_host_routes(Routes& routes, Core& core) {
   routes.add("PUT", "/os-services/{id}", "os-services:update", [&core](api::Call& call) {
     return call.since(2, 53) ? change_by_id(core, call) : change_by_name(core, call);
   });
+  routes.add("DELETE", "/os-services/{id}", "os-services:delete",
+             [&core](api::Call& call) { return remove_service(core, call); });
   routes.add("GET", "/os-availability-zone", "os-availability-zone:list",
              [&core](api::Call& call) { return zones(core, call, false); });
   routes.add("GET", "/os-availability-zone/detail", "os-availability-zone:detail",

@@ -39,6 +39,9 @@ class Module final : public Compute {
   void start() override;
   void stop() override;
 
+  void admit(const link::HostFacts& facts, const std::string& certificate) override {
+    agents_.admit(facts, certificate);
+  }
   link::Assignment connect(const link::HostFacts& facts) override { return agents_.connect(facts); }
   void heartbeat(const HostId& host, const std::vector<std::string>& problems) override {
     agents_.heartbeat(host, problems);
@@ -49,8 +52,12 @@ class Module final : public Compute {
     agents_.observe(host, full, servers, actions);
   }
   void disconnected(const HostId& host) override { agents_.disconnected(host); }
-  std::unique_ptr<link::ByteSource> open_image(const HostId&, const ImageId& image) override {
-    return agents_.open_image(image);
+  std::unique_ptr<link::ByteSource> open_image(const HostId& host, const ImageId& image) override {
+    return agents_.open_image(host, image);
+  }
+  std::string renew(const HostId& host, const std::string& request) override {
+    if (!core_.options.renew) throw Fault(FaultKind::not_implemented, "This controller gives out no certificates.");
+    return core_.options.renew(host, request);
   }
   link::MetadataReply metadata(const HostId& host, const link::MetadataRequest& request) override {
     return agents_.metadata(host, request);

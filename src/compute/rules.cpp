@@ -175,6 +175,7 @@ constexpr api::RuleDefault kRules[] = {
     {"os_compute_api:servers:trigger_crash_dump", kMember, kProject},
     {"os_compute_api:os-services:list", kAdmin, kProject, kAdminBefore, "os_compute_api:os-services"},
     {"os_compute_api:os-services:update", kAdmin, kProject, kAdminBefore, "os_compute_api:os-services"},
+    {"os_compute_api:os-services:delete", kAdmin, kProject, kAdminBefore, "os_compute_api:os-services"},
     {"os_compute_api:os-shelve:shelve", kMember, kProject},
     {"os_compute_api:os-shelve:unshelve", kMember, kProject},
     {"os_compute_api:os-shelve:shelve_offload", kAdmin, kProject},

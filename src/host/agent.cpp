@@ -4,6 +4,7 @@
 
 #include <filesystem>
 
+#include "base/json.h"
 #include "base/kill_point.h"
 #include "base/log.h"
 #include "base/process.h"
@@ -66,7 +67,9 @@ void Agent::Core::start() {
     metadata_ = std::make_unique<MetadataService>(
         MetadataService::Options{options_.ovsdb, options_.bridge, host_id_.str().substr(0, 4)},
         [this](const link::MetadataRequest& request) { return connection_->metadata(request); });
-  connection_ = link::dial(options_.link_target, *this);
+  link::DialOptions dial{options_.link_targets};
+  if (!options_.identity_dir.empty()) dial.credentials = [dir = options_.identity_dir] { return read_credentials(dir); };
+  connection_ = link::dial(std::move(dial), *this);
   thread_ = std::thread([this] { loop(); });
 }
 
@@ -86,6 +89,7 @@ void Agent::Core::stop() {
 AgentStatus Agent::Core::status() const {
   AgentStatus status;
   status.connected = connection_->connected();
+  status.problem = connection_->problem();
   status.epoch = journal_.epoch();
   for (const auto& o : queues_->overdue())
     status.hung.push_back(
@@ -291,6 +295,44 @@ AgentStatus Agent::status() const {
   return core_->status();
 }
 
+bool Agent::refresh_certificate() {
+  return core_->refresh_certificate();
+}
+
+namespace {
+
+/// For `virga join` and `virga status` on a host that has no control plane.
+void write_status(const std::string& file, const AgentStatus& status, std::string& written) {
+  if (file.empty()) return;
+  json::array hung;
+  for (const auto& one : status.hung) hung.emplace_back(one);
+  const std::string text = json::serialize(json::object{{"connected", status.connected},
+                                                        {"problem", status.problem},
+                                                        {"refused", status.refused},
+                                                        {"hung", std::move(hung)},
+                                                        {"servers", status.servers}});
+  if (text == written) return;
+  write_file(file, text);
+  written = text;
+}
+
+/// Until told to end; in between, what is due.
+int wait_for_end(Agent& agent, const AgentOptions& options, const sigset_t& stop) {
+  constexpr timespec kEvery{1, 0};
+  std::string written;
+  for (int64_t second = 0;; ++second) {
+    if (const int received = sigtimedwait(&stop, nullptr, &kEvery); received > 0) return received;
+    try {
+      write_status(options.status_file, agent.status(), written);
+      if (second % 3600 == 60) agent.refresh_certificate();
+    } catch (const Fault& fault) {
+      log::warn("{}", fault.message);
+    }
+  }
+}
+
+}  // namespace
+
 int run_agent(const AgentOptions& options, Hypervisor& hypervisor, Storage& storage) {
   sigset_t stop;
   sigemptyset(&stop);
@@ -300,8 +342,7 @@ int run_agent(const AgentOptions& options, Hypervisor& hypervisor, Storage& stor
   SystemClock clock;
   auto agent = std::make_unique<Agent>(options, hypervisor, storage, clock);
   log::info("agent of host {} runs", options.hostname);
-  int signal = 0;
-  sigwait(&stop, &signal);
+  wait_for_end(*agent, options, stop);
   log::info("agent stops; its guests run on");
   // A hypervisor call that hangs must not keep the process: everything it needs is on disk already.
   ::alarm(10);

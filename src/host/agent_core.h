@@ -23,6 +23,7 @@ class Agent::Core final : public link::AgentSide, public std::enable_shared_from
   void start();
   void stop();
   AgentStatus status() const;
+  bool refresh_certificate();
 
   // link::AgentSide
   link::HostFacts facts() override;

@@ -32,6 +32,8 @@ class ScriptedController final : public link::Controller {
   int fulls = 0;
   std::set<ServerId> last_full;
 
+  void admit(const link::HostFacts&, const std::string&) override {}
+  std::string renew(const HostId&, const std::string&) override { return ""; }
   link::Assignment connect(const link::HostFacts&) override {
     std::lock_guard lock(mutex_);
     return full;
@@ -95,14 +97,14 @@ class AgentTest : public testing::Test {
     char name[] = "/tmp/virga-agent-XXXXXX";
     dir_ = mkdtemp(name);
     options_.state_dir = dir_ + "/state";
-    options_.link_target = "unix:" + dir_ + "/agent.sock";
+    options_.link_targets = {"unix:" + dir_ + "/agent.sock"};
     options_.hostname = "host1";
     options_.host_id = kHost;
     options_.retry_min = 5ms;
     options_.shutdown_timeout = 50ms;
     options_.shutdown_repeat = 10ms;
     controller_.full.epoch = 1;
-    hub_ = link::serve(dir_ + "/agent.sock", controller_);
+    hub_ = link::serve({dir_ + "/agent.sock"}, controller_);
   }
   void TearDown() override {
     fake_.inject({});
@@ -309,7 +311,7 @@ TEST_F(AgentTest, AControllerRestartGetsAFullReport) {
   hub_.reset();
   fake_.set_power(kA, DomainPower::shutoff);
   const int before = controller_.fulls;
-  hub_ = link::serve(dir_ + "/agent.sock", controller_);
+  hub_ = link::serve({dir_ + "/agent.sock"}, controller_);
   ASSERT_TRUE(
       controller_.wait([&] { return controller_.fulls > before && controller_.last_full.count(kA); }));
   ASSERT_TRUE(controller_.wait_power(kA, Power::shutoff, 1));

@@ -22,9 +22,11 @@ namespace virga::host {
 
 struct AgentOptions {
   std::string state_dir;    ///< host id, journal
-  std::string link_target;  ///< "unix:/run/virga/agent.sock"
+  std::vector<std::string> link_targets;  ///< "unix:/run/virga/agent.sock", or ADDRESS:PORT of each controller
+  std::string identity_dir = {};  ///< where an enrolled host keeps its proof, for addresses; see read_credentials
   std::string hostname, address, chassis;
   HostId host_id;  ///< empty: kept in state_dir/host_id, made at first start
+  std::string status_file = {};  ///< what run_agent writes AgentStatus to, as JSON, when it changes; "": nowhere
   GiB disk;        ///< 0: the size of the file system of the instances
   std::string bridge = "br-int";
   std::string ovsdb;  ///< "unix:/run/virga/ovs/db.sock"; empty: no metadata service here
@@ -39,6 +41,7 @@ struct AgentOptions {
 
 struct AgentStatus {
   bool connected = false;
+  std::string problem;  ///< why it is not connected, or ""
   int64_t epoch = 0;
   size_t servers = 0;
   std::string refused;            ///< the last assignment refused and why, or ""
@@ -53,6 +56,9 @@ class Agent {
   Agent(const Agent&) = delete;
   Agent& operator=(const Agent&) = delete;
   AgentStatus status() const;
+  /// Gets an enrolled host another certificate if less than four months are left of the one it has. True if it did.
+  /// Throws Fault(unavailable) if it is not connected.
+  bool refresh_certificate();
   class Core;
 
  private:
@@ -61,6 +67,11 @@ class Agent {
 
 /// Runs an agent until SIGTERM or SIGINT; the process's exit code. Call before any other thread starts.
 int run_agent(const AgentOptions& options, Hypervisor& hypervisor, Storage& storage);
+
+/// An enrolled host's proof: DIR/host.pem (certificate and key in one file, so that nobody reads halves of two) and
+/// DIR/ca.pem, 0600. Throws Fault(not_found).
+link::Credentials read_credentials(const std::string& dir);
+void write_credentials(const std::string& dir, const link::Credentials& credentials);
 
 /// The fake hypervisor and its files, for benches and API tests. `state_file` empty: memory only.
 struct FakeHost {

@@ -21,6 +21,8 @@ const HostId kHost("cccccccc-0000-4000-8000-000000000003");
 
 class OneServer final : public link::Controller {
  public:
+  void admit(const link::HostFacts&, const std::string&) override {}
+  std::string renew(const HostId&, const std::string&) override { return ""; }
   link::Assignment connect(const link::HostFacts&) override {
     std::lock_guard lock(mutex_);
     return {1, true, {desired_}};
@@ -68,7 +70,7 @@ TEST(AgentProcess, Child) {
   if (!dir) GTEST_SKIP() << "started by the crash tests only";
   AgentOptions options;
   options.state_dir = std::string(dir) + "/state";
-  options.link_target = "unix:" + std::string(dir) + "/agent.sock";
+  options.link_targets = {"unix:" + std::string(dir) + "/agent.sock"};
   options.hostname = "host1";
   options.host_id = kHost;
   auto fake = make_fake_host(std::string(dir) + "/domains");
@@ -81,7 +83,7 @@ class Crash : public testing::TestWithParam<const char*> {
     char name[] = "/tmp/virga-crash-XXXXXX";
     dir_ = mkdtemp(name);
     controller_.want(State::running, 1);
-    hub_ = link::serve(dir_ + "/agent.sock", controller_);
+    hub_ = link::serve({dir_ + "/agent.sock"}, controller_);
   }
   void TearDown() override {
     if (agent_) ::kill(agent_, SIGKILL), ::waitpid(agent_, nullptr, 0);

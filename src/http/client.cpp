@@ -15,6 +15,7 @@
 
 #include "base/scope_exit.h"
 #include "http/api.h"
+#include "http/peer.h"
 #include "http/wire.h"
 
 namespace virga::http {
@@ -205,6 +206,17 @@ Response fetch(const ClientRequest& request) {
     wire::send_all(to, request.body, request.timeout);
   // A server that refuses early may have reset the rest of our body; its answer is still there to read.
   return receive_response(to, request, what);
+}
+
+std::string shown_certificate(const std::string& url, std::chrono::milliseconds timeout) {
+  const Target target = parse_url(url);
+  if (!target.tls) throw Fault(FaultKind::bad_request, fmt::format("{} is no URL of https.", url));
+  const auto trust = suspicious_context();
+  const int fd = connect_tcp(target, timeout);
+  const ScopeExit closing([fd] { ::close(fd); });
+  const auto tls = TlsStream::connect_unverified(trust.get(), fd);
+  shake_hands(*tls, fd, target.authority, timeout);
+  return tls->peer_certificate();
 }
 
 }  // namespace virga::http

@@ -142,6 +142,24 @@ std::unique_ptr<TlsStream> TlsStream::connect(ssl_ctx_st* context, int fd, const
   return stream;
 }
 
+std::unique_ptr<TlsStream> TlsStream::connect_unverified(ssl_ctx_st* context, int fd) {
+  std::unique_ptr<TlsStream> stream(new TlsStream(context, fd));
+  SSL_set_connect_state(stream->ssl_);
+  SSL_set_verify(stream->ssl_, SSL_VERIFY_NONE, nullptr);
+  return stream;
+}
+
+std::string TlsStream::peer_certificate() {
+  std::lock_guard lock(mutex_);
+  const std::unique_ptr<X509, decltype(&X509_free)> shown(SSL_get1_peer_certificate(ssl_), X509_free);
+  const std::unique_ptr<BIO, decltype(&BIO_free_all)> out(BIO_new(BIO_s_mem()), BIO_free_all);
+  if (!shown || PEM_write_bio_X509(out.get(), shown.get()) != 1)
+    throw Fault(FaultKind::unavailable, "the server shows no certificate");
+  char* data = nullptr;
+  const long size = BIO_get_mem_data(out.get(), &data);
+  return std::string(data, static_cast<size_t>(size));
+}
+
 /// 1 if the call succeeded, `at_end` at the peer's end, 0 with `awaits` set if it must wait, -1 if the
 /// connection is dead.
 ssize_t TlsStream::outcome(int rc, ssize_t at_end, std::atomic<short>& awaits) {
@@ -227,6 +245,10 @@ void TlsStream::say_goodbye() {
   ERR_clear_error();
   SSL_shutdown(ssl_);
   ERR_clear_error();
+}
+
+std::shared_ptr<ssl_ctx_st> suspicious_context() {
+  return new_context(TLS_client_method());
 }
 
 std::shared_ptr<ssl_ctx_st> client_context(const std::string& ca_file) {

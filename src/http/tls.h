@@ -25,6 +25,8 @@ class TlsStream {
   static std::unique_ptr<TlsStream> accept(ssl_ctx_st* context, int fd);
   /// The client's end: the peer must show a certificate for `host` (a name or an address).
   static std::unique_ptr<TlsStream> connect(ssl_ctx_st* context, int fd, const std::string& host);
+  /// The client's end to whoever answers: only to see what certificate it shows.
+  static std::unique_ptr<TlsStream> connect_unverified(ssl_ctx_st* context, int fd);
   ~TlsStream();
   TlsStream(const TlsStream&) = delete;
   TlsStream& operator=(const TlsStream&) = delete;
@@ -42,6 +44,8 @@ class TlsStream {
   /// POLLIN or POLLOUT: what receive(), and what send() waits for. Each is its caller's own thread's.
   short reader_awaits() const { return reader_awaits_; }
   short writer_awaits() const { return writer_awaits_; }
+  /// What the peer showed, PEM. Throws Fault(unavailable) if it showed none.
+  std::string peer_certificate();
   /// Tells the peer that nothing more will come.
   void say_goodbye();
 
@@ -58,6 +62,8 @@ class TlsStream {
 /// A client's settings: TLS 1.2 at least, and whom it trusts. `ca_file` "": whom the system trusts. Throws
 /// Fault(bad_request) if the file holds no certificate.
 std::shared_ptr<ssl_ctx_st> client_context(const std::string& ca_file);
+/// One that trusts nobody, for connect_unverified.
+std::shared_ptr<ssl_ctx_st> suspicious_context();
 
 /// Waits through a handshake. Throws Fault(unavailable).
 void shake_hands(TlsStream& tls, int fd, const std::string& peer, std::chrono::milliseconds timeout);

@@ -6,6 +6,9 @@
 // it *observes*; either may be repeated or lost without harm. Absence never destroys: an agent removes a
 // domain only on an explicit tombstone (State::absent) with the server's id and generation.
 //
+// Over TCP both ends prove who they are (TLS 1.2 or later, certificates of the cloud's own CA); on the unix socket, which
+// root alone may use, nobody needs to.
+//
 // Threads: Controller's functions are called from gRPC threads and must be thread-safe. AgentHub is
 // thread-safe.
 
@@ -127,6 +130,14 @@ struct HostFacts {
   int64_t seen_epoch = 0;  ///< highest cloud epoch this agent has accepted
 };
 
+/// One end's proof, PEM: whom it trusts, its certificate, its key.
+struct Credentials {
+  std::string ca, certificate, key;
+  friend bool operator==(const Credentials&, const Credentials&) = default;
+};
+/// The name that each controller's certificate has, besides its own.
+constexpr const char* kControllerName = "controller.virga";
+
 /// Reads an image's bytes for an agent.
 class ByteSource {
  public:
@@ -160,6 +171,9 @@ struct MetadataReply {
 class Controller {
  public:
   virtual ~Controller() = default;
+  /// Whether who came with this certificate (PEM; "": over the unix socket) may speak for the host of these facts. Asked
+  /// before anything is changed for that host. Throws Fault(forbidden) if not.
+  virtual void admit(const HostFacts& facts, const std::string& certificate) = 0;
   /// A host came (or came back). Returns its full assignment. Throws Fault(forbidden) to refuse it.
   virtual Assignment connect(const HostFacts& facts) = 0;
   /// `problems`: what keeps the host from its work now, in words; what is not in it is over.
@@ -170,6 +184,8 @@ class Controller {
   virtual void disconnected(const HostId& host) = 0;
   virtual std::unique_ptr<ByteSource> open_image(const HostId& host, const ImageId& image) = 0;
   virtual MetadataReply metadata(const HostId& host, const MetadataRequest& request) = 0;
+  /// Another certificate (PEM) for the host, for this request (PKCS #10, PEM). Throws Fault.
+  virtual std::string renew(const HostId& host, const std::string& request) = 0;
 };
 
 /// The controller's side of all connected agents.
@@ -179,6 +195,8 @@ class AgentHub {
   virtual bool connected(const HostId& host) const = 0;
   /// Sends a change; false if the host is not connected (its next connect gets the full assignment anyway).
   virtual bool push(const HostId& host, const Assignment& change) = 0;
+  /// Ends the host's connection; whether it may come back is the controller's to say.
+  virtual void disconnect(const HostId& host, const std::string& why) = 0;
   enum class Console { vnc, serial };
   /// Asks the agent to open a console stream. Throws Fault(conflict) with the cause.
   virtual std::shared_ptr<ByteStream> open_console(const HostId& host, const ServerId& server,
@@ -188,9 +206,14 @@ class AgentHub {
                                   std::chrono::milliseconds timeout = std::chrono::milliseconds(10000)) = 0;
 };
 
-/// Serves the link on a unix socket (and later on TCP with mTLS). `controller` must outlive it.
-/// `AgentHub` is usable at once; destruction closes all agents' streams.
-std::unique_ptr<AgentHub> serve(const std::string& unix_socket, Controller& controller);
+struct ServeOptions {
+  std::string unix_socket;
+  std::string address;  ///< "192.0.2.1:5001"; "": the unix socket only
+  Credentials credentials;  ///< for the address
+};
+/// Serves the link. `controller` must outlive it. `AgentHub` is usable at once; destruction closes all agents' streams.
+/// Throws Fault(conflict) if it cannot listen.
+std::unique_ptr<AgentHub> serve(const ServeOptions& options, Controller& controller);
 
 /// What the agent implements.
 class AgentSide {
@@ -217,8 +240,18 @@ class AgentConnection {
   /// Streams an image to `sink`. Throws Fault if it fails midway.
   virtual void fetch_image(const ImageId& image, const std::function<void(std::string_view)>& sink) = 0;
   virtual MetadataReply metadata(const MetadataRequest& request) = 0;
+  /// Asks for another certificate (PEM). Throws Fault.
+  virtual std::string renew(const std::string& request) = 0;
+  /// Why the last attempt failed; "" while connected.
+  virtual std::string problem() const = 0;
 };
-/// `target`: "unix:/run/virga/agent.sock". `side` must outlive the connection.
-std::unique_ptr<AgentConnection> dial(const std::string& target, AgentSide& side);
+struct DialOptions {
+  /// "unix:/run/virga/agent.sock", "192.0.2.1:5001". With several: the next one after each failure.
+  std::vector<std::string> targets;
+  /// Asked at each connect over TCP, so that a new certificate is used from then on.
+  std::function<Credentials()> credentials = {};
+};
+/// `side` must outlive the connection.
+std::unique_ptr<AgentConnection> dial(DialOptions options, AgentSide& side);
 
 }  // namespace virga::link

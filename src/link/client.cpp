@@ -91,15 +91,7 @@ class ConsolePump {
 
 class Connection final : public AgentConnection {
  public:
-  Connection(const std::string& target, AgentSide& side) : target_(target), side_(side), requests_(2) {
-    grpc::ChannelArguments arguments;
-    arguments.SetMaxReceiveMessageSize(kMaxMessage);
-    arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 50);
-    arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 2000);  // how long one attempt may take
-    arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
-    arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-    channel_ = grpc::CreateCustomChannel(target, grpc::InsecureChannelCredentials(), arguments);
-    stub_ = v1::AgentLink::NewStub(channel_);
+  Connection(DialOptions options, AgentSide& side) : options_(std::move(options)), side_(side), requests_(2) {
     thread_ = std::thread([this] { run(); });
   }
 
@@ -143,7 +135,8 @@ class Connection final : public AgentConnection {
     Call call(*this);
     v1::FetchImageRequest request;
     request.set_image(image.str());
-    auto reader = stub_->FetchImage(&call.context, request);
+    const auto stub = this->stub();
+    auto reader = stub->FetchImage(&call.context, request);
     v1::ImagePiece piece;
     try {
       while (reader->Read(&piece)) sink(piece.bytes());
@@ -160,9 +153,25 @@ class Connection final : public AgentConnection {
     Call call(*this);
     call.context.set_deadline(std::chrono::system_clock::now() + 10s);
     v1::MetadataReply reply;
-    const auto status = stub_->Metadata(&call.context, to_wire(request), &reply);
+    const auto status = stub()->Metadata(&call.context, to_wire(request), &reply);
     if (!status.ok()) throw to_fault(status, "cannot ask for metadata");
     return MetadataReply{reply.status(), reply.content_type(), reply.body()};
+  }
+
+  std::string renew(const std::string& request) override {
+    Call call(*this);
+    call.context.set_deadline(std::chrono::system_clock::now() + 10s);
+    v1::RenewRequest question;
+    question.set_certificate_request(request);
+    v1::RenewReply reply;
+    const auto status = stub()->Renew(&call.context, question, &reply);
+    if (!status.ok()) throw to_fault(status, "cannot renew the certificate");
+    return reply.certificate();
+  }
+
+  std::string problem() const override {
+    std::lock_guard lock(mutex_);
+    return last_error_;
   }
 
  private:
@@ -183,12 +192,46 @@ class Connection final : public AgentConnection {
     grpc::ClientContext context;
   };
 
+  std::shared_ptr<v1::AgentLink::Stub> stub() const {
+    std::lock_guard lock(mutex_);
+    return stub_;
+  }
+
+  /// A channel to the controller whose turn it is; the one there is, if nothing changed. Throws what reading our
+  /// certificate throws.
+  void choose_channel() {
+    const std::string& target = options_.targets[turn_ % options_.targets.size()];
+    const Credentials credentials = target.rfind("unix:", 0) == 0 || !options_.credentials ? Credentials{} : options_.credentials();
+    if (channel_ && target == target_ && credentials == credentials_) return;
+    grpc::ChannelArguments arguments;
+    arguments.SetMaxReceiveMessageSize(kMaxMessage);
+    arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 50);
+    arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 2000);  // how long one attempt may take
+    arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
+    arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+    // A controller whose power is cut, or a cable that is, sends nothing.
+    arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 5000);
+    arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 5000);
+    std::shared_ptr<grpc::ChannelCredentials> proof = grpc::InsecureChannelCredentials();
+    if (!credentials.certificate.empty()) {
+      arguments.SetSslTargetNameOverride(kControllerName);
+      proof = grpc::SslCredentials({credentials.ca, credentials.key, credentials.certificate});
+    }
+    const auto channel = grpc::CreateCustomChannel(target, proof, arguments);
+    std::lock_guard lock(mutex_);
+    channel_ = channel;
+    stub_ = v1::AgentLink::NewStub(channel);
+    target_ = target;
+    credentials_ = credentials;
+  }
+
   void run() {
     auto backoff = std::chrono::milliseconds(kMinBackoff);
     std::minstd_rand random(std::random_device{}());
     while (true) {
       const bool was_welcomed = session();
       if (was_welcomed) backoff = kMinBackoff;
+      else ++turn_;
       const auto wait = backoff / 2 + std::chrono::milliseconds(random() % (backoff.count() / 2 + 1));
       if (pause(wait)) return;
       backoff = std::min<std::chrono::milliseconds>(backoff * 2, kMaxBackoff);
@@ -198,7 +241,7 @@ class Connection final : public AgentConnection {
   /// True if the connection is to end. Over early once a controller that was away is back: gRPC gets on with
   /// connecting only while somebody polls, so waiting without that made an agent miss its controller's return.
   bool pause(std::chrono::milliseconds wait) {
-    const bool refused = channel_->GetState(false) == GRPC_CHANNEL_READY;  // or it would ask without a pause
+    const bool refused = !channel_ || channel_->GetState(false) == GRPC_CHANNEL_READY;  // or it would ask without a pause
     const auto end = std::chrono::system_clock::now() + wait;
     while (true) {
       {
@@ -214,6 +257,13 @@ class Connection final : public AgentConnection {
   /// One Control stream from greeting to end. True if the controller welcomed us.
   bool session() {
     grpc::ClientContext context;
+    try {
+      choose_channel();
+    } catch (const Fault& fault) {
+      std::lock_guard lock(mutex_);
+      tell({grpc::UNAUTHENTICATED, fault.message}, false);
+      return false;
+    }
     {
       std::lock_guard lock(mutex_);
       if (stopping_) return false;
@@ -403,10 +453,13 @@ class Connection final : public AgentConnection {
     changed_.notify_all();
   }
 
-  const std::string target_;
+  const DialOptions options_;
   AgentSide& side_;
+  size_t turn_ = 0;  ///< run()'s, as are the next two
+  std::string target_;
+  Credentials credentials_;
   std::shared_ptr<grpc::Channel> channel_;
-  std::unique_ptr<v1::AgentLink::Stub> stub_;
+  std::shared_ptr<v1::AgentLink::Stub> stub_;  ///< under mutex_, but for run() itself
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   bool stopping_ = false, welcomed_ = false, broken_ = false;
@@ -424,8 +477,8 @@ class Connection final : public AgentConnection {
 
 }  // namespace
 
-std::unique_ptr<AgentConnection> dial(const std::string& target, AgentSide& side) {
-  return std::make_unique<Connection>(target, side);
+std::unique_ptr<AgentConnection> dial(DialOptions options, AgentSide& side) {
+  return std::make_unique<Connection>(std::move(options), side);
 }
 
 }  // namespace virga::link

@@ -29,7 +29,9 @@ class StreamOwner {
 
 class ControlStream final : public grpc::ServerBidiReactor<v1::AgentMessage, v1::ControllerMessage> {
  public:
-  ControlStream(StreamOwner& owner, Pool& pool) : owner_(owner), pool_(pool) {}
+  /// `certificate`: the peer's, PEM, or "" if it came over the unix socket.
+  ControlStream(StreamOwner& owner, Pool& pool, std::string certificate)
+      : owner_(owner), pool_(pool), certificate_(std::move(certificate)) {}
   /// Arms the first read; `self` keeps the stream alive until gRPC is done with it.
   void begin(std::shared_ptr<ControlStream> self);
 
@@ -43,6 +45,7 @@ class ControlStream final : public grpc::ServerBidiReactor<v1::AgentMessage, v1:
 
   const HostId& host() const { return host_; }
   const std::string& session() const { return session_; }
+  const std::string& certificate() const { return certificate_; }
   void bind(HostId host, std::string session) { host_ = std::move(host), session_ = std::move(session); }
 
  private:
@@ -58,6 +61,7 @@ class ControlStream final : public grpc::ServerBidiReactor<v1::AgentMessage, v1:
 
   StreamOwner& owner_;
   Pool& pool_;
+  const std::string certificate_;
   std::shared_ptr<ControlStream> self_;  ///< gRPC's reactions only: OnDone may run beside a message being handled
   // Recursive: gRPC may call a reaction from inside StartRead, StartWrite or Finish.
   std::recursive_mutex mutex_;

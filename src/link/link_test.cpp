@@ -7,140 +7,19 @@
 #include "base/scope_exit.h"
 #include "link/api.h"
 #include "link/outbox.h"
+#include "tests/support/link_fakes.h"
 
 namespace virga::link {
 namespace {
 
 using namespace std::chrono_literals;
 
-/// A value that tests wait on.
-class Watched {
- public:
-  void change(const std::function<void()>& f) {
-    std::lock_guard lock(mutex_);
-    f();
-    changed_.notify_all();
-  }
-  bool wait(const std::function<bool()>& condition, std::chrono::milliseconds timeout = 10s) {
-    std::unique_lock lock(mutex_);
-    return changed_.wait_for(lock, timeout, condition);
-  }
-
- private:
-  std::mutex mutex_;
-  std::condition_variable changed_;
-};
-
-const std::string kServer = "11111111-2222-4333-8444-555555555555";
-const HostId kHost("aaaaaaaa-2222-4333-8444-555555555555");
-
-class StringSource final : public ByteSource {
- public:
-  explicit StringSource(std::string text) : text_(std::move(text)) {}
-  size_t read(std::span<char> buffer) override {
-    const auto n = std::min(buffer.size(), text_.size() - at_);
-    std::copy_n(text_.data() + at_, n, buffer.data());
-    at_ += n;
-    return n;
-  }
-
- private:
-  std::string text_;
-  size_t at_ = 0;
-};
-
-struct FakeController final : Controller {
-  Watched watched;
-  int connects = 0, disconnects = 0, heartbeats = 0;
-  Assignment next;
-  HostFacts facts;
-  std::vector<ObservedServer> seen;
-  std::vector<ActionReport> actions;
-  std::vector<std::string> problems;
-  std::optional<Fault> refuse;
-  std::string image = "image bytes";
-
-  Assignment connect(const HostFacts& f) override {
-    watched.change([&] { ++connects, facts = f; });
-    if (refuse) throw *refuse;
-    Assignment answer;
-    watched.change([&] { answer = next; });
-    return answer;
-  }
-  void heartbeat(const HostId&, const std::vector<std::string>& p) override {
-    watched.change([&] { ++heartbeats, problems = p; });
-  }
-  void observe(const HostId& host, bool, const std::vector<ObservedServer>& s,
-               const std::vector<ActionReport>& a) override {
-    EXPECT_EQ(host, kHost);
-    watched.change([&] {
-      seen.insert(seen.end(), s.begin(), s.end());
-      actions.insert(actions.end(), a.begin(), a.end());
-    });
-  }
-  void disconnected(const HostId&) override {
-    watched.change([&] { ++disconnects; });
-  }
-  std::unique_ptr<ByteSource> open_image(const HostId&, const ImageId& id) override {
-    if (id.str() == "missing") throw Fault(FaultKind::not_found, "no such image");
-    return std::make_unique<StringSource>(image);
-  }
-  MetadataReply metadata(const HostId&, const MetadataRequest& request) override {
-    return {200, "text/plain", request.source_address + request.path};
-  }
-};
-
-/// Sends back what it is sent.
-class Echo final : public ByteStream {
- public:
-  bool write(std::string_view bytes) override {
-    if (bytes == "bye")
-      receive_({});
-    else
-      receive_(bytes);
-    return true;
-  }
-  void close() override {}
-  void on_bytes(std::function<void(std::string_view)> receive) override { receive_ = std::move(receive); }
-
- private:
-  std::function<void(std::string_view)> receive_;
-};
-
-struct FakeAgent final : AgentSide {
-  Watched watched;
-  std::vector<Assignment> assignments;
-  std::atomic<bool> hang{false};
-  std::atomic<int> not_yet{0};  ///< how often the facts are not there yet
-
-  HostFacts facts() override {
-    if (not_yet-- > 0) throw Fault(FaultKind::unavailable, "libvirtd is away");
-    HostFacts f;
-    f.id = kHost;
-    f.hostname = "host1";
-    f.memory = MiB{1024};
-    f.seen_epoch = 7;
-    return f;
-  }
-  void assigned(const Assignment& a) override {
-    watched.change([&] { assignments.push_back(a); });
-  }
-  std::string console_log(const ServerId& server, size_t max) override {
-    watched.wait([&] { return !hang; });
-    return (server.str() + " log").substr(0, max);
-  }
-  std::shared_ptr<ByteStream> open_console(const ServerId& server, AgentHub::Console) override {
-    if (server.str() != kServer) throw Fault(FaultKind::conflict, "the server is not running", "Start it.");
-    return std::make_shared<Echo>();
-  }
-};
-
 class Link : public testing::Test {
  protected:
   void SetUp() override {
     char name[] = "/tmp/virga-link-XXXXXX";
     dir_ = mkdtemp(name);
-    hub_ = serve(dir_ + "/agent.sock", controller_);
+    hub_ = serve({dir_ + "/agent.sock"}, controller_);
   }
   void TearDown() override {
     connection_.reset();
@@ -148,7 +27,7 @@ class Link : public testing::Test {
     std::system(("rm -rf " + dir_).c_str());
   }
   void connect() {
-    connection_ = dial("unix:" + dir_ + "/agent.sock", agent_);
+    connection_ = dial({{"unix:" + dir_ + "/agent.sock"}}, agent_);
     ASSERT_TRUE(agent_.watched.wait([&] { return !agent_.assignments.empty(); }));
   }
   bool ready() {
@@ -236,7 +115,7 @@ TEST_F(Link, TellsProblemsAtOnceAndToEachController) {
   EXPECT_EQ(controller_.problems[1], "two lines");
   hub_.reset();
   controller_.watched.change([&] { controller_.problems.clear(); });
-  hub_ = serve(dir_ + "/agent.sock", controller_);
+  hub_ = serve({dir_ + "/agent.sock"}, controller_);
   ASSERT_TRUE(controller_.watched.wait([&] { return controller_.problems.size() == 2; }));
   connection_->problems({});
   ASSERT_TRUE(controller_.watched.wait([&] { return controller_.problems.empty(); }));
@@ -253,7 +132,7 @@ TEST_F(Link, SurvivesAControllerRestart) {
   connection_->report(false, {o}, {{OperationId("a"), 1, true, ""}});
   o.generation = 2;
   connection_->report(false, {o}, {{OperationId("b"), 2, true, ""}});
-  hub_ = serve(dir_ + "/agent.sock", controller_);
+  hub_ = serve({dir_ + "/agent.sock"}, controller_);
   ASSERT_TRUE(agent_.watched.wait([&] { return agent_.assignments.size() >= 2; }));
   ASSERT_TRUE(
       controller_.watched.wait([&] { return controller_.actions.size() == 2 && !controller_.seen.empty(); }));
@@ -262,7 +141,7 @@ TEST_F(Link, SurvivesAControllerRestart) {
 
 TEST_F(Link, RefusedHostTriesAgain) {
   controller_.refuse = Fault(FaultKind::forbidden, "unknown host");
-  connection_ = dial("unix:" + dir_ + "/agent.sock", agent_);
+  connection_ = dial({{"unix:" + dir_ + "/agent.sock"}}, agent_);
   ASSERT_TRUE(controller_.watched.wait([&] { return controller_.connects >= 3; }));
   EXPECT_FALSE(hub_->connected(kHost));
   EXPECT_TRUE(agent_.assignments.empty());
@@ -345,7 +224,7 @@ TEST_F(Link, ConsoleLogHasADeadline) {
 TEST_F(Link, ANewerConnectionOfAHostTakesOver) {
   connect();
   FakeAgent twin;
-  auto second = dial("unix:" + dir_ + "/agent.sock", twin);
+  auto second = dial({{"unix:" + dir_ + "/agent.sock"}}, twin);
   ASSERT_TRUE(twin.watched.wait([&] { return !twin.assignments.empty(); }));
   EXPECT_GE(controller_.connects, 2);
 }

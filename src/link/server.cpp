@@ -19,15 +19,39 @@ namespace {
 constexpr size_t kImagePiece = 256 << 10;
 constexpr int kMaxThreads = 512;  // images, consoles and metadata requests at once
 
+/// The peer's certificate, PEM; "" over the unix socket, where gRPC knows none.
+template <class Context>
+std::string certificate_of(const Context& context) {
+  const auto auth = context.auth_context();
+  if (!auth) return "";
+  const auto found = auth->FindPropertyValues("x509_pem_cert");
+  return found.empty() ? "" : std::string(found.front().data(), found.front().size());
+}
+
+/// Only who has a certificate of the CA comes as far as a call.
+std::shared_ptr<grpc::ServerCredentials> mutual(const Credentials& c) {
+  grpc::SslServerCredentialsOptions options(GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
+  options.pem_root_certs = c.ca;
+  options.pem_key_cert_pairs.push_back({c.key, c.certificate});
+  return grpc::SslServerCredentials(options);
+}
+
 /// Control as a reactor, the rest synchronous.
 using Service = v1::AgentLink::WithCallbackMethod_Control<v1::AgentLink::Service>;
 
 class Hub final : public AgentHub, public StreamOwner, public Service {
  public:
-  Hub(const std::string& unix_socket, Controller& controller) : controller_(controller), pool_(4) {
+  Hub(const ServeOptions& options, Controller& controller) : controller_(controller), pool_(4) {
+    const std::string& unix_socket = options.unix_socket;
     ::unlink(unix_socket.c_str());
     grpc::ServerBuilder builder;
     builder.AddListeningPort("unix:" + unix_socket, grpc::InsecureServerCredentials());
+    int port = 0;
+    if (!options.address.empty()) builder.AddListeningPort(options.address, mutual(options.credentials), &port);
+    // A host whose power is cut says no goodbye.
+    builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 5000);
+    builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 5000);
+    builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 1000);
     builder.RegisterService(static_cast<Service*>(this));
     builder.SetMaxReceiveMessageSize(kMaxMessage);
     builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::NUM_CQS, 1);
@@ -37,10 +61,11 @@ class Hub final : public AgentHub, public StreamOwner, public Service {
                                 500);  // bounds shutdown
     builder.SetResourceQuota(grpc::ResourceQuota("agent-link").SetMaxThreads(kMaxThreads));
     server_ = builder.BuildAndStart();
-    if (!server_)
+    if (!server_ || (!options.address.empty() && port == 0))
       throw Fault(
-          FaultKind::conflict, fmt::format("cannot listen for agents on {}", unix_socket),
-          "Check that the folder exists and is writable, and that no other controller uses the socket.");
+          FaultKind::conflict, fmt::format("cannot listen for agents on {} {}", unix_socket, options.address),
+          "Check that the folder exists and is writable, that the address is this machine's, and that no other controller "
+          "uses socket or port.");
     ::chmod(unix_socket.c_str(), 0600);
   }
 
@@ -72,6 +97,10 @@ class Hub final : public AgentHub, public StreamOwner, public Service {
       if (!stream->send_after_welcome(std::move(message))) return false;
     }
     return true;
+  }
+
+  void disconnect(const HostId& host, const std::string& why) override {
+    if (auto stream = find(host)) stream->finish({grpc::PERMISSION_DENIED, why});
   }
 
   std::shared_ptr<ByteStream> open_console(const HostId& host, const ServerId& server,
@@ -120,6 +149,7 @@ class Hub final : public AgentHub, public StreamOwner, public Service {
   // ---- StreamOwner: on pool threads ----
 
   void hello(const std::shared_ptr<ControlStream>& stream, const HostFacts& facts) override {
+    controller_.admit(facts, stream->certificate());  // before it takes the place of anybody
     const auto session = to_hex(random_bytes(16));
     stream->bind(facts.id, session);
     take_over(stream, facts.id);
@@ -185,8 +215,8 @@ class Hub final : public AgentHub, public StreamOwner, public Service {
   // ---- gRPC ----
 
   grpc::ServerBidiReactor<v1::AgentMessage, v1::ControllerMessage>* Control(
-      grpc::CallbackServerContext*) override {
-    auto stream = std::make_shared<ControlStream>(*this, pool_);
+      grpc::CallbackServerContext* context) override {
+    auto stream = std::make_shared<ControlStream>(*this, pool_, certificate_of(*context));
     stream->begin(stream);
     return stream.get();
   }
@@ -219,6 +249,15 @@ class Hub final : public AgentHub, public StreamOwner, public Service {
     return to_status(fault);
   }
 
+  grpc::Status Renew(grpc::ServerContext* context, const v1::RenewRequest* request, v1::RenewReply* reply) override try {
+    reply->set_certificate(controller_.renew(host_of(*context), request->certificate_request()));
+    return grpc::Status::OK;
+  } catch (const Fault& fault) {
+    return to_status(fault);
+  } catch (const std::exception& e) {
+    return {grpc::INTERNAL, e.what()};
+  }
+
   grpc::Status Metadata(grpc::ServerContext* context, const v1::MetadataRequest* request,
                         v1::MetadataReply* reply) override try {
     const auto answer = controller_.metadata(host_of(*context), from_wire(*request));
@@ -236,6 +275,10 @@ class Hub final : public AgentHub, public StreamOwner, public Service {
   struct Host {
     std::shared_ptr<ControlStream> stream;
     bool ready = false;
+  };
+  struct Session {
+    HostId host;
+    std::string certificate;  ///< of its control stream: what knows the session's name must have that too
   };
   struct PendingLog {
     HostId host;
@@ -260,7 +303,7 @@ class Hub final : public AgentHub, public StreamOwner, public Service {
       auto& entry = hosts_[host];
       old = std::exchange(entry.stream, stream);
       entry.ready = false;
-      sessions_[stream->session()] = host;
+      sessions_[stream->session()] = {host, stream->certificate()};
     }
     if (old) old->finish({grpc::ABORTED, "the same host connected again"});
   }
@@ -271,7 +314,7 @@ class Hub final : public AgentHub, public StreamOwner, public Service {
     if (it != sent.end()) {
       std::lock_guard lock(mutex_);
       auto session = sessions_.find(std::string(it->second.data(), it->second.size()));
-      if (session != sessions_.end()) return session->second;
+      if (session != sessions_.end() && session->second.certificate == certificate_of(context)) return session->second.host;
     }
     throw Fault(FaultKind::unauthorized, "this agent has no control stream here");
   }
@@ -314,7 +357,7 @@ class Hub final : public AgentHub, public StreamOwner, public Service {
   Pool pool_;
   mutable std::mutex mutex_;
   std::map<HostId, Host> hosts_;
-  std::map<std::string, HostId> sessions_;
+  std::map<std::string, Session> sessions_;
   std::map<uint64_t, std::shared_ptr<ConsoleCall>>
       consoles_;  // asked for, not yet open; open ones end by their host
   std::map<uint64_t, std::shared_ptr<PendingLog>> logs_;
@@ -325,8 +368,8 @@ class Hub final : public AgentHub, public StreamOwner, public Service {
 
 }  // namespace
 
-std::unique_ptr<AgentHub> serve(const std::string& unix_socket, Controller& controller) {
-  return std::make_unique<Hub>(unix_socket, controller);
+std::unique_ptr<AgentHub> serve(const ServeOptions& options, Controller& controller) {
+  return std::make_unique<Hub>(options, controller);
 }
 
 }  // namespace virga::link

@@ -44,6 +44,8 @@ class Placement {
   virtual void ensure_provider(db::Tx& tx, const std::string& uuid, const std::string& name,
                                const std::vector<Inventory>& inventories) = 0;
   /// Every provider with room and refusal for these amounts, fitting ones first.
+  /// Takes a provider away, with its inventories and traits. Throws Fault(conflict) while something is allocated there.
+  virtual void remove_provider(db::Tx& tx, const std::string& uuid) = 0;
   virtual std::vector<Candidate> candidates(db::Tx& tx, const Amounts& amounts) = 0;
   /// Takes the amounts for a consumer (server id). Throws Fault(conflict) if they no longer fit.
   virtual void allocate(db::Tx& tx, const std::string& consumer_id, const std::string& provider_id, const Amounts& amounts,

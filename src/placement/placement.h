@@ -12,6 +12,7 @@ class Module final : public Placement {
   api::Service& service() override { return service_; }
   void ensure_provider(db::Tx& tx, const std::string& uuid, const std::string& name,
                        const std::vector<Inventory>& inventories) override;
+  void remove_provider(db::Tx& tx, const std::string& uuid) override;
   std::vector<Candidate> candidates(db::Tx& tx, const Amounts& amounts) override;
   void allocate(db::Tx& tx, const std::string& consumer_id, const std::string& provider_id,
                 const Amounts& amounts, const std::string& project_id, const std::string& user_id) override;

@@ -119,6 +119,16 @@ api::Handler root_document() {
 
 }  // namespace
 
+void Module::remove_provider(db::Tx& tx, const std::string& uuid) {
+  if (tx.first("SELECT amount FROM allocations WHERE provider_uuid = ? LIMIT 1", uuid))
+    throw Fault(FaultKind::conflict,
+                fmt::format("Unable to delete resource provider {}: Resource provider has allocations.", uuid), "",
+                "placement.resource_provider.inuse");
+  for (const char* table : {"inventories", "provider_traits", "provider_aggregates"})
+    tx.exec(fmt::format("DELETE FROM {} WHERE provider_uuid = ?", table), uuid);
+  tx.exec("DELETE FROM resource_providers WHERE uuid = ?", uuid);
+}
+
 void Module::add_provider_routes() {
   for (std::string_view path : {"", "/"}) service_.routes.push_back({"GET", path, "", root_document()});
   route("GET", "/resource_providers", "resource_providers:list", [this](api::Call& call) {
@@ -170,15 +180,7 @@ void Module::add_provider_routes() {
   });
   route("DELETE", "/resource_providers/{uuid}", "resource_providers:delete", [this](api::Call& call) {
     database_.write([&](db::Tx& tx) {
-      const auto p = need_provider(tx, call.param("uuid"));
-      if (tx.first("SELECT amount FROM allocations WHERE provider_uuid = ? LIMIT 1", p.uuid))
-        throw Fault(
-            FaultKind::conflict,
-            fmt::format("Unable to delete resource provider {}: Resource provider has allocations.", p.uuid),
-            "", "placement.resource_provider.inuse");
-      for (const char* table : {"inventories", "provider_traits", "provider_aggregates"})
-        tx.exec(fmt::format("DELETE FROM {} WHERE provider_uuid = ?", table), p.uuid);
-      tx.exec("DELETE FROM resource_providers WHERE uuid = ?", p.uuid);
+      remove_provider(tx, need_provider(tx, call.param("uuid")).uuid);
     });
     return api::reply(204);
   });

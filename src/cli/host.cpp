@@ -1,0 +1,255 @@
+// `virga token`, `join`, `leave` and `host`: machines that become hosts of a cloud, and what an operator does with them.
+
+#include <fmt/format.h>
+#include <unistd.h>
+#include <CLI/CLI.hpp>
+
+#include <cstdio>
+#include <filesystem>
+#include <map>
+
+#include "base/config.h"
+#include "base/fault.h"
+#include "base/json.h"
+#include "base/process.h"
+#include "cli/api.h"
+#include "cli/cloud_client.h"
+#include "cli/lifecycle.h"
+#include "cloud/doctor.h"
+#include "cloud/engines.h"
+#include "cloud/join.h"
+#include "cloud/kvm_verdict.h"
+#include "cloud/tls.h"
+
+namespace virga::cli {
+namespace {
+
+struct TokenWords {
+  std::string host, id;
+  int expires = 3600;
+  bool as_json = false;
+};
+
+void create_token(const Config& config, const TokenWords& w) {
+  json::object wanted{{"expires_in", w.expires}};
+  if (!w.host.empty()) wanted["hostname"] = w.host;
+  const std::string key = cloud::served_key_fingerprint(config);
+  const json::value made = admin_client(config).post("/enrolment/v1/tokens", {{"token", std::move(wanted)}});
+  const json::object& token = made.at("token").as_object();
+  const std::string text = cloud::to_text({find_string(token, "secret"), key});
+  const std::string url = fmt::format("https://{}:{}", config.hosts_address(), config.cloud.api_port);
+  if (w.as_json) {
+    std::printf("%s\n", json::serialize(json::object{{"id", find_string(token, "id")},
+                                                     {"url", url},
+                                                     {"token", text},
+                                                     {"expires_at", find_string(token, "expires_at")}})
+                            .c_str());
+    return;
+  }
+  std::printf("Until %s one machine may join with this, as root:\n\nvirga join %s --token %s\n",
+              find_string(token, "expires_at").c_str(), url.c_str(), text.c_str());
+}
+
+void list_tokens(const Config& config, bool as_json) {
+  const json::value answer = admin_client(config).get("/enrolment/v1/tokens");
+  if (as_json) {
+    std::printf("%s\n", json::serialize(answer.at("tokens")).c_str());
+    return;
+  }
+  for (const auto& entry : answer.at("tokens").as_array()) {
+    const json::object& t = entry.as_object();
+    std::printf("%s  until %s  %s%s\n", find_string(t, "id").c_str(), find_string(t, "expires_at").c_str(),
+                find_string(t, "hostname", "any host").c_str(),
+                has_value(t, "used_at") ? fmt::format(", used at {}", find_string(t, "used_at")).c_str() : "");
+  }
+}
+
+/// What would keep guests from running here; warnings are for a person to weigh.
+void examine(const Config& config) {
+  const auto host = cloud::this_host(config, [&config]() -> std::optional<std::string> {
+    const qemu::KvmProbe probe = cloud::kvm_verdict(config);
+    return probe.usable ? std::nullopt : std::optional(probe.reason);
+  });
+  const auto rows = cloud::run_doctor(config, host);
+  if (cloud::worst(rows) != cloud::Health::fail) return;
+  std::fputs(cloud::render_rows(rows).c_str(), stdout);
+  throw Fault(FaultKind::conflict, "This machine cannot be a host yet.", "`virga doctor` shows each check again; --force joins all the same.");
+}
+
+std::string kept_file(const std::string& path) {
+  return path + ".before-join";
+}
+
+struct JoinWords : cloud::JoinRequest {
+  bool force = false;
+};
+
+void join(Shared& shared, const JoinWords& w) {
+  require_root();
+  const std::string path = shared.path().empty() ? kDefaultConfig : shared.path();
+  const bool is_there = access(path.c_str(), F_OK) == 0;
+  const Config base = shared.load();
+  if (!w.force && base.compute.hypervisor != "fake") {
+    Config as_host = base;
+    as_host.network.mode = "host";
+    as_host.cloud.role = "compute";
+    examine(as_host);
+  }
+  const Config joined = cloud::join(base, w);
+  std::filesystem::create_directories(std::filesystem::path(path).parent_path());
+  if (is_there && access(kept_file(path).c_str(), F_OK) != 0) write_file(kept_file(path), read_file(path), 0600);
+  write_file(path, commented_config(joined), 0600);
+  std::printf("Enrolled at %s; %s written.\n", w.url.c_str(), path.c_str());
+  shared.config_path = path;
+  up(shared, false);
+}
+
+void leave(const Shared& shared, bool force) {
+  require_root();
+  const Config config = shared.load();
+  if (config.has_control())
+    throw Fault(FaultKind::conflict, "This machine is a controller, and no host of another cloud.", "`virga down --purge` removes its cloud.");
+  if (const int64_t servers = find_int(cloud::agent_status(config), "servers"); servers > 0 && !force)
+    throw Fault(FaultKind::conflict, fmt::format("{} servers run here, and their disks are here.", servers),
+                "Delete them or move them to other hosts first. --force ends them and removes their disks.");
+  const std::string path = shared.path(), name = cloud::compute_host_name(config);
+  down(shared, true);
+  const std::string kept = kept_file(path);
+  if (access(kept.c_str(), F_OK) == 0) std::filesystem::rename(kept, path);
+  else unlink(path.c_str());
+  std::printf("On a controller, so that the cloud forgets it too: virga host remove %s\n", name.c_str());
+}
+
+// ---- host ----
+
+struct HostWords {
+  std::string name, reason;
+  bool off = false, as_json = false;
+};
+
+cloud::RestClient compute_client(const Config& config) {
+  cloud::RestClient client = admin_client(config);
+  client.compute_version = "2.53";  // ids instead of numbers
+  return client;
+}
+
+json::object service_of(cloud::RestClient& client, const std::string& name) {
+  const json::value answer = client.get("/compute/v2.1/os-services?binary=nova-compute&host=" + http::percent_encode(name));
+  if (answer.at("services").as_array().empty())
+    throw Fault(FaultKind::not_found, fmt::format("There is no host {}.", name), "`virga host list` shows those there are.");
+  return answer.at("services").as_array().front().as_object();
+}
+
+void list_hosts(const Config& config, bool as_json) {
+  cloud::RestClient client = compute_client(config);
+  const json::value services = client.get("/compute/v2.1/os-services?binary=nova-compute"),
+                    hypervisors = client.get("/compute/v2.1/os-hypervisors/detail?with_servers=true"),
+                    enrolled = client.get("/enrolment/v1/hosts");
+  std::map<std::string, json::object> facts, proofs;
+  for (const auto& h : hypervisors.at("hypervisors").as_array()) facts[str(h.at("hypervisor_hostname"))] = h.as_object();
+  for (const auto& h : enrolled.at("hosts").as_array()) proofs[str(h.at("hostname"))] = h.as_object();
+  json::array all;
+  const auto add = [&](const std::string& name, std::string_view state, std::string_view status, std::string_view zone) {
+    const json::array* servers = find_array(facts[name], "servers");
+    all.push_back(json::object{{"name", name},
+                               {"state", state},
+                               {"status", status},
+                               {"zone", zone},
+                               {"address", find_string(facts[name], "host_ip", find_string(proofs[name], "address"))},
+                               {"servers", servers ? servers->size() : 0},
+                               {"certificate_expires_at", find_string(proofs[name], "certificate_expires_at")}});
+  };
+  for (const auto& entry : services.at("services").as_array()) {
+    const json::object& s = entry.as_object();
+    add(find_string(s, "host"), find_string(s, "state"), find_string(s, "status"), find_string(s, "zone"));
+  }
+  for (const auto& [name, proof] : proofs)
+    if (!facts.count(name)) add(name, "never connected", "enrolled", "");
+  if (as_json) {
+    std::printf("%s\n", json::serialize(all).c_str());
+    return;
+  }
+  std::printf("%-24s %-16s %-9s %-12s %-16s %7s  %s\n", "HOST", "STATE", "STATUS", "ZONE", "ADDRESS", "SERVERS", "CERTIFICATE UNTIL");
+  for (const auto& entry : all) {
+    const json::object& h = entry.as_object();
+    const std::string until = find_string(h, "certificate_expires_at");
+    std::printf("%-24s %-16s %-9s %-12s %-16s %7lld  %s\n", find_string(h, "name").c_str(), find_string(h, "state").c_str(),
+                find_string(h, "status").c_str(), find_string(h, "zone").c_str(), find_string(h, "address").c_str(),
+                static_cast<long long>(find_int(h, "servers")), until.empty() ? "(this machine)" : until.c_str());
+  }
+}
+
+void maintenance(const Config& config, const HostWords& w) {
+  cloud::RestClient client = compute_client(config);
+  const std::string id = find_string(service_of(client, w.name), "id");
+  json::object change{{"status", w.off ? "enabled" : "disabled"}};
+  if (!w.off) change["disabled_reason"] = w.reason.empty() ? "maintenance" : w.reason;
+  client.put("/compute/v2.1/os-services/" + id, change);
+  std::printf(w.off ? "%s takes new servers again.\n" : "%s takes no new servers; those it has run on.\n", w.name.c_str());
+}
+
+void remove_host(const Config& config, const std::string& name) {
+  cloud::RestClient client = compute_client(config);
+  client.remove("/compute/v2.1/os-services/" + find_string(service_of(client, name), "id"));
+  std::printf("%s is no host of this cloud any more; its certificate is good for nothing.\n", name.c_str());
+}
+
+void add_token_commands(CLI::App& app, Shared& shared) {
+  auto w = std::make_shared<TokenWords>();
+  auto* token = app.add_subcommand("token", "one-time tokens with which machines join this cloud");
+  token->require_subcommand(1);
+  auto* create = token->add_subcommand("create", "make one, and print what to run on the new machine");
+  create->add_option("--expires", w->expires, "how long it may be used, seconds (default 3600)")->check(CLI::Range(1, 604800));
+  create->add_option("--host", w->host, "for a machine of this name only");
+  create->add_flag("--json", w->as_json);
+  create->callback([&shared, w] { create_token(shared.load(), *w); });
+  auto* list = token->add_subcommand("list", "those that were made, without their secrets");
+  list->add_flag("--json", w->as_json);
+  list->callback([&shared, w] { list_tokens(shared.load(), w->as_json); });
+  auto* revoke = token->add_subcommand("revoke", "take one back");
+  revoke->add_option("id", w->id)->required();
+  revoke->callback([&shared, w] {
+    admin_client(shared.load()).remove("/enrolment/v1/tokens/" + w->id);
+    std::printf("Nobody joins with it any more.\n");
+  });
+}
+
+void add_join_commands(CLI::App& app, Shared& shared) {
+  auto w = std::make_shared<JoinWords>();
+  auto* command = app.add_subcommand("join", "make this machine a compute host of a cloud (virga token create prints the line)");
+  command->add_option("url", w->url, "a controller: https://ADDRESS:5000")->required();
+  command->add_option("--token", w->token)->required();
+  command->add_option("--name", w->name, "name of this host (default: the machine's)");
+  command->add_option("--address", w->address, "address of this host's tunnels (default: the one with which it reaches the controller)");
+  command->add_option("--external-interface", w->external_interface, "interface without addresses that leads to the external network (default: other hosts lead there)");
+  command->add_option("--underlay-interface", w->underlay_interface, "with Open vSwitch's userspace datapath: the interface that tunnels leave by");
+  command->add_flag("--force", w->force, "although virga doctor objects");
+  command->callback([&shared, w] { join(shared, *w); });
+  auto force = std::make_shared<bool>(false);
+  auto* leave_command = app.add_subcommand("leave", "this machine is a host no more: everything of Virga goes");
+  leave_command->add_flag("--force", *force, "although servers run here; they end, and their disks go");
+  leave_command->callback([&shared, force] { leave(shared, *force); });
+}
+
+}  // namespace
+
+void add_host_commands(CLI::App& app, Shared& shared) {
+  add_token_commands(app, shared);
+  add_join_commands(app, shared);
+  auto w = std::make_shared<HostWords>();
+  auto* host = app.add_subcommand("host", "the compute hosts of this cloud");
+  host->require_subcommand(1);
+  auto* list = host->add_subcommand("list", "each host, its state, its servers and its certificate");
+  list->add_flag("--json", w->as_json);
+  list->callback([&shared, w] { list_hosts(shared.load(), w->as_json); });
+  auto* pause = host->add_subcommand("maintenance", "no new servers on a host");
+  pause->add_option("name", w->name)->required();
+  pause->add_option("--reason", w->reason, "what `openstack compute service list --long` shows");
+  pause->add_flag("--off", w->off, "it takes servers again");
+  pause->callback([&shared, w] { maintenance(shared.load(), *w); });
+  auto* remove = host->add_subcommand("remove", "forget a host that has no servers");
+  remove->add_option("name", w->name)->required();
+  remove->callback([&shared, w] { remove_host(shared.load(), w->name); });
+}
+
+}  // namespace virga::cli

@@ -1,0 +1,174 @@
+#include "cloud/join.h"
+
+#include <arpa/inet.h>
+#include <fmt/format.h>
+#include <netdb.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <boost/url.hpp>
+#include <filesystem>
+
+#include "base/certificate.h"
+#include "base/fault.h"
+#include "base/process.h"
+#include "base/scope_exit.h"
+#include "cloud/engines.h"
+#include "cloud/purge.h"
+#include "cloud/serve.h"
+#include "host/api.h"
+#include "http/api.h"
+#include "http/peer.h"
+
+namespace virga::cloud {
+namespace {
+
+constexpr std::chrono::milliseconds kTimeout{10'000};
+
+bool is_there(const std::string& path) {
+  return access(path.c_str(), F_OK) == 0;
+}
+
+/// The address of ours from which packets to the URL's host leave. Nothing is sent.
+std::string own_address(const std::string& url) {
+  const auto parsed = boost::urls::parse_uri(url);
+  if (!parsed || parsed->scheme() != "https" || parsed->host_address().empty())
+    throw Fault(FaultKind::bad_request, fmt::format("{} is no URL of a controller.", url), "It reads https://ADDRESS:5000.");
+  addrinfo hints{}, *found = nullptr;
+  hints.ai_family = AF_INET;
+  hints.ai_socktype = SOCK_DGRAM;
+  const std::string host(parsed->host_address());
+  if (getaddrinfo(host.c_str(), "5000", &hints, &found) != 0)
+    throw Fault(FaultKind::not_found, fmt::format("{} is not known as a host.", host));
+  const ScopeExit free_found([&] { freeaddrinfo(found); });
+  const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  const ScopeExit closing([fd] { close(fd); });
+  sockaddr_in mine{};
+  socklen_t size = sizeof mine;
+  if (connect(fd, found->ai_addr, found->ai_addrlen) != 0 || getsockname(fd, reinterpret_cast<sockaddr*>(&mine), &size) != 0)
+    throw Fault(FaultKind::unavailable, fmt::format("There is no route to {}.", host));
+  char text[INET_ADDRSTRLEN] = "";
+  inet_ntop(AF_INET, &mine.sin_addr, text, sizeof text);
+  return text;
+}
+
+/// Files of a join that goes on where it was broken off.
+struct Attempt {
+  explicit Attempt(const Config& config) : dir(Paths(config).host_identity) {}
+  std::string dir;
+  std::string request = dir + "/request.pem", key = dir + "/request.key", controller = dir + "/controller.pem";
+
+  CertificateRequest certificate_request(const std::string& name) const {
+    if (is_there(request) && is_there(key)) return {read_file(request), read_file(key)};
+    const CertificateRequest made = make_certificate_request(name);
+    std::filesystem::create_directories(dir);
+    std::filesystem::permissions(dir, std::filesystem::perms::owner_all);
+    write_file(key, made.key, 0600);
+    write_file(request, made.request, 0600);
+    return made;
+  }
+  void forget() const {
+    for (const auto& file : {request, key, controller}) unlink(file.c_str());
+  }
+};
+
+/// Writes the certificate that the controller shows, if it is of the key that the token names: whom to trust for the one
+/// request that follows.
+void trust_controller(const Attempt& attempt, const std::string& url, const JoinToken& token) {
+  const std::string shown = http::shown_certificate(url, kTimeout);
+  if (key_fingerprint(read_certificates(shown, url).front()) != token.key_fingerprint)
+    throw Fault(FaultKind::forbidden, fmt::format("{} shows another key than the token names.", url),
+                "The token is of another controller, or somebody stands between. Nothing was sent.");
+  std::filesystem::create_directories(attempt.dir);
+  write_file(attempt.controller, shown, 0600);
+}
+
+json::object ask(const Attempt& attempt, const std::string& url, const json::object& body) {
+  http::ClientRequest request;
+  request.method = "POST";
+  request.url = url + "/enrolment/v1/hosts";
+  request.headers.set("Content-Type", "application/json");
+  request.body = json::serialize(body);
+  request.ca_file = attempt.controller;
+  request.timeout = kTimeout;
+  const http::Response response = http::fetch(request);
+  const json::value answer = parse_json(response.body);
+  if (response.status != 201) {
+    const json::object* error = answer.is_object() ? find_object(answer.get_object(), "error") : nullptr;
+    throw Fault(static_cast<FaultKind>(response.status), error ? find_string(*error, "message") : response.body);
+  }
+  return answer.as_object();
+}
+
+void refuse_others(const Config& base, const JoinRequest& request) {
+  const Paths paths(base);
+  if (base.has_control() && is_there(paths.control))
+    throw Fault(FaultKind::conflict, "This machine is a controller with a cloud of its own.",
+                "`virga down --purge` removes that cloud, with everything in it.");
+  if (!base.has_control() && has_joined(base))
+    throw Fault(FaultKind::conflict, fmt::format("This machine is a host of the cloud at {} already.", base.hosts.controllers.front()),
+                fmt::format("`virga up` starts it. To join {} instead: virga leave", request.url));
+}
+
+}  // namespace
+
+std::string to_text(const JoinToken& token) {
+  return token.secret + "." + token.key_fingerprint;
+}
+
+JoinToken parse_join_token(const std::string& text) {
+  const size_t dot = text.find('.');
+  const JoinToken token{text.substr(0, dot), dot == std::string::npos ? "" : text.substr(dot + 1)};
+  if (token.secret.empty() || token.key_fingerprint.size() != 64 ||
+      token.key_fingerprint.find_first_not_of("0123456789abcdef") != std::string::npos)
+    throw Fault(FaultKind::bad_request, "That is no token.", "Copy the whole line that `virga token create` prints.");
+  return token;
+}
+
+bool has_joined(const Config& config) {
+  return is_there(Paths(config).host_identity + "/host.pem");
+}
+
+json::object agent_status(const Config& config) {
+  const std::string file = Paths(config).agent_status;
+  if (!is_there(file)) return {};
+  const json::value status = parse_json(read_file(file));
+  return status.is_object() ? status.get_object() : json::object();
+}
+
+Config join(const Config& base, const JoinRequest& request) {
+  const JoinToken token = parse_join_token(request.token);
+  refuse_others(base, request);
+  Config config = base;
+  config.cloud.role = "compute";
+  config.network.mode = "host";
+  config.demo.enabled = false;
+  config.network.encap_ip = request.address.empty() ? own_address(request.url) : request.address;
+  if (!request.name.empty()) config.compute.host_name = request.name;
+  if (!request.underlay_interface.empty()) config.network.underlay_interface = request.underlay_interface;
+  config.network.external_interface = request.external_interface;
+  // Without a way of its own to the external network a host leaves that to those that have one.
+  if (request.external_interface.empty()) config.network.bridge_mappings.clear();
+
+  const std::string hostname = compute_host_name(config);
+  claim_directories(config);
+  const Attempt attempt(config);
+  const CertificateRequest own = attempt.certificate_request(hostname);
+  trust_controller(attempt, request.url, token);
+  const json::object answer = ask(attempt, request.url,
+                                  {{"host",
+                                    {{"token", token.secret},
+                                     {"hostname", hostname},
+                                     {"address", config.network.encap_ip},
+                                     {"certificate_request", own.request}}}});
+  config.hosts.southbound_port = static_cast<int>(find_int(answer, "southbound_port"));
+  config.hosts.controllers.clear();
+  for (const auto& one : *find_array(answer, "controllers")) config.hosts.controllers.push_back(str(one));
+  check_config(config, "The configuration of a host");
+  write_file(Paths(config).agent_state + "/host_id", find_string(*find_object(answer, "host"), "id") + "\n", 0600);
+  host::write_credentials(attempt.dir, {find_string(answer, "ca"), find_string(answer, "certificate"), own.key});
+  attempt.forget();
+  return config;
+}
+
+}  // namespace virga::cloud

@@ -1,0 +1,43 @@
+#pragma once
+// How a machine becomes a compute host of a cloud that runs elsewhere (enrolment/api.h is the other end).
+//
+// What `virga token create` prints is a secret and the fingerprint of the key with which the controller's API proves
+// itself. So the new machine knows whom it talks to before it has anybody to trust: a controller that shows another key
+// gets nothing from it.
+//
+// Each step is remembered before the next, so that a join that was broken off goes on when it is run again with the same
+// token: the key first, then what the controller answered, then the configuration.
+
+#include <string>
+
+#include "base/config.h"
+#include "base/json.h"
+
+namespace virga::cloud {
+
+struct JoinToken {
+  std::string secret;
+  std::string key_fingerprint;  ///< SHA-256 of the public key of the API's certificate, hexadecimal
+};
+std::string to_text(const JoinToken& token);
+/// Throws Fault(bad_request) if the text is no token.
+JoinToken parse_join_token(const std::string& text);
+
+struct JoinRequest {
+  std::string url;    ///< of a controller's API: https://192.0.2.1:5000
+  std::string token;  ///< as `virga token create` printed it
+  std::string name;   ///< of this host; "": the machine's
+  std::string address;  ///< of this host to the others; "": the one with which it reaches the controller
+  std::string underlay_interface, external_interface;  ///< see Config::Network
+};
+
+/// Enrols this machine and returns its configuration as a compute host: `base` with what follows from the answer. Throws
+/// Fault(conflict) if it is a controller, or a host of another cloud; Fault(forbidden) if the controller is not the one
+/// that made the token, or refuses it.
+Config join(const Config& base, const JoinRequest& request);
+/// This machine has been enrolled.
+bool has_joined(const Config& config);
+/// What the agent here says of itself (AgentStatus as JSON); empty if it has said nothing yet.
+json::object agent_status(const Config& config);
+
+}  // namespace virga::cloud

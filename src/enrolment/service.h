@@ -1,0 +1,41 @@
+#pragma once
+// The module behind api.h.
+
+#include "enrolment/api.h"
+#include "enrolment/ca.h"
+#include "enrolment/table.h"
+
+namespace virga::enrolment {
+
+/// Throws Fault(bad_request).
+void check_hostname(const std::string& name);
+
+class EnrolmentService final : public Enrolment {
+ public:
+  EnrolmentService(Options options, db::Database& database, const Clock& clock);
+  api::Service& service() override { return service_; }
+  std::string ca() override { return ca_.pair().certificate; }
+  PemPair controller_certificate(const std::vector<std::string>& names) override;
+  void admit(db::Tx& tx, const PeerProof& proof, const std::string& hostname) override;
+  void settle_certificate(db::Tx& tx, const PeerProof& proof) override;
+  std::string renew(const HostId& host, const std::string& request) override;
+  bool remove(db::Tx& tx, const HostId& host) override;
+
+ private:
+  void add_routes();
+  http::Response create_token(api::Call& call);
+  http::Response list_tokens(api::Call& call);
+  http::Response delete_token(api::Call& call);
+  http::Response enrol(api::Call& call);
+  http::Response list_hosts(api::Call& call);
+  std::string sign(const HostId& host, const std::string& hostname, const std::string& request);
+  json::object answer_for(const HostId& host, const std::string& certificate);
+
+  const Options options_;
+  db::Database& database_;
+  const Clock& clock_;
+  HostsCa ca_;
+  api::Service service_;
+};
+
+}  // namespace virga::enrolment

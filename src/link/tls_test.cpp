@@ -1,0 +1,125 @@
+// The link over TCP: who has no certificate of the cloud's CA comes nowhere, and a certificate goes with what it says.
+
+#include <arpa/inet.h>
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+
+#include "base/certificate.h"
+#include "tests/support/link_fakes.h"
+
+namespace virga::link {
+namespace {
+
+using namespace std::chrono_literals;
+
+int free_port() {
+  const int fd = socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  EXPECT_EQ(bind(fd, reinterpret_cast<sockaddr*>(&address), size), 0);
+  getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size);
+  close(fd);
+  return ntohs(address.sin_port);
+}
+
+class LinkOverTls : public testing::Test {
+ protected:
+  LinkOverTls() {
+    char name[] = "/tmp/virga-link.XXXXXX";
+    dir_ = mkdtemp(name);
+    const auto proof = make_server_certificate(ca_, {kControllerName, "127.0.0.1"}, now_);
+    address_ = "127.0.0.1:" + std::to_string(free_port());
+    hub_ = serve({dir_ + "/agent.sock", address_, {ca_.certificate, proof.certificate, proof.key}}, controller_);
+  }
+  ~LinkOverTls() override {
+    connection_.reset();
+    hub_.reset();
+    std::filesystem::remove_all(dir_);
+  }
+  Credentials host_of(const PemPair& ca, const std::string& trusted) {
+    const auto request = make_certificate_request("host1");
+    return {trusted, sign_client_certificate(ca, request.request, "host1", "virga:host:" + kHost.str(), now_), request.key};
+  }
+  void dial_with(Credentials credentials) {
+    connection_ = dial({{address_}, [credentials] { return credentials; }}, agent_);
+  }
+
+  const WallTime now_ = std::chrono::system_clock::now();
+  const PemPair ca_ = make_ca("hosts", now_), other_ = make_ca("others", now_);
+  std::string dir_, address_;
+  FakeController controller_;
+  FakeAgent agent_;
+  std::unique_ptr<AgentHub> hub_;
+  std::unique_ptr<AgentConnection> connection_;
+};
+
+TEST_F(LinkOverTls, AHostWithItsCertificateIsLetIn) {
+  dial_with(host_of(ca_, ca_.certificate));
+  ASSERT_TRUE(agent_.watched.wait([&] { return !agent_.assignments.empty(); }));
+  EXPECT_TRUE(hub_->connected(kHost));
+  ASSERT_EQ(controller_.certificates.size(), 1u);
+  const auto came = read_certificates(controller_.certificates.front(), "it").front();
+  EXPECT_EQ(uris_of(came), std::vector<std::string>{"virga:host:" + kHost.str()});
+  // Side calls go with the same certificate.
+  std::string image;
+  connection_->fetch_image(ImageId("i"), [&](std::string_view piece) { image += piece; });
+  EXPECT_EQ(image, controller_.image);
+  EXPECT_EQ(connection_->renew("request"), kHost.str() + " request");
+  EXPECT_EQ(connection_->problem(), "");
+}
+
+TEST_F(LinkOverTls, ACertificateOfAnotherCaComesNowhere) {
+  dial_with(host_of(other_, ca_.certificate));
+  EXPECT_FALSE(agent_.watched.wait([&] { return !agent_.assignments.empty(); }, 1s));
+  EXPECT_TRUE(controller_.certificates.empty());
+  EXPECT_NE(connection_->problem(), "");
+}
+
+TEST_F(LinkOverTls, AControllerOfAnotherCaIsNotTrusted) {
+  dial_with(host_of(ca_, other_.certificate));
+  EXPECT_FALSE(agent_.watched.wait([&] { return !agent_.assignments.empty(); }, 1s));
+  EXPECT_TRUE(controller_.certificates.empty());
+}
+
+TEST_F(LinkOverTls, NobodyComesInPlain) {
+  connection_ = dial({{address_}}, agent_);
+  EXPECT_FALSE(agent_.watched.wait([&] { return !agent_.assignments.empty(); }, 1s));
+  EXPECT_TRUE(controller_.certificates.empty());
+}
+
+TEST_F(LinkOverTls, WhoIsNotAdmittedTakesNobodysPlace) {
+  FakeAgent local;
+  const auto first = dial({{"unix:" + dir_ + "/agent.sock"}}, local);
+  ASSERT_TRUE(local.watched.wait([&] { return !local.assignments.empty(); }));
+  controller_.watched.change([&] { controller_.refuse_admission = kHost; });
+  dial_with(host_of(ca_, ca_.certificate));
+  ASSERT_TRUE(controller_.watched.wait([&] { return controller_.certificates.size() >= 2; }));
+  EXPECT_FALSE(agent_.watched.wait([&] { return !agent_.assignments.empty(); }, 500ms));
+  EXPECT_TRUE(hub_->connected(kHost));
+  EXPECT_EQ(controller_.disconnects, 0);
+}
+
+TEST_F(LinkOverTls, TheNextControllerIsTriedWhenOneIsAway) {
+  const std::string nobody = "127.0.0.1:" + std::to_string(free_port());
+  const Credentials credentials = host_of(ca_, ca_.certificate);
+  connection_ = dial({{nobody, address_}, [credentials] { return credentials; }}, agent_);
+  EXPECT_TRUE(agent_.watched.wait([&] { return !agent_.assignments.empty(); }));
+}
+
+TEST_F(LinkOverTls, AHostThatWasSentAwayIsGone) {
+  dial_with(host_of(ca_, ca_.certificate));
+  ASSERT_TRUE(agent_.watched.wait([&] { return !agent_.assignments.empty(); }));
+  controller_.watched.change([&] { controller_.refuse_admission = kHost; });
+  hub_->disconnect(kHost, "removed");
+  EXPECT_TRUE(controller_.watched.wait([&] { return controller_.disconnects == 1; }));
+  EXPECT_FALSE(hub_->connected(kHost));
+}
+
+}  // namespace
+}  // namespace virga::link
