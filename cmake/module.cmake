@@ -53,6 +53,7 @@ function(virga_module NAME)
     add_executable(${NAME}_test ${tests})
     target_compile_options(${NAME}_test PRIVATE ${virga_test_options})
     target_precompile_headers(${NAME}_test REUSE_FROM virga_test_pch)
+    target_include_directories(${NAME}_test PRIVATE ${CMAKE_SOURCE_DIR})  # tests/support
     target_link_libraries(${NAME}_test PRIVATE virga_${NAME} GTest::gtest GTest::gtest_main)
     add_test(NAME ${NAME} COMMAND ${NAME}_test)
     add_dependencies(unit_tests ${NAME}_test)

@@ -96,7 +96,7 @@ void join(Shared& shared, const JoinWords& w) {
     examine(as_host);
   }
   const Config joined = cloud::join(base, w);
-  std::filesystem::create_directories(std::filesystem::path(path).parent_path());
+  std::filesystem::create_directories(std::filesystem::absolute(path).parent_path());
   if (is_there && access(kept_file(path).c_str(), F_OK) != 0) write_file(kept_file(path), read_file(path), 0600);
   write_file(path, commented_config(joined), 0600);
   std::printf("Enrolled at %s; %s written.\n", w.url.c_str(), path.c_str());

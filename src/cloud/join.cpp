@@ -11,6 +11,7 @@
 
 #include "base/certificate.h"
 #include "base/fault.h"
+#include "base/kill_point.h"
 #include "base/process.h"
 #include "base/scope_exit.h"
 #include "cloud/engines.h"
@@ -155,18 +156,21 @@ Config join(const Config& base, const JoinRequest& request) {
   const Attempt attempt(config);
   const CertificateRequest own = attempt.certificate_request(hostname);
   trust_controller(attempt, request.url, token);
+  kill_point("join.key");
   const json::object answer = ask(attempt, request.url,
                                   {{"host",
                                     {{"token", token.secret},
                                      {"hostname", hostname},
                                      {"address", config.network.encap_ip},
                                      {"certificate_request", own.request}}}});
+  kill_point("join.answered");
   config.hosts.southbound_port = static_cast<int>(find_int(answer, "southbound_port"));
   config.hosts.controllers.clear();
   for (const auto& one : *find_array(answer, "controllers")) config.hosts.controllers.push_back(str(one));
   check_config(config, "The configuration of a host");
   write_file(Paths(config).agent_state + "/host_id", find_string(*find_object(answer, "host"), "id") + "\n", 0600);
   host::write_credentials(attempt.dir, {find_string(answer, "ca"), find_string(answer, "certificate"), own.key});
+  kill_point("join.enrolled");
   attempt.forget();
   return config;
 }

@@ -17,7 +17,7 @@ class Agents {
     core_.liveness.beat(host, core_.clock.now(), &problems);
   }
   std::vector<Problem> problems() const;
-  void disconnected(const HostId& host) { core_.liveness.disconnected(host, core_.clock.now()); }
+  void disconnected(const HostId& host) { core_.liveness.disconnected(host); }
   void observe(const HostId& host, bool full, const std::vector<link::ObservedServer>& servers,
                const std::vector<link::ActionReport>& actions);
   std::unique_ptr<link::ByteSource> open_image(const HostId& host, const ImageId& image);

@@ -28,11 +28,10 @@ void Liveness::beat(const HostId& host, Time now, const std::vector<std::string>
   entry.problems = std::move(all);
 }
 
-void Liveness::disconnected(const HostId& host, Time now) {
+void Liveness::disconnected(const HostId& host) {
   std::lock_guard lock(mutex_);
   auto& entry = hosts_[host];
   if (!std::exchange(entry.connected, false)) return;
-  entry.seen = now;
   entry.problems.clear();
 }
 
@@ -72,7 +71,6 @@ std::optional<Time> Liveness::last_seen(const HostId& host) const {
 }
 
 bool Core::is_up(const HostId& host, const std::string& db_last_seen) const {
-  if (liveness.is_connected(host)) return true;
   const std::string oldest = to_db(clock.now() - kHostDownAfter);
   if (const auto seen = liveness.last_seen(host); seen && to_db(*seen) > oldest) return true;
   return db_last_seen > oldest;

@@ -19,7 +19,7 @@ class Liveness {
   void connected(const HostId& host, Time now);
   /// `problems`: all it has now; none given = nothing new about them.
   void beat(const HostId& host, Time now, const std::vector<std::string>* problems = nullptr);
-  void disconnected(const HostId& host, Time now);
+  void disconnected(const HostId& host);
   /// Not let in: down at once.
   void refused(const HostId& host);
   bool is_connected(const HostId& host) const;
@@ -41,8 +41,8 @@ class Liveness {
   std::map<HostId, Entry> hosts_;
 };
 
-/// nova's service_down_time: a host silent for longer counts as down.
-constexpr std::chrono::seconds kHostDownAfter{60};
+/// nova's service_down_time: a host silent for longer counts as down. Agents speak every 5 s.
+constexpr std::chrono::seconds kHostDownAfter{16};
 
 struct Core {
   Options options;
@@ -58,7 +58,8 @@ struct Core {
   /// Sends the server's desired state to its agent, if that is connected here. After the commit, never inside
   /// it.
   void wake(const ServerId& server);
-  /// True if the host is connected here or was seen lately by anyone.
+  /// True if the host was heard lately, here or by another controller: a connection alone proves nothing, since a host
+  /// whose power is cut does not end it.
   bool is_up(const HostId& host, const std::string& db_last_seen) const;
 };
 

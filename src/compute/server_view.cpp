@@ -448,12 +448,14 @@ void write_brief(const Writer& w, const Shown& shown) {
   w.raw("}");
 }
 
+/// As nova tells them: silence is not yet knowledge.
 std::map<std::string, std::string> host_statuses(Core& core, db::Tx& tx) {
   std::map<std::string, std::string> all;
   for (const auto& row : tx.query("SELECT id, enabled, forced_down, last_seen FROM hosts"))
-    all[row.text(0)] = !row.boolean(1)                                                   ? "MAINTENANCE"
-                       : row.boolean(2) || !core.is_up(HostId(row.text(0)), row.text(3)) ? "DOWN"
-                                                                                         : "UP";
+    all[row.text(0)] = row.boolean(2)                                  ? "DOWN"
+                       : !row.boolean(1)                               ? "MAINTENANCE"
+                       : core.is_up(HostId(row.text(0)), row.text(3)) ? "UP"
+                                                                       : "UNKNOWN";
   return all;
 }
 

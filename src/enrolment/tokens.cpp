@@ -45,7 +45,7 @@ http::Response EnrolmentService::create_token(api::Call& call) {
   token.created_by = call.caller().user_id;
   token.created_at = to_db(clock_.now());
   token.expires_at = to_db(clock_.now() + std::chrono::seconds(life_of(given)));
-  const std::string secret = base64url_encode(random_bytes(18), false);
+  const std::string secret = new_secret();
   database_.write([&](db::Tx& tx) {
     forget_old_tokens(tx, clock_.now());
     insert_token(tx, secret, token);

@@ -318,13 +318,13 @@ void write_status(const std::string& file, const AgentStatus& status, std::strin
 
 /// Until told to end; in between, what is due.
 int wait_for_end(Agent& agent, const AgentOptions& options, const sigset_t& stop) {
-  constexpr timespec kEvery{1, 0};
+  constexpr timespec kEvery{0, 200'000'000};
   std::string written;
-  for (int64_t second = 0;; ++second) {
+  for (int64_t round = 0;; ++round) {
     if (const int received = sigtimedwait(&stop, nullptr, &kEvery); received > 0) return received;
     try {
       write_status(options.status_file, agent.status(), written);
-      if (second % 3600 == 60) agent.refresh_certificate();
+      if (round % 18000 == 300) agent.refresh_certificate();  // hourly
     } catch (const Fault& fault) {
       log::warn("{}", fault.message);
     }

@@ -1,0 +1,219 @@
+#!/usr/bin/python3
+"""Joins hosts to a cloud, uses them, forges them and takes them out: walk.py PROGRAM CONFIG FOLDER. Ends with "N passed, N failed"."""
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+from harness import Bench, equal, subset
+
+
+class Host:
+    """A machine that is none: folders and a configuration of its own."""
+
+    def __init__(self, bench, name):
+        self.b, self.name, self.folder = bench, name, f"{bench.folder}/{name}"
+        os.mkdir(self.folder)
+        self.config = self.folder + "/virga.toml"
+        self.before = f"""[cloud]
+state_dir = "{self.folder}/state"
+run_dir = "{self.folder}/run"
+log_dir = "{self.folder}/log"
+[compute]
+hypervisor = "fake"
+host_name = "{name}"
+"""
+        open(self.config, "w").write(self.before)
+
+    def virga(self, *words, code=0):
+        return self.b.virga(*words, code=code, config=self.config)
+
+    def join(self, line, *more, code=0):
+        url, token = re.search(r"virga join (\S+) --token (\S+)", line).groups()
+        return self.virga("join", url, "--token", token, "--address", "127.0.0.1", *more, code=code)
+
+    def status(self):
+        return json.loads(self.virga("status", "--json"))
+
+    def agent_pid(self):
+        return next(s["pid"] for s in self.status()["services"] if s["name"] == "agent")
+
+    def log(self):
+        return open(self.folder + "/log/agent.log").read()
+
+
+def token(b, *more):
+    return b.virga("token", "create", *more).strip().splitlines()[-1]
+
+
+def states(b):
+    return {s["Host"]: s["State"] for s in b.get("admin", "compute service list", "--service", "nova-compute")}
+
+
+def boot(b, name, host):
+    b.do("admin", f"server create {name} --image tiny --flavor m1.nano --nic none --availability-zone nova:{host}")
+    return b.get("admin", f"server show {name}")["id"]
+
+
+def server(b, name):
+    return b.get("admin", f"server show {name}")
+
+
+def joining(b, second, third):
+    with b.check("a token makes a machine a host within 10 s"):
+        line = token(b)
+        began = time.monotonic()
+        subset(["second is a host of the cloud now"], second.join(line))
+        took = time.monotonic() - began
+        equal(states(b), {"first": "up", "second": "up"})
+        assert took < 10, f"it took {took:.1f} s"
+        print(f"note    virga join: {took:.2f} s")
+        subset(["first", "second"], [h["Hypervisor Hostname"] for h in b.get("admin", "hypervisor list")])
+        subset(["connected"], second.virga("status"))
+    with b.check("the same token does not make another"):
+        subset(["used already", "virga token create"], third.join(line, code=1))
+        equal(set(states(b)), {"first", "second"})
+    with b.check("a controller that is not the one of the token gets nothing"):
+        line = token(b)
+        wrong = line[:-1] + ("0" if line[-1] != "0" else "1")
+        subset(["shows another key than the token names", "Nothing was sent"], third.join(wrong, code=1))
+        subset(["is no token"], third.virga("join", "https://127.0.0.1:5087", "--token", "abc", code=1))
+    with b.check("tokens are listed without their secrets, and can be taken back"):
+        listed = b.virga("token", "list")
+        secret = re.search(r"--token (\w+)\.", line).group(1)
+        assert secret not in listed
+        ids = re.findall(r"^(\S{36}) .*any host$", listed, re.M)
+        for one in ids:
+            b.virga("token", "revoke", one)
+        subset(["none of this cloud's"], third.join(line, code=1))
+    with b.check("a join that is broken off at each step goes on when it is run again, as the same host"):
+        line = token(b, "--host", "third")
+        url, text = re.search(r"virga join (\S+) --token (\S+)", line).groups()
+        known = set()
+        for point in ("join.key", "join.answered", "join.enrolled"):
+            done = subprocess.run([b.program, "--config", third.config, "join", url, "--token", text, "--address", "127.0.0.1"],
+                                  env={**os.environ, "VIRGA_KILL_POINT": point}, capture_output=True, text=True, timeout=60)
+            equal(done.returncode, 137)
+            known |= {h["name"] for h in json.loads(b.virga("host", "list", "--json"))}
+        subset(["third is a host of the cloud now"], third.join(line))
+        equal(known | {"third"}, {"first", "second", "third"})
+        equal(states(b), {"first": "up", "second": "up", "third": "up"})
+    with b.check("a machine that has joined does not join again, and a controller does not join at all"):
+        subset(["is a host of the cloud at 127.0.0.1:5088 already"], third.join(token(b), code=1))
+        url, text = re.search(r"virga join (\S+) --token (\S+)", token(b)).groups()
+        subset(["is a controller"], b.virga("join", url, "--token", text, code=1))
+
+
+def working(b, second):
+    with b.check("servers run where they are asked to, and by themselves on the emptier hosts"):
+        boot(b, "on-second", "second")
+        b.wait("it is ACTIVE", lambda: server(b, "on-second")["status"] == "ACTIVE")
+        equal(server(b, "on-second")["OS-EXT-SRV-ATTR:host"], "second")
+        for i in range(3):
+            b.do("admin", f"server create any{i} --image tiny --flavor m1.nano --nic none")
+        b.wait("all are ACTIVE", lambda: all(server(b, f"any{i}")["status"] == "ACTIVE" for i in range(3)))
+        assert len({server(b, f"any{i}")["OS-EXT-SRV-ATTR:host"] for i in range(3)}) > 1
+    with b.check("kill -9 of a host's agent: it is back, and its servers were never gone"):
+        pid = second.agent_pid()
+        os.kill(pid, signal.SIGKILL)
+        b.wait("another agent", lambda: second.agent_pid() not in (0, None, pid))
+        b.wait("it is connected", lambda: second.status()["agent"].get("connected"))
+        equal(server(b, "on-second")["status"], "ACTIVE")
+    with b.check("kill -9 of serve: all hosts are back without being told"):
+        status = json.loads(b.virga("status", "--json"))
+        os.kill(next(s["pid"] for s in status["services"] if s["name"] == "serve"), signal.SIGKILL)
+        b.wait("the API", lambda: b.rest("GET", "/identity/v3", user=None).status == 200, 30)
+        b.tokens.clear()
+        b.do("admin", "server stop on-second")
+        b.wait("it is off", lambda: server(b, "on-second")["status"] == "SHUTOFF")
+        equal(states(b), {"first": "up", "second": "up", "third": "up"})
+
+
+def dying(b, third):
+    with b.check("a host that falls silent is down within 20 s, and says so wherever one looks"):
+        boot(b, "on-third", "third")
+        b.wait("it is ACTIVE", lambda: server(b, "on-third")["status"] == "ACTIVE")
+        pid = third.agent_pid()
+        os.kill(pid, signal.SIGSTOP)
+        began = time.monotonic()
+        b.wait("it is down", lambda: states(b)["third"] == "down", 20)
+        print(f"note    a silent host is down after {time.monotonic() - began:.1f} s")
+        equal(b.rest("GET", "/compute/v2.1/servers/" + server(b, "on-third")["id"], user="admin",
+                     OpenStack_API_Version="compute 2.16").json["server"]["host_status"], "UNKNOWN")
+        b.do("admin", "server create nowhere --image tiny --flavor m1.nano --nic none --availability-zone nova:third")
+        b.wait("ERROR", lambda: server(b, "nowhere")["status"] == "ERROR")
+        subset(["third: its agent is not connected"], json.dumps(server(b, "nowhere")["fault"]))
+        b.do("admin", "server delete nowhere")
+        os.kill(pid, signal.SIGCONT)
+        b.wait("it is up again", lambda: states(b)["third"] == "up", 20)
+
+
+def forging(b, second, third):
+    with b.check("a host that claims to be another is refused, and the other is not disturbed"):
+        third.virga("service", "stop", "agent")
+        own = open(third.folder + "/state/agent/host_id").read()
+        open(third.folder + "/state/agent/host_id", "w").write(open(second.folder + "/state/agent/host_id").read())
+        subprocess.run([b.program, "--config", third.config, "service", "start", "agent"], timeout=60)
+        b.wait("its refusal", lambda: "This certificate is of the host " + own.strip() in third.log())
+        assert second.status()["agent"]["connected"]
+        third.virga("service", "stop", "agent")
+        open(third.folder + "/state/agent/host_id", "w").write(own)
+    with b.check("a host that takes another name is refused"):
+        text = open(third.config).read()
+        open(third.config, "w").write(text.replace('host_name = "third"', 'host_name = "second"'))
+        subprocess.run([b.program, "--config", third.config, "service", "start", "agent"], timeout=60)
+        b.wait("its refusal", lambda: "This host was enrolled as third, not as second" in third.log())
+        open(third.config, "w").write(text)
+        third.virga("service", "restart", "agent")
+        b.wait("it is let in again", lambda: third.status()["agent"].get("connected"))
+    with b.check("without a certificate nobody speaks to the link"):
+        done = subprocess.run(["openssl", "s_client", "-connect", "127.0.0.1:5088", "-alpn", "h2", "-tls1_2"], input="x" * 64,
+                              capture_output=True, text=True, timeout=20)
+        assert "certificate required" in done.stderr or "alert" in done.stderr or done.returncode, done.stderr[-300:]
+
+
+def going(b, second, third):
+    with b.check("maintenance: no new servers there, with the reason"):
+        b.virga("host", "maintenance", "second", "--reason", "new disks")
+        b.do("admin", "server create nowhere --image tiny --flavor m1.nano --nic none --availability-zone nova:second")
+        b.wait("ERROR", lambda: server(b, "nowhere")["status"] == "ERROR")
+        subset(["second: it is disabled (new disks)"], json.dumps(server(b, "nowhere")["fault"]))
+        b.do("admin", "server delete nowhere")
+        b.virga("host", "maintenance", "second", "--off")
+        subset(["no host fourth"], b.virga("host", "maintenance", "fourth", code=1))
+    with b.check("a host with servers is not removed"):
+        subset(["hosting instances", "On third: "], b.virga("host", "remove", "third", code=1))
+        subset(["servers run here"], third.virga("leave", code=1))
+    with b.check("a host that was removed is not let in any more, and its machine can be cleaned and join again"):
+        names = [s["Name"] for s in b.get("admin", "server list") if server(b, s["Name"])["OS-EXT-SRV-ATTR:host"] == "third"]
+        b.do("admin", "server delete", "--wait", *names)
+        b.wait("the host has none", lambda: third.status()["agent"]["servers"] == 0)
+        b.virga("host", "remove", "third")
+        equal(set(states(b)), {"first", "second"})
+        equal([p["name"] for p in b.rest("GET", "/placement/resource_providers", user="admin").json["resource_providers"]], ["first", "second"])
+        b.wait("it knows", lambda: "not enrolled here, or was removed" in third.log())
+        third.virga("leave")
+        equal(open(third.config).read(), third.before)
+        equal(sorted(os.listdir(third.folder)), ["virga.toml"])
+        subset(["third is a host of the cloud now"], third.join(token(b)))
+    with b.check("host list shows what there is"):
+        rows = {h["name"]: h for h in json.loads(b.virga("host", "list", "--json"))}
+        equal(rows["second"]["state"], "up")
+        assert rows["second"]["certificate_expires_at"] and not rows["first"]["certificate_expires_at"]
+        assert rows["second"]["servers"] >= 1
+
+
+signal.alarm(240)
+bench = Bench(*sys.argv[1:4])
+bench.options = ["--os-compute-api-version", "2.53"]  # older ones cannot ask for no network
+second, third = Host(bench, "second"), Host(bench, "third")
+joining(bench, second, third)
+working(bench, second)
+dying(bench, third)
+forging(bench, second, third)
+going(bench, second, third)
+print(f"{bench.passed} passed, {bench.failed} failed")
+sys.exit(1 if bench.failed else 0)
