@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "base/crypto.h"
+#include "base/certificate.h"
 #include "host/api.h"
 #include "host/fake_hypervisor.h"
 #include "qemu/api.h"
@@ -33,7 +34,8 @@ class ScriptedController final : public link::Controller {
   std::set<ServerId> last_full;
 
   void admit(const link::HostFacts&, const std::string&) override {}
-  std::string renew(const HostId&, const std::string&) override { return ""; }
+  std::function<std::string(const std::string&)> sign;  ///< answers a request for a certificate
+  std::string renew(const HostId&, const std::string& request) override { return sign(request); }
   link::Assignment connect(const link::HostFacts&) override {
     std::lock_guard lock(mutex_);
     return full;
@@ -90,6 +92,14 @@ class ScriptedController final : public link::Controller {
   std::mutex mutex_;
   std::condition_variable changed_;
 };
+
+/// Certificate and key belong together, and the CA signed it.
+void check_client(const link::Credentials& c, const PemPair& ca) {
+  const auto certificate = read_certificates(c.certificate, "it").front();
+  EXPECT_TRUE(signed_by(certificate, read_certificates(ca.certificate, "ca").front()));
+  EXPECT_EQ(X509_check_private_key(certificate.get(), read_private_key(c.key, "its key").get()), 1);
+  EXPECT_EQ(common_name(certificate), "host1");
+}
 
 class AgentTest : public testing::Test {
  protected:
@@ -383,6 +393,25 @@ TEST(Fake, KeepsItsDomainsInAFile) {
   EXPECT_EQ(again.find(kA).power, DomainPower::running);
   EXPECT_EQ(again.find(kA).generation, 3);
   std::system(("rm -rf " + dir).c_str());
+}
+
+TEST_F(AgentTest, ACertificateIsRenewedInTime) {
+  const auto now = std::chrono::system_clock::now();
+  const auto year_ago = now - std::chrono::hours(24 * 300);
+  const PemPair ca = make_ca("hosts", year_ago);
+  const auto sign = [&](const std::string& request, WallTime when) { return sign_client_certificate(ca, request, "host1", "virga:host:h", when); };
+  controller_.sign = [&](const std::string& request) { return sign(request, now); };
+  options_.identity_dir = dir_ + "/identity";
+  const CertificateRequest request = make_certificate_request("host1");
+  const link::Credentials old{ca.certificate, sign(request.request, year_ago), request.key};
+  write_credentials(options_.identity_dir, old);
+  EXPECT_EQ(read_credentials(options_.identity_dir), old);
+  start();
+  EXPECT_TRUE(agent_->refresh_certificate());
+  const link::Credentials fresh = read_credentials(options_.identity_dir);
+  EXPECT_NE(fresh.key, old.key);
+  check_client(fresh, ca);
+  EXPECT_FALSE(agent_->refresh_certificate());  // it has a year now
 }
 
 }  // namespace

@@ -209,11 +209,13 @@ void Reconciler::remember_dhcp(const Snapshot& snapshot) {
   for (const auto& [id, subnet] : snapshot.subnets) dhcp_of_network_[subnet.network_id].insert(id);
 }
 
-/// True if hosts came or went. That all are gone is not believed: gateways stay where they are.
+/// True if gateways' hosts came or went. That all are gone is not believed: gateways stay where they are.
 bool Reconciler::update_chassis() {
   if (!southbound_) return false;
+  // Only who has a bridge to an external network can be a router's gateway.
   std::vector<std::string> names;
-  for (const auto& c : southbound_->chassis()) names.push_back(c.name);
+  for (const auto& c : southbound_->chassis())
+    if (!c.physical_networks.empty()) names.push_back(c.name);
   if (names.empty() || names == chassis_) return false;
   chassis_ = std::move(names);
   return true;

@@ -71,6 +71,7 @@ struct Chassis {
   std::string name;  ///< system-id
   std::string hostname;
   std::vector<std::string> encap_types, encap_ips;
+  std::vector<std::string> physical_networks;  ///< that it has a bridge for (ovn-bridge-mappings)
   int64_t nb_cfg = 0;            ///< last configuration number it applied
   int64_t nb_cfg_timestamp = 0;  ///< when, in milliseconds since the epoch: stale after a bump = dead
 };

@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "base/text.h"
 #include "ovn/api.h"
 #include "ovn/client.h"
 
@@ -77,7 +78,7 @@ SouthboundWatcher::SouthboundWatcher(Options options) : state_(std::make_unique<
   client_ = std::make_unique<Client>(ClientOptions{
       .remote = state_->options.remote,
       .database = "OVN_Southbound",
-      .monitors = {{"Chassis", {"name", "hostname", "encaps"}},
+      .monitors = {{"Chassis", {"name", "hostname", "encaps", "other_config"}},
                    {"Encap", {"type", "ip"}},
                    {"Chassis_Private", {"name", "nb_cfg", "nb_cfg_timestamp"}},
                    {"Port_Binding", {"logical_port", "type", "up", "chassis"}}},
@@ -88,6 +89,19 @@ SouthboundWatcher::~SouthboundWatcher() = default;
 bool SouthboundWatcher::wait_connected(std::chrono::milliseconds timeout) const {
   return client_->wait_ready(timeout);
 }
+
+namespace {
+
+/// "public:br-ex,dc:br-dc" -> public, dc.
+std::vector<std::string> physical_networks_of(const TextMap& other_config) {
+  std::vector<std::string> names;
+  const auto mappings = other_config.find("ovn-bridge-mappings");
+  if (mappings == other_config.end()) return names;
+  for (const auto& mapping : split_words(mappings->second, ',')) names.push_back(mapping.substr(0, mapping.find(':')));
+  return names;
+}
+
+}  // namespace
 
 std::vector<Chassis> SouthboundWatcher::chassis() const {
   std::vector<Chassis> out;
@@ -100,6 +114,7 @@ std::vector<Chassis> SouthboundWatcher::chassis() const {
         c.encap_types.push_back(column(*e, "type").as_text());
         c.encap_ips.push_back(column(*e, "ip").as_text());
       }
+      c.physical_networks = physical_networks_of(column(row, "other_config").as_text_map());
       if (const Row* p = replica.find_by_name("Chassis_Private", c.name).second) {
         c.nb_cfg = column(*p, "nb_cfg").as_integer();
         c.nb_cfg_timestamp = column(*p, "nb_cfg_timestamp").as_integer();

@@ -161,6 +161,7 @@ class FakeHub final : public link::AgentHub {
     controller_.observe(host, false, seen, done);
     return true;
   }
+  void disconnect(const HostId& host, const std::string&) override { sent_away.push_back(host); }
   std::shared_ptr<link::ByteStream> open_console(const HostId&, const ServerId&, Console) override {
     throw Fault(FaultKind::conflict, "no console here");
   }
@@ -169,6 +170,7 @@ class FakeHub final : public link::AgentHub {
   }
 
   link::Assignment last;
+  std::vector<HostId> sent_away;
   bool asleep = false;
   std::string broken;
 
