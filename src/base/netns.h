@@ -93,9 +93,12 @@ void set_mac(const std::string& name, const std::string& device, const std::stri
 void set_mtu(const std::string& name, const std::string& device, int mtu);
 /// Enslaves `device` to a Linux bridge; "" frees it.
 void set_master(const std::string& name, const std::string& device, const std::string& bridge);
+/// A bridge sends nothing from one isolated port to another.
+void set_isolated(const std::string& name, const std::string& device, bool on = true);
 void move_link(const std::string& name, const std::string& device, const std::string& to_name);
 /// "10.0.0.2/24". IPv4 or IPv6.
 void add_address(const std::string& name, const std::string& device, const std::string& cidr);
+void remove_address(const std::string& name, const std::string& device, const std::string& cidr);
 /// A route over a gateway, or directly over a device (gateway ""). destination "default" or a CIDR.
 void add_route(const std::string& name, const std::string& destination, const std::string& gateway,
                const std::string& device = {});

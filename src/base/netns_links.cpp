@@ -367,6 +367,18 @@ void set_master(const std::string& name, const std::string& device, const std::s
   });
 }
 
+void set_isolated(const std::string& name, const std::string& device, bool on) {
+  const auto value = static_cast<uint8_t>(on);
+  change_link(name, device, "it cannot be isolated from other ports", [&](Message& m) {
+    const size_t info = m.begin(IFLA_LINKINFO);
+    m.add(IFLA_INFO_SLAVE_KIND, std::string("bridge"));
+    const size_t data = m.begin(IFLA_INFO_SLAVE_DATA);
+    m.add(IFLA_BRPORT_ISOLATED, &value, sizeof value);
+    m.end(data);
+    m.end(info);
+  });
+}
+
 void move_link(const std::string& name, const std::string& device, const std::string& to_name) {
   const int to = open_fd(to_name);
   ScopeExit closer([to] { close(to); });
@@ -374,7 +386,11 @@ void move_link(const std::string& name, const std::string& device, const std::st
               [&](Message& m) { m.add(IFLA_NET_NS_FD, static_cast<uint32_t>(to)); });
 }
 
-void add_address(const std::string& name, const std::string& device, const std::string& cidr) {
+namespace {
+
+/// RTM_NEWADDR or RTM_DELADDR.
+void change_address(const std::string& name, const std::string& device, const std::string& cidr, uint16_t type,
+                    uint16_t flags, const char* what, int tolerated) {
   const Cidr c = parse_cidr(cidr);
   run_in(name, [&] {
     Netlink nl;
@@ -382,11 +398,21 @@ void add_address(const std::string& name, const std::string& device, const std::
     body.ifa_family = static_cast<uint8_t>(c.family);
     body.ifa_prefixlen = c.prefix;
     body.ifa_index = static_cast<uint32_t>(index_of(device));
-    Message m(RTM_NEWADDR, 0, body);
+    Message m(type, 0, body);
     m.add(IFA_LOCAL, c.bytes, c.size);
     m.add(IFA_ADDRESS, c.bytes, c.size);
-    check(nl.change(m, NLM_F_CREATE | NLM_F_EXCL), fmt::format("{} cannot get the address {}", device, cidr), EEXIST);
+    check(nl.change(m, flags), fmt::format("{} {} {}", device, what, cidr), tolerated);
   });
+}
+
+}  // namespace
+
+void add_address(const std::string& name, const std::string& device, const std::string& cidr) {
+  change_address(name, device, cidr, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, "cannot get the address", EEXIST);
+}
+
+void remove_address(const std::string& name, const std::string& device, const std::string& cidr) {
+  change_address(name, device, cidr, RTM_DELADDR, 0, "cannot lose the address", EADDRNOTAVAIL);
 }
 
 void add_route(const std::string& name, const std::string& destination, const std::string& gateway,

@@ -98,6 +98,42 @@ TEST_F(NetnsTest, BridgeAndMove) {
   EXPECT_FALSE(find_link(b_, "p1"));
 }
 
+TEST_F(NetnsTest, AnIsolatedPortReachesOnlyPortsThatAreNot) {
+  ensure_bridge(a_, "br0");
+  add_address(a_, "br0", "10.9.7.1/24");
+  set_up(a_, "br0");
+  ensure_veth(a_, "p1", b_, "p1");
+  ensure_veth(a_, "p2", a_, "q2");  // both ends here: what p1 sends to p2 would come out of q2
+  for (const char* port : {"p1", "p2"}) {
+    set_master(a_, port, "br0");
+    set_isolated(a_, port);
+    set_isolated(a_, port);
+    set_up(a_, port);
+  }
+  const std::string c = b_ + "c";
+  ensure(c);
+  move_link(a_, "q2", c);
+  add_address(b_, "p1", "10.9.7.2/24");
+  add_address(c, "q2", "10.9.7.3/24");
+  set_up(b_, "p1");
+  set_up(c, "q2");
+  EXPECT_TRUE(ping(b_, "10.9.7.1", 2000)) << "the bridge itself";
+  EXPECT_FALSE(ping(b_, "10.9.7.3", 300));
+  set_isolated(a_, "p2", false);
+  EXPECT_TRUE(ping(b_, "10.9.7.3", 2000));
+  remove(c);
+}
+
+TEST_F(NetnsTest, AnAddressGoesAndMayGoTwice) {
+  ensure_bridge(a_, "d0");
+  add_address(a_, "d0", "10.9.8.1/24");
+  add_address(a_, "d0", "10.9.9.1/24");
+  remove_address(a_, "d0", "10.9.8.1/24");
+  remove_address(a_, "d0", "10.9.8.1/24");
+  EXPECT_EQ(addresses(a_, "d0"), std::vector<std::string>{"10.9.9.1/24"});
+  EXPECT_THROW(remove_address(a_, "d1", "10.9.9.1/24"), Fault);
+}
+
 TEST_F(NetnsTest, WhatAFunctionThrowsComesBack) {
   EXPECT_THROW(run_in(a_, [] { throw Fault(FaultKind::conflict, "x"); }), Fault);
   EXPECT_THROW(run_in("no-such-namespace", [] {}), Fault);
