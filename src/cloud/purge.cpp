@@ -5,9 +5,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <sstream>
 
 #include "base/fault.h"
 #include "base/netns.h"
@@ -25,25 +26,6 @@ namespace {
 namespace fs = std::filesystem;
 constexpr const char* kMarker = "/.virga";
 constexpr const char* kMade = "/made-on-host";
-
-void claim(const std::string& path, mode_t mode) {
-  fs::create_directories(path);
-  chmod(path.c_str(), mode);
-  if (fs::exists(path + kMarker)) return;
-  for (const auto& entry : fs::directory_iterator(path)) {
-    // A log may come before the supervisor that claims the folder.
-    if (entry.path().extension() == ".log" || entry.path().extension() == ".lock" || entry.path().filename() == "link") continue;
-    if (entry.path().filename() == "secrets") continue;
-    throw Fault(FaultKind::conflict, fmt::format("{} holds files that are not Virga's: {}.", path, entry.path().filename().string()),
-                "Choose another folder in virga.toml, or empty it.");
-  }
-  write_file(path + kMarker, "This folder belongs to Virga; `virga down --purge` removes it.\n");
-}
-
-void remove_folder(const std::string& path) {
-  if (!fs::exists(path + kMarker)) return;
-  fs::remove_all(path);
-}
 
 /// The agent's metadata namespaces ("vmeta-12345678-TAG", the tag being network.namespace), and the data plane's.
 void remove_namespaces(const Config& config) {
@@ -85,10 +67,35 @@ void undo(const std::string& line) {
 
 }  // namespace
 
+void claim_folder(const std::string& path, mode_t mode) {
+  fs::create_directories(path);
+  chmod(path.c_str(), mode);
+  if (fs::exists(path + kMarker)) return;
+  for (const auto& entry : fs::directory_iterator(path)) {
+    // A log may come before the supervisor that claims the folder.
+    if (entry.path().extension() == ".log" || entry.path().extension() == ".lock" || entry.path().filename() == "link") continue;
+    if (entry.path().filename() == "secrets") continue;
+    throw Fault(FaultKind::conflict, fmt::format("{} holds files that are not Virga's: {}.", path, entry.path().filename().string()),
+                "Choose another folder in virga.toml, or empty it.");
+  }
+  write_file(path + kMarker, "This folder belongs to Virga; `virga down --purge` removes it.\n");
+}
+
+void remove_claimed_folder(const std::string& path) {
+  if (!fs::exists(path + kMarker)) return;
+  std::vector<fs::path> entries;
+  for (const auto& entry : fs::directory_iterator(path)) entries.push_back(entry.path());
+  for (const fs::path& entry : entries)
+    if (entry != path + kMarker) fs::remove_all(entry);
+  fs::remove(path + kMarker);  // last: cut off before, it is still ours
+  if (rmdir(path.c_str()) != 0 && errno != EBUSY && errno != EROFS)  // a mount point stays, empty
+    throw Fault(FaultKind::internal, fmt::format("{} cannot be removed: {}.", path, strerror(errno)));
+}
+
 void claim_directories(const Config& config) {
-  claim(config.cloud.state_dir, 0711);
-  claim(config.cloud.run_dir, 0755);
-  claim(config.cloud.log_dir, 0751);  // `serve`, which is not root, opens its logs anew when they are rotated
+  claim_folder(config.cloud.state_dir, 0711);
+  claim_folder(config.cloud.run_dir, 0755);
+  claim_folder(config.cloud.log_dir, 0751);  // `serve`, which is not root, opens its logs anew when they are rotated
 }
 
 void leave_engines(const Config& config, const Engines& engines) {
@@ -128,17 +135,17 @@ void remember_made(const Config& config, const std::string& what) {
   std::ofstream(config.cloud.state_dir + kMade, std::ios::app) << what << '\n';
 }
 
-void remove_all_traces(const Config& config) {
-  std::istringstream made;
-  try {
-    made.str(read_file(config.cloud.state_dir + kMade));
-  } catch (const Fault&) {
-  }
-  remove_namespaces(config);
-  remove_folder(config.cloud.run_dir);
-  remove_folder(config.cloud.log_dir);
+void undo_made(const Config& config) {
+  std::ifstream made(config.cloud.state_dir + kMade);
   for (std::string line; std::getline(made, line);) undo(line);
-  remove_folder(config.cloud.state_dir);
+}
+
+void remove_all_traces(const Config& config) {
+  remove_namespaces(config);
+  remove_claimed_folder(config.cloud.run_dir);
+  remove_claimed_folder(config.cloud.log_dir);
+  undo_made(config);
+  remove_claimed_folder(config.cloud.state_dir);
 }
 
 }  // namespace virga::cloud
