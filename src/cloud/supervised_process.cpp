@@ -39,19 +39,18 @@ std::string slurp(const std::string& path) {
   return std::string((std::istreambuf_iterator<char>(in)), {});
 }
 
-/// Calls f(pid) for each process.
-template <class F>
-void each_process(F&& f) {
+/// Another machine's process, as it were: a lab's nodes use the same folders, which are not ours.
+bool lives_elsewhere(pid_t pid) {
   std::error_code ignored;
-  for (const auto& entry : std::filesystem::directory_iterator("/proc", ignored))
-    if (const pid_t pid = std::atoi(entry.path().filename().c_str()); pid > 0) f(pid);
+  const auto own = std::filesystem::read_symlink("/proc/self/ns/pid", ignored);
+  return std::filesystem::read_symlink(fmt::format("/proc/{}/ns/pid", pid), ignored) != own;
 }
 
 /// True if the process carries the service's marker; an empty service matches all of run_dir.
 bool carries_marker(pid_t pid, const std::string& run_dir, const std::string& service) {
   const std::string environ = '\0' + slurp(fmt::format("/proc/{}/environ", pid));
   const std::string wanted = '\0' + marker(run_dir, service);
-  return environ.find(service.empty() ? wanted : wanted + '\0') != std::string::npos;
+  return environ.find(service.empty() ? wanted : wanted + '\0') != std::string::npos && !lives_elsewhere(pid);
 }
 
 pid_t group_of(pid_t pid) {
@@ -86,6 +85,14 @@ std::string describe(int status) {
 }
 
 }  // namespace
+
+std::vector<pid_t> all_processes() {
+  std::vector<pid_t> found;
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc", ignored))
+    if (const pid_t pid = std::atoi(entry.path().filename().c_str()); pid > 0) found.push_back(pid);
+  return found;
+}
 
 bool ProcessName::alive() const { return start_ticks != 0 && process_start_ticks(pid) == start_ticks; }
 
@@ -152,9 +159,8 @@ void stop_service(const ProcessName& process, milliseconds deadline) {
 
 void kill_leftovers(const std::string& run_dir, const std::string& service) {
   std::vector<ProcessName> found;
-  each_process([&](pid_t pid) {
+  for (const pid_t pid : all_processes())
     if (pid != getpid() && carries_marker(pid, run_dir, service)) found.push_back({pid, process_start_ticks(pid)});
-  });
   for (const ProcessName& p : found)
     if (p.alive()) kill(p.pid, SIGKILL);
   const auto end = steady_clock::now() + std::chrono::seconds(5);
@@ -164,14 +170,18 @@ void kill_leftovers(const std::string& run_dir, const std::string& service) {
   }
 }
 
+int64_t memory_kib_of(pid_t pid) {
+  int64_t total = 0;
+  std::ifstream in(fmt::format("/proc/{}/smaps_rollup", pid));
+  for (std::string line; std::getline(in, line);)
+    if (line.rfind("Pss:", 0) == 0) total += std::atoll(line.c_str() + 4);
+  return total;
+}
+
 int64_t memory_kib(pid_t group) {
   int64_t total = 0;
-  each_process([&](pid_t pid) {
-    if (group_of(pid) != group) return;
-    std::ifstream in(fmt::format("/proc/{}/smaps_rollup", pid));
-    for (std::string line; std::getline(in, line);)
-      if (line.rfind("Pss:", 0) == 0) total += std::atoll(line.c_str() + 4);
-  });
+  for (const pid_t pid : all_processes())
+    if (group_of(pid) == group) total += memory_kib_of(pid);
   return total;
 }
 

@@ -37,6 +37,9 @@ struct ProcessName {
   bool alive() const;
 };
 
+/// All that /proc shows.
+std::vector<pid_t> all_processes();
+
 /// Starts it and writes its name into `pid_file`.
 ProcessName start_service(const ServiceSpec& spec, const std::string& run_dir, const std::string& pid_file);
 /// The process of `pid_file` if it still runs and is this service; pid 0 otherwise.
@@ -48,7 +51,8 @@ void kill_leftovers(const std::string& run_dir, const std::string& service);
 /// Waits for the end of the process or for `wake_fd` to become readable. True if the process ended; `status` says how.
 bool wait_for_end(const ProcessName& process, int wake_fd, int timeout_ms, std::string& status);
 
-/// Proportional memory of the process and its group, KiB.
+/// Proportional memory of one process, and of the process and its group, KiB.
+int64_t memory_kib_of(pid_t pid);
 int64_t memory_kib(pid_t group);
 /// Seconds since the process began.
 double uptime_s(const ProcessName& process);

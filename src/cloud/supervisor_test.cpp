@@ -166,6 +166,23 @@ TEST_F(SupervisorTest, AChildWhosePidWasNeverWrittenDownIsReplaced) {
   s.shutdown();
 }
 
+TEST_F(SupervisorTest, LeavesProcessesOfAnotherMachineAlone) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root";
+  // A lab's host has folders of the same names: its service carries the same marker, in a PID namespace of its own.
+  ServiceSpec spec = sleeper("a");
+  spec.argv = {"unshare", "--pid", "--fork", "sleep", "1000"};
+  const ProcessName outer = start_service(spec, dir_, dir_ + "/pid-file");
+  const std::string children = "/proc/" + std::to_string(outer.pid) + "/task/" + std::to_string(outer.pid) + "/children";
+  pid_t inner = 0;
+  ASSERT_TRUE(soon([&] { return static_cast<bool>(std::ifstream(children) >> inner); }));
+  const ProcessName elsewhere{inner, process_start_ticks(inner)};
+  kill_leftovers(dir_, "a");
+  EXPECT_FALSE(outer.alive());
+  EXPECT_TRUE(elsewhere.alive());
+  kill(inner, SIGKILL);
+  EXPECT_TRUE(soon([&] { return !elsewhere.alive(); }));
+}
+
 TEST_F(SupervisorTest, RefusesServicesThatStandOnUnknownOnes) {
   EXPECT_THROW(Supervisor(options(), {sleeper("a", {"b"}), sleeper("b")}), Fault);
 }
