@@ -20,6 +20,7 @@
 #include "cloud/control_socket.h"
 #include "cloud/guests.h"
 #include "cloud/purge.h"
+#include "cloud/underlay.h"
 
 namespace virga::cloud {
 namespace {
@@ -174,6 +175,7 @@ void tear_down(const Config& config, bool purge, const StepDone& done) {
     stop_guests(find_engines(config, {}), std::chrono::seconds(10));
     end_system_guests(find_engines(config, {}), purge);
     kill_leftovers(config.cloud.run_dir, "");
+    if (find_engines(config, {}).own_ovs) give_underlay_back(config);
   });
   // What the supervisor could not, or was not there to do; the distribution's daemons run on.
   if (purge) leave_engines(config, find_engines(config, {}));

@@ -12,6 +12,7 @@
 #include "cloud/engines.h"
 #include "cloud/purge.h"
 #include "cloud/switch_database.h"
+#include "cloud/underlay.h"
 
 namespace virga::cloud {
 namespace {
@@ -19,12 +20,14 @@ namespace {
 constexpr const char* kMark = "virga";  // in external_ids of a port that is ours
 
 /// A row that refers to others must be inserted in the transaction that refers to it.
-void insert_bridge(json::array& operations, const std::string& name, const std::string& datapath, bool secure) {
+void insert_bridge(json::array& operations, const std::string& name, const std::string& datapath, bool secure,
+                   const std::string& mac = {}) {
   const std::string tag = std::to_string(operations.size());
   json::object bridge = {{"name", name},
                          {"datapath_type", datapath},
                          {"ports", json::array{"set", json::array{json::array{"named-uuid", "port" + tag}}}}};
   if (secure) bridge["fail_mode"] = "secure";
+  if (!mac.empty()) bridge["other_config"] = {"map", json::array{json::array{"hwaddr", mac}}};
   operations.push_back({{"op", "insert"}, {"table", "Interface"}, {"uuid-name", "interface" + tag},
                         {"row", {{"name", name}, {"type", "internal"}}}});
   operations.push_back({{"op", "insert"}, {"table", "Port"}, {"uuid-name", "port" + tag},
@@ -35,13 +38,14 @@ void insert_bridge(json::array& operations, const std::string& name, const std::
   operations.push_back(std::move(add));
 }
 
-void insert_uplink(json::array& operations, const std::string& bridge, const std::string& device) {
-  const json::array mark = {"map", json::array{json::array{kMark, "uplink"}}};
-  operations.push_back({{"op", "insert"}, {"table", "Interface"}, {"uuid-name", "uplink_if"}, {"row", {{"name", device}}}});
-  operations.push_back({{"op", "insert"}, {"table", "Port"}, {"uuid-name", "uplink"},
-                        {"row", {{"name", device}, {"interfaces", json::array{"named-uuid", "uplink_if"}}, {"external_ids", mark}}}});
+/// Puts a device of the host on a bridge. `role` ("uplink", "underlay") is kept with it.
+void insert_uplink(json::array& operations, const std::string& bridge, const std::string& device, const std::string& role) {
+  const json::array mark = {"map", json::array{json::array{kMark, role}}};
+  operations.push_back({{"op", "insert"}, {"table", "Interface"}, {"uuid-name", role + "_if"}, {"row", {{"name", device}}}});
+  operations.push_back({{"op", "insert"}, {"table", "Port"}, {"uuid-name", role},
+                        {"row", {{"name", device}, {"interfaces", json::array{"named-uuid", role + "_if"}}, {"external_ids", mark}}}});
   json::object add = {{"op", "mutate"}, {"table", "Bridge"}, {"where", json::array{json::array{"name", "==", bridge}}}};
-  add["mutations"] = json::array{json::array{"ports", "insert", json::array{"set", json::array{json::array{"named-uuid", "uplink"}}}}};
+  add["mutations"] = json::array{json::array{"ports", "insert", json::array{"set", json::array{json::array{"named-uuid", role}}}}};
   operations.push_back(std::move(add));
 }
 
@@ -120,6 +124,13 @@ SwitchBefore remember_switch(const Config& c, const Engines& e, SwitchDatabase& 
   return before;
 }
 
+/// br-phy with the underlay's interface; its MAC is the interface's, so that neighbours need not learn anything.
+void insert_underlay(json::array& operations, const Config& c, const std::set<std::string>& bridges, const std::set<std::string>& ports) {
+  const std::string& device = c.network.underlay_interface;
+  if (!bridges.count(kUnderlayBridge)) insert_bridge(operations, kUnderlayBridge, "netdev", false, netns::find_link("", device)->mac);
+  if (!ports.count(device)) insert_uplink(operations, kUnderlayBridge, device, "underlay");
+}
+
 /// Open vSwitch makes it promiscuous and does not undo that when it is ended by a signal.
 void remember_uplink(const Config& c) {
   const auto link = netns::find_link("", c.network.external_interface);
@@ -139,15 +150,33 @@ json::object put_back(const std::string& name, const SwitchBefore::Bridge& was) 
           {"row", {{"datapath_type", was.datapath_type}, {"external_ids", map_value(was.external_ids)}}}};
 }
 
+/// The settings name another interface than br-phy has taken over, or none: that one gets back what it had.
+void leave_underlay(const Config& c, SwitchDatabase& database) {
+  const std::string taken = taken_underlay(c);
+  if (taken.empty() || taken == c.network.underlay_interface) return;
+  json::object select = select_all("Bridge", {"_uuid"});
+  select["where"] = json::array{json::array{"name", "==", kUnderlayBridge}};
+  const json::array found = database.transact({std::move(select)});
+  json::array rows;
+  for (const json::value& row : found.at(0).at("rows").as_array()) rows.push_back(row.at("_uuid"));
+  if (!rows.empty()) {
+    database.transact({remove_members("Open_vSwitch", {}, "bridges", rows), next_configuration()});
+    database.wait_applied();
+  }
+  give_underlay_back(c);
+}
+
 /// The gateway's address lies on this host if nothing else can have it: in a trial, and without an external interface,
-/// as in packstack's demo. A bridge that was there before has an outside of its own.
+/// as in packstack's demo. A bridge that was there before has an outside of its own; a compute host's is its controller.
 bool is_gateway(const Config& c, const SwitchBefore& before) {
+  if (!c.has_control()) return false;
   return c.trial() || (c.network.external_interface.empty() && !before.bridges.count(external_bridge(c)));
 }
 
 }  // namespace
 
 void check_uplink(const Config& c) {
+  check_underlay(c);
   const std::string& uplink = c.network.external_interface;
   if (c.trial() || uplink.empty()) return;
   if (!netns::find_link("", uplink))
@@ -167,6 +196,7 @@ void set_up_switch(const Config& c, const Engines& e) {
   if (database.transact({select_all("Open_vSwitch", {"cur_cfg"})}).at(0).at("rows").as_array().empty())
     database.transact({json::object{{"op", "insert"}, {"table", "Open_vSwitch"}, {"row", json::object()}}});
   const SwitchBefore before = e.own_ovs ? SwitchBefore{} : remember_switch(c, e, database);
+  leave_underlay(c, database);
   const std::set<std::string> have = database.names("Bridge");
   const std::string datapath = e.userspace_datapath ? "netdev" : "system";
   json::array operations;
@@ -176,11 +206,17 @@ void set_up_switch(const Config& c, const Engines& e) {
     if (const std::string bridge = bridge_of(mapping); bridges.insert(bridge).second && !have.count(bridge))
       insert_bridge(operations, bridge, datapath, false);
   const std::string& uplink = c.network.external_interface;
-  remove_ports(database, operations, [&](const std::string& name, bool ours) { return ours && name != uplink; });
-  if (!uplink.empty() && !database.names("Port").count(uplink)) {
+  const std::string& underlay = c.network.underlay_interface;
+  remove_ports(database, operations, [&](const std::string& name, bool ours) { return ours && name != uplink && name != underlay; });
+  const std::set<std::string> ports = database.names("Port");
+  if (!underlay.empty()) {
+    check_underlay(c);
+    insert_underlay(operations, c, have, ports);
+  }
+  if (!uplink.empty() && !ports.count(uplink)) {
     check_uplink(c);
     remember_uplink(c);
-    insert_uplink(operations, external_bridge(c), uplink);
+    insert_uplink(operations, external_bridge(c), uplink, "uplink");
   }
   std::map<std::string, std::optional<std::string>> settings;
   for (const auto& [key, value] : chassis_settings(c, e)) settings[key] = value;
@@ -191,6 +227,12 @@ void set_up_switch(const Config& c, const Engines& e) {
     if (const std::string error = database.interface_error(uplink); !error.empty())
       throw Fault(FaultKind::internal, fmt::format("Open vSwitch could not take {}: {}.", uplink, error));
     netns::set_up("", uplink);
+  }
+
+  if (!underlay.empty()) {
+    if (const std::string error = database.interface_error(underlay); !error.empty())
+      throw Fault(FaultKind::internal, fmt::format("Open vSwitch could not take {}: {}.", underlay, error));
+    take_underlay(c);
   }
 
   const std::string space = c.data_namespace();
@@ -207,6 +249,7 @@ void restore_switch(const Config& c, const Engines& e) {
   if (!e.own_ovs && (!choice || !choice->before)) return;  // nothing was changed yet
   const SwitchBefore before = e.own_ovs ? SwitchBefore{} : *choice->before;
   std::set<std::string> used = {"br-int"};
+  if (!taken_underlay(c).empty()) used.insert(kUnderlayBridge);
   for (const std::string& mapping : c.network.bridge_mappings) used.insert(bridge_of(mapping));
   SwitchDatabase database(e.ovs_socket);
 
@@ -233,6 +276,7 @@ void restore_switch(const Config& c, const Engines& e) {
   operations.push_back(next_configuration());
   database.transact(std::move(operations));
   database.wait_applied();
+  give_underlay_back(c);
 }
 
 }  // namespace virga::cloud
