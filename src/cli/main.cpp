@@ -29,11 +29,11 @@ Config Shared::load() const {
 
 namespace {
 
-/// `virga ssh SERVER -- COMMAND`: the parser gives what follows "--" to the program, where ssh is to have it.
+/// `virga ssh SERVER -- COMMAND`, `virga lab exec HOST -- COMMAND`: the parser gives what follows "--" to the program, where ssh is to have it.
 void drop_separator(std::vector<std::string>& words) {
   const auto separator = std::find(words.begin(), words.end(), "--");
   if (separator == words.end()) return;
-  for (const char* command : {"ssh", "virsh"})
+  for (const char* command : {"ssh", "virsh", "exec"})
     if (std::find(words.begin(), separator, command) != separator) {
       words.erase(separator);
       return;
@@ -85,6 +85,7 @@ int main(int argc, char** argv) {
   add_host_commands(app, shared);
   add_image_commands(app, shared);
   add_identity_commands(app, shared);
+  add_lab_commands(app);
   try {
     std::vector<std::string> words(argv + 1, argv + argc);
     drop_separator(words);
