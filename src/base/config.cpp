@@ -100,6 +100,15 @@ std::vector<ConfigKey> make_keys() {
       {"compute", "reserved_host_disk_gb", SLOT(compute.reserved_host_disk_gb), "Disk kept for the host, GiB.", F::any, 0, 1e9},
       {"compute", "reserved_host_cpus", SLOT(compute.reserved_host_cpus), "CPUs kept for the host.", F::any, 0, 4096},
 
+      {"ha", "restart", SLOT(ha.restart),
+       "Servers of a compute host that is lost are built again on others: auto: by themselves, once the host is fenced (but those with the metadata ha:restart=never); "
+       "manual: those with the metadata ha:restart=auto by themselves, the others with virga host evacuate.",
+       F::any, 0, 0, {"manual", "auto"}},
+      {"ha", "fence_command", SLOT(ha.fence_command),
+       "Program, run as root with a lost host's name and address, that makes sure it is off (IPMI, a power strip) and ends with 0 then. Empty: only an operator can say so.",
+       F::optional_path},
+      {"ha", "fence_after_s", SLOT(ha.fence_after_s), "How long a host must have been silent before it is fenced, seconds.", F::any, 20, 86400},
+
       {"identity", "admin_password", SLOT(identity.admin_password), "Password of admin. Empty: one is generated at the first start."},
       {"identity", "demo_password", SLOT(identity.demo_password), "Password of demo. Empty: one is generated."},
       {"identity", "token_expiration_s", SLOT(identity.token_expiration_s), "Life of a token, seconds.", F::any, 60, 2592000},
@@ -173,6 +182,7 @@ const std::map<std::string_view, std::string_view>& section_help() {
       {"policy", "Who may do what. virga policy list shows the rules in force."},
       {"network", "The data plane: Open vSwitch and OVN."},
       {"compute", "This machine as a compute host."},
+      {"ha", "What happens to servers of a compute host that is lost."},
       {"identity", "Passwords and tokens."},
       {"security_compliance", "Rules for passwords and logins, as keystone's section of that name."},
       {"database", "The cloud's state."},
@@ -489,6 +499,8 @@ void check_config(const Config& c, const std::string& file) {
   const std::string one_machine = "A trial is one machine: cloud.role, hosts.address and network.underlay_interface are for network.mode = \"host\".";
   refuse_if(c.trial() && (c.cloud.role != "allinone" || !c.hosts.address.empty() || !n.underlay_interface.empty()), one_machine);
   refuse_if(!c.has_control() && c.hosts.controllers.empty(), "A compute host needs hosts.controllers.", "`virga join` writes them.");
+  refuse_if(c.ha.restart == "auto" && c.ha.fence_command.empty(), "ha.restart = \"auto\" needs ha.fence_command.",
+            "Without it nobody knows that a silent host is off, and a server must never run twice.");
   refuse_if(!n.underlay_interface.empty() && n.underlay_interface == n.external_interface,
             "network.underlay_interface and network.external_interface cannot be one interface.");
   refuse_if(!is_regex(c.security_compliance.password_regex),

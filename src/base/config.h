@@ -93,6 +93,13 @@ struct Config {
     int reserved_host_cpus = 0;
   } compute;
 
+  /// What happens to servers of a compute host that is lost.
+  struct HighAvailability {
+    std::string restart = "manual";
+    std::string fence_command;
+    int fence_after_s = 30;
+  } ha;
+
   struct Identity {
     std::string admin_password;
     std::string demo_password;

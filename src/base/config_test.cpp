@@ -53,6 +53,26 @@ TEST(Config, ChecksKeysAgainstEachOther) {
   EXPECT_NE(refusal("[network]\nphysical_network = \"x\"\n").find("bridge_mappings"), std::string::npos);
 }
 
+TEST(Config, WhatConcernsOtherMachines) {
+  EXPECT_NE(refusal("[hosts]\naddress = \"192.0.2.1\"\n").find("A trial is one machine"), std::string::npos);
+  EXPECT_NE(refusal("[cloud]\nrole = \"compute\"\n[network]\nmode = \"host\"\n").find("hosts.controllers"), std::string::npos);
+  EXPECT_NE(refusal("[hosts]\ncontrollers = [\"192.0.2.1\"]\n").find("ADDRESS:PORT"), std::string::npos);
+  EXPECT_NE(refusal("[ha]\nrestart = \"auto\"\n").find("ha.fence_command"), std::string::npos);
+  Config c;
+  EXPECT_EQ(c.hosts_address(), "");
+  c.network.mode = "host";
+  EXPECT_EQ(c.hosts_address(), "");  // 127.0.0.1
+  c.cloud.api_address = "192.0.2.1";
+  EXPECT_EQ(c.hosts_address(), "192.0.2.1");
+  c.hosts.address = "192.0.2.2";
+  EXPECT_EQ(c.hosts_address(), "192.0.2.2");
+  c.cloud.role = "compute";
+  EXPECT_EQ(c.hosts_address(), "");
+  const Config host = parse_config("[cloud]\nrole = \"compute\"\n[network]\nmode = \"host\"\nbridge_mappings = []\n"
+                                   "[hosts]\ncontrollers = [\"192.0.2.1:5001\", \"192.0.2.2:5001\"]\n", "virga.toml");
+  EXPECT_TRUE(host.has_compute() && !host.has_control());
+}
+
 TEST(Config, TheCommentedFileIsAcceptedAndKeepsChanges) {
   Config c;
   c.cloud.api_port = 5055;

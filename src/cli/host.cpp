@@ -17,6 +17,7 @@
 #include "cli/lifecycle.h"
 #include "cloud/doctor.h"
 #include "cloud/engines.h"
+#include "cloud/fencing.h"
 #include "cloud/join.h"
 #include "cloud/kvm_verdict.h"
 #include "cloud/tls.h"
@@ -124,7 +125,7 @@ void leave(const Shared& shared, bool force) {
 
 struct HostWords {
   std::string name, reason;
-  bool off = false, as_json = false;
+  bool off = false, fenced = false, as_json = false;
 };
 
 cloud::RestClient compute_client(const Config& config) {
@@ -183,9 +184,43 @@ void maintenance(const Config& config, const HostWords& w) {
   cloud::RestClient client = compute_client(config);
   const std::string id = find_string(service_of(client, w.name), "id");
   json::object change{{"status", w.off ? "enabled" : "disabled"}};
+  if (w.off) change["forced_down"] = false;
   if (!w.off) change["disabled_reason"] = w.reason.empty() ? "maintenance" : w.reason;
   client.put("/compute/v2.1/os-services/" + id, change);
   std::printf(w.off ? "%s takes new servers again.\n" : "%s takes no new servers; those it has run on.\n", w.name.c_str());
+}
+
+/// What an operator does about a host that is lost: fence it, say so, have its servers built again elsewhere.
+void evacuate(const Config& config, const HostWords& w) {
+  cloud::RestClient client = compute_client(config);
+  const json::object service = service_of(client, w.name);
+  if (!find_bool(service, "forced_down")) {
+    if (find_string(service, "state") == "up")
+      throw Fault(FaultKind::conflict, fmt::format("{} is up.", w.name), "Only the servers of a lost host are built again elsewhere.");
+    if (!config.ha.fence_command.empty()) {
+      const json::value answer = client.get("/compute/v2.1/os-hypervisors/detail?hypervisor_hostname_pattern=" + http::percent_encode(w.name));
+      cloud::fence(config, w.name, str(answer.at("hypervisors").as_array().front().at("host_ip")));
+    } else if (!w.fenced) {
+      throw Fault(FaultKind::conflict, fmt::format("{} is silent. That does not say that it is off: its guests may still run.", w.name),
+                  "Make sure that it is off, and say so with --fenced; or set ha.fence_command.");
+    }
+    client.put("/compute/v2.1/os-services/" + find_string(service, "id"), json::object{{"forced_down", true}});
+  }
+  const json::value answer = client.get("/compute/v2.1/servers?all_tenants=1&host=" + http::percent_encode(w.name));
+  int failed = 0;
+  for (const auto& entry : answer.at("servers").as_array()) {
+    const std::string id = str(entry.at("id")), name = str(entry.at("name"));
+    try {
+      client.post(fmt::format("/compute/v2.1/servers/{}/action", id), {{"evacuate", json::object()}});
+      std::printf("%s (%s): is built again elsewhere\n", name.c_str(), id.c_str());
+    } catch (const Fault& fault) {
+      ++failed;
+      std::printf("%s (%s): %s %s\n", name.c_str(), id.c_str(), fault.message.c_str(), fault.hint.c_str());
+    }
+  }
+  std::printf("When %s is back, it removes what it has of them; it takes servers again after: virga host maintenance %s --off\n",
+              w.name.c_str(), w.name.c_str());
+  if (failed) throw CLI::RuntimeError(1);
 }
 
 void remove_host(const Config& config, const std::string& name) {
@@ -245,8 +280,12 @@ void add_host_commands(CLI::App& app, Shared& shared) {
   auto* pause = host->add_subcommand("maintenance", "no new servers on a host");
   pause->add_option("name", w->name)->required();
   pause->add_option("--reason", w->reason, "what `openstack compute service list --long` shows");
-  pause->add_flag("--off", w->off, "it takes servers again");
+  pause->add_flag("--off", w->off, "it takes servers again, and is no longer declared off");
   pause->callback([&shared, w] { maintenance(shared.load(), *w); });
+  auto* lost = host->add_subcommand("evacuate", "build the servers of a lost host again on others, from their images");
+  lost->add_option("name", w->name)->required();
+  lost->add_flag("--fenced", w->fenced, "I have made sure that the host is off");
+  lost->callback([&shared, w] { evacuate(shared.load(), *w); });
   auto* remove = host->add_subcommand("remove", "forget a host that has no servers");
   remove->add_option("name", w->name)->required();
   remove->callback([&shared, w] { remove_host(shared.load(), w->name); });

@@ -19,7 +19,8 @@ using test::Reply;
 bool is_policy_refusal(const Reply& reply) {
   if (reply.status != 403) return false;
   for (const char* words :
-       {"not authorized to perform the requested action: identity:", "Policy doesn't allow",
+       {"not authorized to perform the requested action: identity:",
+        "not authorized to perform the requested action: enrolment:", "Policy doesn't allow",
         "disallowed by policy", "not authorized to complete", "Policy does not allow"})
     if (reply.body.find(words) != std::string::npos) return true;
   return false;

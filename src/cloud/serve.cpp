@@ -122,6 +122,8 @@ struct ControlPlane {
     o.novnc_folders = novnc_folders(config);
     o.reserved_host_memory_mb = config.compute.reserved_host_memory_mb;
     o.reserved_host_disk_gb = config.compute.reserved_host_disk_gb;
+    o.restart_servers = config.ha.restart == "auto";
+    o.fence_after = std::chrono::seconds(config.ha.fence_after_s);
     const Config::Quota& q = config.quota;
     o.quotas = {{"instances", q.instances},          {"cores", q.cores},
                 {"ram", q.ram_mb},                   {"key_pairs", q.key_pairs},
@@ -312,6 +314,17 @@ int run_serve(const Config& config, std::vector<int> listeners) {
     const json::value question = parse_json(request.body);
     if (!question.is_object()) throw Fault(FaultKind::bad_request, "The question must be a JSON object.");
     return check_rule(plane.policy, *plane.identity, *plane.database, question.get_object());
+  });
+  control.add("GET /lost-hosts", [&plane](const http::Request&) -> json::value {
+    json::array hosts;
+    for (const auto& h : plane.compute->lost_hosts())
+      hosts.push_back(json::object{{"id", h.id.str()}, {"name", h.name}, {"address", h.address}, {"servers", h.servers}, {"fenced", h.fenced}});
+    return json::object{{"hosts", std::move(hosts)}};
+  });
+  control.add("POST /lost-hosts", [&plane](const http::Request& request) -> json::value {
+    const json::value which = parse_json(request.body);
+    if (!which.is_object()) throw Fault(FaultKind::bad_request, "The question must be a JSON object.");
+    return json::object{{"moved", plane.compute->host_fenced(HostId(find_string(which.get_object(), "id")))}};
   });
   control.add("POST /keystone/rotate-keys", [&plane](const http::Request& request) -> json::value {
     const identity::Rotated done = plane.identity->rotate_keys(request.query_value("credentials").has_value());

@@ -19,6 +19,7 @@
 #include "cloud/bring_up.h"
 #include "cloud/control_socket.h"
 #include "cloud/distribution.h"
+#include "cloud/fencing.h"
 #include "cloud/guests.h"
 #include "cloud/purge.h"
 #include "cloud/supervisor.h"
@@ -238,6 +239,7 @@ int run_supervisor(const Config& config, const LaunchOptions& options) {
     return 1;
   }
   CertificateKeeper certificate(config, options.watched_config);
+  const Fencing fencing(config);
   int received = 0;
   while (received != SIGUSR1 && received != SIGTERM && received != SIGINT) {
     sigwait(&signals, &received);

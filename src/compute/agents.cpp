@@ -5,6 +5,7 @@
 #include "compute/assignment.h"
 #include "compute/guest_metadata.h"
 #include "compute/hosts.h"
+#include "compute/remains.h"
 #include "compute/settle.h"
 
 namespace virga::compute {
@@ -119,6 +120,7 @@ void Agents::observe(const HostId& host, bool full, const std::vector<link::Obse
     }
     for (const auto* seen : news) {
       auto row = lock_server(tx, seen->id);
+      if ((!row || row->host_id != host.str()) && observe_remains(tx, host, *seen)) continue;
       if (!row) {
         log::warn("host {} has server {}, which this cloud does not know; it stays quarantined there",
                   host.str(), seen->id.str());

@@ -27,6 +27,8 @@ struct Options {
   int64_t reserved_host_memory_mb = 512, reserved_host_disk_gb = 0;
   std::map<std::string, int64_t> quotas;  ///< "instances", "cores", "ram", "key_pairs", … ; absent = nova's default
   bool force_config_drive = false;
+  bool restart_servers = false;  ///< of lost hosts, by themselves; else only those with the metadata ha:restart=auto
+  std::chrono::seconds fence_after{30};  ///< of silence
   std::string console_base_url;           ///< "" = from the request
   std::vector<std::string> novnc_folders;  ///< the first that has a file serves it at /console
 
@@ -35,6 +37,15 @@ struct Options {
   std::function<void(db::Tx&, const link::HostFacts&, const std::string&)> admit = {};
   std::function<std::string(const HostId&, const std::string&)> renew = {};  ///< see link::Controller
   std::function<void(db::Tx&, const HostId&)> forget_host = {};             ///< it was removed
+};
+
+/// A compute host that is silent, with servers that are to be built again elsewhere as soon as somebody has made sure that it
+/// is off.
+struct LostHost {
+  HostId id;
+  std::string name, address;
+  int64_t servers = 0;  ///< that wait for that
+  bool fenced = false;  ///< somebody has: they wait for room elsewhere
 };
 
 /// Something an operator should look at now.
@@ -48,6 +59,11 @@ class Compute : public link::Controller {
  public:
   /// What keeps hosts from their work, for `virga status`.
   virtual std::vector<Problem> problems() = 0;
+  /// Hosts to be fenced now.
+  virtual std::vector<LostHost> lost_hosts() = 0;
+  /// The host is off: it counts as forced down, and its servers that wait for that are built again elsewhere. How many were;
+  /// what does not find a host is tried again at the next call. Throws Fault(conflict) if the host was heard meanwhile.
+  virtual int64_t host_fenced(const HostId& host) = 0;
   virtual api::Service& service() = 0;
   /// Consoles: noVNC-style WebSocket at /console (vnc and serial), one-time tokens, Origin checked.
   virtual api::Service& console_service() = 0;

@@ -1,6 +1,7 @@
 #include "compute/assignment.h"
 
 #include "compute/guest_metadata.h"
+#include "compute/remains.h"
 #include "operations/api.h"
 
 namespace virga::compute {
@@ -108,6 +109,7 @@ link::Assignment full_assignment(Core& core, db::Tx& tx, const HostId& host) {
                                   host))
     rows.push_back(server_from_row(row));
   assignment.servers = desired_servers(core, tx, rows);
+  for (auto& gone : remains_on(tx, host)) assignment.servers.push_back(std::move(gone));
   return assignment;
 }
 

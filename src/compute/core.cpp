@@ -71,9 +71,9 @@ std::optional<Time> Liveness::last_seen(const HostId& host) const {
 }
 
 bool Core::is_up(const HostId& host, const std::string& db_last_seen) const {
-  const std::string oldest = to_db(clock.now() - kHostDownAfter);
-  if (const auto seen = liveness.last_seen(host); seen && to_db(*seen) > oldest) return true;
-  return db_last_seen > oldest;
+  const Time oldest = clock.now() - kHostDownAfter;
+  if (const auto seen = liveness.last_seen(host); seen && *seen > oldest) return true;
+  return db_last_seen > to_db(oldest);
 }
 
 void Core::wake(const ServerId& server) {

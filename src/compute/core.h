@@ -6,6 +6,7 @@
 #include <map>
 #include <mutex>
 #include <string>
+#include <unordered_map>
 
 #include "compute/api.h"
 
@@ -38,7 +39,7 @@ class Liveness {
     std::map<std::string, Time> problems;
   };
   mutable std::mutex mutex_;
-  std::map<HostId, Entry> hosts_;
+  std::unordered_map<HostId, Entry> hosts_;
 };
 
 /// nova's service_down_time: a host silent for longer counts as down. Agents speak every 5 s.
@@ -54,6 +55,7 @@ struct Core {
   placement::Placement& placement;
   Liveness liveness{};
   std::atomic<link::AgentHub*> hub{nullptr};
+  std::atomic<int64_t> homeless{0};  ///< servers of lost hosts that find no other, as last logged
 
   /// Sends the server's desired state to its agent, if that is connected here. After the commit, never inside
   /// it.

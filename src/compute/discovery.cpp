@@ -48,6 +48,7 @@ struct Extension {
   std::string_view alias, name;
 };
 constexpr Extension kExtensions[] = {{"os-keypairs", "Keypairs"},
+                                     {"os-aggregates", "Aggregates"},
                                      {"os-quota-sets", "Quotas"},
                                      {"os-availability-zone", "AvailabilityZone"},
                                      {"os-hypervisors", "Hypervisors"},

@@ -40,6 +40,50 @@ TEST_P(ComputeEngines, RacingBootsKeepQuotaAndAllocations) {
   EXPECT_EQ(left, 0);
 }
 
+TEST_P(ComputeEngines, RacingBootsFillEachHostOnce) {
+  ComputeCloud cloud(GetParam() == db::Dialect::mariadb ? mariadb_server().new_database() : "");
+  for (const char* host : {"node1", "node2", "node3"}) cloud.add_host(host, 4, 1024);  // room for one server
+  std::vector<std::thread> clients;
+  for (int i = 0; i < 8; ++i)
+    clients.emplace_back([&, i] {
+      const auto r = cloud.boot("vm" + std::to_string(i));
+      EXPECT_EQ(r.status, 202) << r.body;
+    });
+  for (auto& client : clients) client.join();
+  std::map<std::string, int> on;
+  const auto list = cloud.get("/compute/v2.1/servers/detail?all_tenants=1", "admin");
+  for (const auto& host : list.each("servers", "OS-EXT-SRV-ATTR:host")) ++on[host];
+  EXPECT_EQ(on["node1"] + on["node2"] + on["node3"], 3) << list.body;
+  EXPECT_EQ(on.size(), 4u);  // and five with none
+}
+
+TEST_P(ComputeEngines, RacingZonesLeaveAHostInOne) {
+  ComputeCloud cloud(GetParam() == db::Dialect::mariadb ? mariadb_server().new_database() : "");
+  const std::string all = "/compute/v2.1/os-aggregates";
+  std::vector<std::string> ids;
+  for (const char* zone : {"z1", "z2", "z3", "z4"})
+    ids.push_back(cloud.post(all, json::object{{"aggregate", {{"name", zone}, {"availability_zone", zone}}}}, "admin").at("aggregate.id"));
+  for (int round = 0; round < 4; ++round) {
+    const std::string host = "node" + std::to_string(round);
+    cloud.add_host(host);
+    std::atomic<int> added{0};
+    std::vector<std::thread> clients;
+    for (const auto& id : ids)
+      clients.emplace_back([&, id] {
+        const auto r = cloud.post(all + "/" + id + "/action", json::object{{"add_host", {{"host", host}}}}, "admin");
+        if (r.status == 200) ++added;
+        if (r.status != 200 && r.status != 409) ADD_FAILURE() << r.body;
+      });
+    for (auto& client : clients) client.join();
+    EXPECT_EQ(added, 1);
+    const auto odd = cloud.database().read([&](db::Tx& tx) {
+      return tx.query("SELECT h.hostname, h.zone FROM hosts h JOIN aggregate_hosts a ON a.host_id = h.id JOIN aggregates g ON "
+                      "g.number = a.aggregate_number WHERE h.zone <> g.name").size();
+    });
+    EXPECT_EQ(odd, 0u);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Engines, ComputeEngines, engines(), engine_name);
 
 }  // namespace

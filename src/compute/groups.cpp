@@ -42,6 +42,26 @@ Group need_group(db::Tx& tx, const api::Call& call, const std::string& id) {
   throw Fault(FaultKind::not_found, fmt::format("Instance group {} could not be found.", id));
 }
 
+/// {"max_server_per_host": N}, which may be text, as JSON with a number.
+std::string parse_rules(const json::object& rules, const std::string& policy) {
+  if (rules.empty()) return {};
+  if (policy != "anti-affinity")
+    throw Fault(FaultKind::bad_request, "Only anti-affinity policy supports rules.");
+  constexpr std::string_view kMost = "max_server_per_host";
+  for (const auto& [key, value] : rules)
+    if (key != kMost)
+      throw Fault(FaultKind::bad_request,
+                  fmt::format("Additional properties are not allowed ('{}' was unexpected)", std::string_view(key)));
+  const auto& value = rules.at(kMost);
+  int64_t most = find_int(rules, kMost);
+  if (value.is_string()) most = std::strtoll(str(value).c_str(), nullptr, 10);
+  if (most < 1 || most > 2147483647)
+    throw Fault(FaultKind::bad_request, fmt::format("Invalid input for field/attribute max_server_per_host. Value: {}. It "
+                                                    "is less than the minimum of 1",
+                                                    json::serialize(value)));
+  return json::serialize(json::object{{kMost, most}});
+}
+
 Group parse_group(api::Call& call) {
   const auto& body = call.body_of("server_group");
   Group g;
@@ -58,7 +78,7 @@ Group parse_group(api::Call& call) {
           fmt::format("Additional properties are not allowed ('{}' was unexpected)", std::string_view(key)));
   if (call.since(2, 64)) {
     g.policy = find_string(body, "policy");
-    if (const auto* rules = find_object(body, "rules")) g.rules = json::serialize(*rules);
+    if (const auto* rules = find_object(body, "rules")) g.rules = parse_rules(*rules, g.policy);
   } else if (const auto* policies = find_array(body, "policies");
              policies && policies->size() == 1 && policies->front().is_string()) {
     g.policy = str(policies->front());
@@ -68,9 +88,6 @@ Group parse_group(api::Call& call) {
     throw Fault(FaultKind::bad_request, fmt::format("Invalid input for field/attribute policies. Value: {}. "
                                                     "It is not one of the policies of server groups.",
                                                     g.policy));
-  if (g.rules.find("max_server_per_host") != std::string::npos)
-    throw Fault(FaultKind::not_implemented, "The server group rule max_server_per_host is not implemented.",
-                "Leave it out.");
   g.project_id = call.caller().project_id;
   g.user_id = call.caller().user_id;
   return g;

@@ -1,5 +1,8 @@
 #include "compute/hosts.h"
 
+#include "compute/aggregates.h"
+#include "compute/remains.h"
+
 namespace virga::compute {
 namespace {
 
@@ -98,9 +101,15 @@ HostRow need_host(db::Tx& tx, const std::string& key, bool by_name) {
                                         : fmt::format("Service {} could not be found.", key));
 }
 
-void set_status(db::Tx& tx, Time now, const HostRow& h) {
+/// As nova does, placement learns of it by a trait, so that it need not offer the host to the scheduler.
+void tell_placement(Core& core, db::Tx& tx, const std::string& host, bool enabled) {
+  core.placement.set_trait(tx, host, "COMPUTE_STATUS_DISABLED", !enabled);
+}
+
+void set_status(Core& core, db::Tx& tx, const HostRow& h) {
   tx.exec("UPDATE hosts SET enabled = ?, disabled_reason = ?, forced_down = ?, updated_at = ? WHERE id = ?",
-          h.enabled, h.disabled_reason, h.forced_down, now, h.id);
+          h.enabled, h.disabled_reason, h.forced_down, core.clock.now(), h.id);
+  tell_placement(core, tx, h.id, h.enabled);
 }
 
 std::string need_text(const json::object& body, std::string_view key) {
@@ -131,7 +140,7 @@ http::Response change_by_name(Core& core, api::Call& call) {
       row.forced_down = find_bool(body, "forced_down");
     else
       throw Fault(FaultKind::not_found, "Unknown action");
-    set_status(tx, core.clock.now(), row);
+    set_status(core, tx, row);
     return row;
   });
   json::object view{{"host", h.hostname}, {"binary", binary}};
@@ -167,7 +176,7 @@ http::Response change_by_id(Core& core, api::Call& call) {
                                 : std::optional(find_string(body, "disabled_reason"));
     }
     if (body.contains("forced_down")) row.forced_down = find_bool(body, "forced_down");
-    set_status(tx, core.clock.now(), row);
+    set_status(core, tx, row);
     return row;
   });
   return api::reply(200, json::object{{"service", service_view(core, call, h)}});
@@ -179,12 +188,15 @@ http::Response remove_service(Core& core, api::Call& call) {
   if (call.since(2, 53) && !looks_like_uuid(key)) throw Fault(FaultKind::bad_request, fmt::format("Invalid uuid {}", key));
   const HostId removed = core.database.write([&](db::Tx& tx) {
     const HostRow h = need_host(tx, key, false);
+    // Of a host that is off for good nothing can be removed.
+    if (h.forced_down) tx.exec("UPDATE servers SET tombstone = 0 WHERE host_id = ? AND deleted = 1", h.id);
     const auto left = tx.first("SELECT COUNT(*), SUM(deleted) FROM servers WHERE host_id = ? AND (deleted = 0 OR tombstone = 1)", h.id);
     if (const int64_t servers = left->integer(0); servers > 0)
       throw Fault(FaultKind::conflict, "Unable to delete compute service that is hosting instances. Migrate or delete all instances first.",
                   fmt::format("On {}: {} servers, of which {} are deleted and wait for it.", h.hostname, servers, left->integer(1)));
     core.placement.remove_provider(tx, h.id);
     tx.exec("DELETE FROM aggregate_hosts WHERE host_id = ?", h.id);
+    forget_remains(tx, h.id);
     tx.exec("DELETE FROM hosts WHERE id = ?", h.id);
     if (core.options.forget_host) core.options.forget_host(tx, HostId(h.id));
     return HostId(h.id);
@@ -275,9 +287,6 @@ HostRow need_hypervisor(db::Tx& tx, const std::string& id) {
 }
 
 void add_hypervisor_routes(Routes& routes, Core& core) {
-  // Host aggregates are not built: there are none. `openstack hypervisor show` asks which ones a host is in.
-  routes.add("GET", "/os-aggregates", "os-aggregates:index",
-             [](api::Call&) { return api::reply(200, json::object{{"aggregates", json::array()}}); });
   routes.add("GET", "/os-hypervisors", "os-hypervisors:list",
              [&core](api::Call& call) { return list_hypervisors(core, call, false); });
   routes.add("GET", "/os-hypervisors/detail", "os-hypervisors:list-detail",
@@ -349,7 +358,7 @@ http::Response zones(Core& core, api::Call& call, bool detail) {
                                                    {"active", h.enabled},
                                                    {"updated_at", seen_text(core, h)}}}};
   }
-  if (available.empty()) available["nova"] = false;
+  if (available.empty()) available[std::string(kDefaultZone)] = false;
   json::array all;
   if (detail)
     all.push_back(json::object{
@@ -408,9 +417,9 @@ void register_host(Core& core, db::Tx& tx, const link::HostFacts& f) {
     tx.exec(
         "INSERT INTO hosts (id, number, hostname, zone, enabled, forced_down, address, chassis, hypervisor, "
         "virt_type, hypervisor_version, cpu_model, cpu_arch, vcpus, "
-        "memory_mb, disk_gb, last_seen, created_at, updated_at) VALUES (?, ?, ?, 'nova', 1, 0, ?, ?, ?, ?, "
+        "memory_mb, disk_gb, last_seen, created_at, updated_at) VALUES (?, ?, ?, ?, 1, 0, ?, ?, ?, ?, "
         "?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        f.id, next_number(tx, "host"), f.hostname, f.address, f.chassis, f.hypervisor, f.virt_type,
+        f.id, next_number(tx, "host"), f.hostname, kDefaultZone, f.address, f.chassis, f.hypervisor, f.virt_type,
         f.hypervisor_version, f.cpu_model, f.cpu_arch, f.vcpus, f.memory.count, f.disk.count, now, now, now);
   const auto& o = core.options;
   core.placement.ensure_provider(tx, f.id.str(), f.hostname,
@@ -419,6 +428,9 @@ void register_host(Core& core, db::Tx& tx, const link::HostFacts& f) {
                                             o.reserved_host_memory_mb, o.ram_allocation_ratio),
                                   inventory("DISK_GB", static_cast<int64_t>(f.disk.count),
                                             o.reserved_host_disk_gb, o.disk_allocation_ratio)});
+  // A provider that somebody took away through the Placement API has lost what it knew of its host.
+  tell_placement(core, tx, f.id.str(), tx.first("SELECT enabled FROM hosts WHERE id = ?", f.id)->boolean(0));
+  follow_aggregates(core, tx, f.id.str());
 }
 
 void add_host_routes(Routes& routes, Core& core) {

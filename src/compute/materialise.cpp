@@ -50,6 +50,11 @@ Materialised want_running(const Situation& s, Materialised m) {
     m.task_state = s.detail == "HARD" ? "rebooting_hard" : "rebooting";
     return m;  // its ActionReport ends it
   }
+  if (s.operation == "evacuate") {
+    if (applied && is_on(s.power)) m.outcome = Outcome::succeeded;
+    else m.task_state = "rebuilding";
+    return m;
+  }
   if (s.operation == "start") {
     if (applied && is_on(s.power)) {
       m.outcome = Outcome::succeeded;
@@ -67,6 +72,12 @@ Materialised want_running(const Situation& s, Materialised m) {
 }
 
 Materialised want_stopped(const Situation& s, Materialised m) {
+  if (s.operation == "evacuate") {
+    m.vm_state = "stopped";
+    if (s.seen_generation >= s.generation && !is_on(s.power)) m.outcome = Outcome::succeeded;
+    else m.task_state = "rebuilding";
+    return m;
+  }
   if (s.operation != "stop") {
     m.vm_state = "stopped";
     return m;

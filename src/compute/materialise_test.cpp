@@ -2,8 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include "compute/scheduler.h"
-
 namespace virga::compute {
 namespace {
 
@@ -193,30 +191,6 @@ TEST(Materialise, StatusFollowsVmAndTaskState) {
   EXPECT_EQ(server_status("active", "rebooting_hard"), "HARD_REBOOT");
   EXPECT_EQ(server_status("stopped", ""), "SHUTOFF");
   EXPECT_TRUE(states_of_status("NONSENSE").empty());
-}
-
-placement::Candidate candidate(const std::string& id, int64_t free, const std::string& refusal = {}) {
-  return {id, id, {{"MEMORY_MB", {free, 0, free}}}, refusal};
-}
-
-TEST(Scheduler, TakesTheEmptiestHost) {
-  const auto choice = choose(
-      {candidate("a", 100), candidate("b", 300)},
-      {{.id = "a", .hostname = "a", .zone = "nova"}, {.id = "b", .hostname = "b", .zone = "nova"}}, {});
-  EXPECT_EQ(choice.candidate, 1u);
-}
-
-TEST(Scheduler, EveryRefusalNamesItsCause) {
-  const auto choice =
-      choose({candidate("a", 1, "MEMORY_MB: 2 wanted, 1 free of 1"), candidate("b", 9), candidate("c", 9)},
-             {{.id = "a", .hostname = "a", .zone = "nova"},
-              {.id = "b", .hostname = "b", .zone = "nova", .enabled = false},
-              {.id = "c", .hostname = "c", .zone = "nova", .up = false}},
-             {});
-  EXPECT_FALSE(choice.candidate);
-  EXPECT_EQ(choice.message(),
-            "No valid host was found. a: MEMORY_MB: 2 wanted, 1 free of 1; b: it is disabled; c: its agent "
-            "is not connected.");
 }
 
 }  // namespace

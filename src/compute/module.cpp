@@ -6,7 +6,9 @@
 
 #include "base/log.h"
 #include "compute/agents.h"
+#include "compute/aggregates.h"
 #include "compute/consoles.h"
+#include "compute/evacuate.h"
 #include "compute/explain.h"
 #include "compute/flavors.h"
 #include "compute/hosts.h"
@@ -47,6 +49,8 @@ class Module final : public Compute {
     agents_.heartbeat(host, problems);
   }
   std::vector<Problem> problems() override { return agents_.problems(); }
+  std::vector<LostHost> lost_hosts() override { return compute::lost_hosts(core_); }
+  int64_t host_fenced(const HostId& host) override { return compute::host_fenced(core_, host); }
   void observe(const HostId& host, bool full, const std::vector<link::ObservedServer>& servers,
                const std::vector<link::ActionReport>& actions) override {
     agents_.observe(host, full, servers, actions);
@@ -102,6 +106,7 @@ void Module::add_routes() {
   add_keypair_routes(routes_, core_);
   add_quota_routes(routes_, core_);
   add_host_routes(routes_, core_);
+  add_aggregate_routes(routes_, core_);
   add_group_routes(routes_, core_);
   add_usage_routes(routes_, core_);
   add_old_host_routes(routes_, core_);

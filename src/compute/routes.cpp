@@ -21,7 +21,7 @@ void check_project_in_url(const api::Call& call) {
 
 void Routes::add(std::string_view method, const std::string& path, const std::string& rule,
                  const api::Handler& handler, api::Version min, api::Version max) {
-  const std::string_view name = keep("os_compute_api:" + rule);
+  const std::string_view name = keep(rule.starts_with("compute:") ? rule : "os_compute_api:" + rule);
   const auto plain = [handler](api::Call& call) {
     call.require(own_target(call));
     return handler(call);

@@ -16,7 +16,7 @@ api::Target own_target(const api::Call& call);
 class Routes {
  public:
   explicit Routes(api::Service& service) : service_(service) {}
-  /// `rule` is nova's policy name without "os_compute_api:". The caller's own project is checked before the
+  /// `rule` is nova's policy name without "os_compute_api:", or one of those that begin with "compute:". The caller's own project is checked before the
   /// handler runs; handlers that reach further (another project's server) load it as that caller may see it.
   void add(std::string_view method, const std::string& path, const std::string& rule,
            const api::Handler& handler, api::Version min = {}, api::Version max = {});

@@ -1,8 +1,8 @@
 // Nova's rules as Zed documents them: the default of secure RBAC, the scopes it is made for, the older default that lets a
 // call through as well until policy.new_defaults is set, and the name the rule had before.
 //
-// Where Virga differs: nova asks no rule before it shows flavors, and a server's action is asked by the action's own rule;
-// both have a row here, which any token fulfils. An action's error text is shown to the server's project too, not to
+// Where Virga differs: nova asks no rule before it shows flavors, and an action of a server or of an
+// aggregate is asked by its own rule; they have rows here, which any token fulfils. An action's error text is shown to the server's project too, not to
 // administrators alone (events:details), because a failure is to say why to who meets it.
 #include "compute/rules.h"
 
@@ -30,7 +30,15 @@ constexpr api::RuleDefault kRules[] = {
     {"os_compute_api:os-admin-actions:reset_state", kAdmin, kProject},
     {"os_compute_api:os-admin-actions:inject_network_info", kAdmin, kProject},
     {"os_compute_api:os-admin-password", kMember, kProject},
+    {"os_compute_api:os-aggregates:set_metadata", kAdmin, kProject},
+    {"os_compute_api:os-aggregates:add_host", kAdmin, kProject},
+    {"os_compute_api:os-aggregates:create", kAdmin, kProject},
+    {"os_compute_api:os-aggregates:remove_host", kAdmin, kProject},
+    {"os_compute_api:os-aggregates:update", kAdmin, kProject},
     {"os_compute_api:os-aggregates:index", kAdmin, kProject},
+    {"os_compute_api:os-aggregates:delete", kAdmin, kProject},
+    {"os_compute_api:os-aggregates:show", kAdmin, kProject},
+    {"compute:aggregates:images", kAdmin, kProject},
     {"os_compute_api:os-attach-interfaces:list", kReader,
      kProject, kBefore, "os_compute_api:os-attach-interfaces"},
     {"os_compute_api:os-attach-interfaces:show", kReader,
@@ -185,6 +193,7 @@ constexpr api::RuleDefault kRules[] = {
     {"os_compute_api:os-suspend-server:suspend", kMember, kProject},
     {"os_compute_api:os-volumes-attachments:index", kReader, kProject},
     {"os_compute_api:servers:action", "@", kProject},
+    {"os_compute_api:os-aggregates:action", "@", kProject},
     {"os_compute_api:flavors", "@", kProject},
     {"os_compute_api:virga:explain", kAdmin, kProject},
 };

@@ -5,6 +5,7 @@
 
 #include "base/kill_point.h"
 #include "compute/consoles.h"
+#include "compute/evacuate.h"
 #include "compute/server_view.h"
 #include "compute/servers.h"
 #include "compute/settle.h"
@@ -408,7 +409,7 @@ constexpr ActionRow kActions[] = {
     {"unshelve", "os-shelve:unshelve", nullptr},
     {"migrate", "os-migrate-server:migrate", nullptr},
     {"os-migrateLive", "os-migrate-server:migrate_live", nullptr},
-    {"evacuate", "os-evacuate", nullptr},
+    {"evacuate", "os-evacuate", evacuate},
     {"changePassword", "os-admin-password", nullptr},
     {"restore", "os-deferred-delete:restore", restore},
     {"trigger_crash_dump", "servers:trigger_crash_dump", nullptr},

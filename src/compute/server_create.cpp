@@ -7,7 +7,7 @@
 #include "base/kill_point.h"
 #include "compute/flavors.h"
 #include "compute/quotas.h"
-#include "compute/scheduler.h"
+#include "compute/placing.h"
 #include "compute/server_request.h"
 #include "compute/server_view.h"
 #include "compute/servers.h"
@@ -21,6 +21,7 @@ struct Prepared {
   Flavor flavor;
   BootPlan plan;
   std::string key_type, public_key;
+  Placing placing;  ///< but for what is only known inside the transaction
 };
 
 link::ImageRef image_ref(const image::BootImage& image) {
@@ -77,6 +78,8 @@ Prepared prepare(Core& core, db::Tx& tx, const api::Call& call, const NewServer&
   const auto image = need_image(core, tx, call, wanted.image_id);
   check_fits(image, p.flavor);
   p.plan = plan_of(core, tx, image);
+  ask_flavor(p.flavor, p.placing);
+  ask_image(image.properties, p.placing);
   if (wanted.key_name) {
     const auto key = tx.first("SELECT type, public_key FROM keypairs WHERE user_id = ? AND name = ?",
                               call.caller().user_id, *wanted.key_name);
@@ -90,80 +93,11 @@ Prepared prepare(Core& core, db::Tx& tx, const api::Call& call, const NewServer&
       throw Fault(FaultKind::forbidden, fmt::format("Maximum number of metadata items exceeds {}", limit));
   }
   if (!wanted.zone.empty() && wanted.host.empty() &&
-      !tx.first("SELECT id FROM hosts WHERE zone = ? LIMIT 1", wanted.zone))
+      !tx.first("SELECT id FROM hosts WHERE zone = ? AND enabled = 1 LIMIT 1", wanted.zone))
     throw bad("The requested availability zone is not available");
   if (!wanted.host.empty() && !tx.first("SELECT id FROM hosts WHERE hostname = ?", wanted.host))
     throw bad(fmt::format("Compute host {} could not be found.", wanted.host));
   return p;
-}
-
-std::vector<HostState> host_states(Core& core, db::Tx& tx) {
-  std::vector<HostState> all;
-  for (const auto& row :
-       tx.query("SELECT id, hostname, zone, disabled_reason, enabled, forced_down, last_seen FROM hosts"))
-    all.push_back({row.text(0), row.text(1), row.text(2), row.text(3), row.boolean(4),
-                   core.is_up(HostId(row.text(0)), row.text(6)), row.boolean(5)});
-  return all;
-}
-
-void add_hosts_of(db::Tx& tx, const std::vector<std::string>& servers, std::set<std::string>& hosts) {
-  for (const auto& id : servers)
-    if (const auto row =
-            tx.first("SELECT host_id FROM servers WHERE id = ? AND deleted = 0 AND host_id <> ''", id))
-      hosts.insert(row->text(0));
-}
-
-/// Reads the group's policy and members under its row's lock: two boots of one group never choose at the same
-/// time.
-void ask_group(Core& core, db::Tx& tx, const api::Call& call, const std::string& group, Ask& ask) {
-  tx.exec("UPDATE server_groups SET name = name WHERE id = ?", group);
-  const auto row = tx.first("SELECT policy, project_id FROM server_groups WHERE id = ?", group);
-  if (!row || (row->text(1) != call.caller().project_id && !call.caller().is_admin()))
-    throw bad(fmt::format("Instance group {} could not be found.", group));
-  std::set<std::string> hosts;
-  int64_t members = 0;
-  for (const auto& member :
-       tx.query("SELECT host_id FROM servers WHERE group_id = ? AND deleted = 0", group)) {
-    ++members;
-    if (!member.text(0).empty()) hosts.insert(member.text(0));
-  }
-  const int64_t limit = quota_limits(core, tx, call.caller().project_id).at("server_group_members");
-  if (limit >= 0 && members >= limit)
-    throw Fault(FaultKind::forbidden, "Quota exceeded, too many servers in group");
-  if (row->text(0) == "affinity") ask.only_hosts.insert(hosts.begin(), hosts.end());
-  if (row->text(0) == "anti-affinity") ask.never_hosts.insert(hosts.begin(), hosts.end());
-}
-
-struct Placed {
-  std::string host_id, hostname, zone;
-  Choice choice;
-};
-
-/// Chooses a host and takes its room; a host that filled up meanwhile is refused and the next one is tried.
-Placed place(Core& core, db::Tx& tx, const Ask& ask, const ServerRow& row) {
-  const placement::Amounts amounts{{"VCPU", row.vcpus},
-                                   {"MEMORY_MB", row.memory_mb},
-                                   {"DISK_GB", row.root_gb + row.ephemeral_gb + (row.swap_mb + 1023) / 1024}};
-  auto candidates = core.placement.candidates(tx, amounts);
-  const auto hosts = host_states(core, tx);
-  Placed placed;
-  while (true) {
-    placed.choice = choose(candidates, hosts, ask);
-    if (!placed.choice.candidate) return placed;
-    auto& candidate = candidates[*placed.choice.candidate];
-    try {
-      core.placement.allocate(tx, row.id, candidate.provider_id, amounts, row.project_id, row.user_id);
-    } catch (const Fault& fault) {
-      if (fault.kind != FaultKind::conflict) throw;
-      core.placement.release(tx, row.id);
-      candidate.refusal = fault.message;
-      continue;
-    }
-    for (const auto& host : hosts)
-      if (host.id == candidate.provider_id)
-        placed.host_id = host.id, placed.hostname = host.hostname, placed.zone = host.zone;
-    return placed;
-  }
 }
 
 std::vector<network::NicRequest> nic_requests(Core& core, db::Tx& tx, const api::Call& call,
@@ -212,7 +146,7 @@ ServerRow new_row(Core& core, db::Tx& tx, const api::Call& call, const NewServer
   row.disk_config = wanted.disk_config;
   row.access_ip_v4 = wanted.access_ip_v4;
   row.access_ip_v6 = wanted.access_ip_v6;
-  row.zone = wanted.zone.empty() ? "nova" : wanted.zone;
+  row.zone = wanted.zone;
   row.launch_index = index;
   row.group_id = wanted.group;
   row.desired_state = "running";
@@ -223,29 +157,38 @@ ServerRow new_row(Core& core, db::Tx& tx, const api::Call& call, const NewServer
   return row;
 }
 
+constexpr size_t kRefusalsKept = 20;  ///< causes in an operation's steps; each may be that of thousands of hosts
+
 void record_placement(Core& core, db::Tx& tx, const operations::Operation& operation, const Placed& placed) {
   const std::string at = to_db(core.clock.now());
-  for (const auto& refusal : placed.choice.refusals)
-    operations::record_step(
-        tx, operation.id,
-        {.step = "refused", .ok = false, .message = refusal.reason, .host = refusal.hostname, .at = at});
+  for (const auto& group : placed.choice.groups(kRefusalsKept))
+    operations::record_step(tx, operation.id,
+                            {.step = "refused",
+                             .ok = false,
+                             .message = group.count == 1 ? group.reason : group.text(),
+                             .host = group.count == 1 ? group.hosts.front() : "",
+                             .at = at});
   if (placed.host_id.empty()) return;
   operations::record_step(
       tx, operation.id,
       {.step = "schedule",
        .ok = true,
-       .message = fmt::format("{} was chosen: it has the most free memory", placed.hostname),
+       .message = fmt::format("{} was chosen: of those that may, it has the most free of CPU, memory and disk", placed.hostname),
        .host = placed.hostname,
        .at = at});
 }
 
 /// One server of a request, inside the transaction. Returns true if it got a host.
-bool boot_one(Core& core, db::Tx& tx, const api::Call& call, const NewServer& wanted, ServerRow row) {
-  Ask ask{.zone = wanted.zone, .host = wanted.host, .only_hosts = {}, .never_hosts = {}};
-  if (!wanted.group.empty()) ask_group(core, tx, call, wanted.group, ask);
-  add_hosts_of(tx, wanted.same_host, ask.only_hosts);
-  add_hosts_of(tx, wanted.different_host, ask.never_hosts);
-  const Placed placed = place(core, tx, ask, row);
+bool boot_one(Core& core, db::Tx& tx, const api::Call& call, const NewServer& wanted, Placing placing, ServerRow row) {
+  placing.server_id = row.id;
+  placing.project_id = placing.ask.project_id = row.project_id;
+  placing.user_id = row.user_id;
+  // "nova:HOST" is how one asks for a host whatever its zone is.
+  if (wanted.host.empty() || wanted.zone != kDefaultZone) placing.ask.zone = wanted.zone;
+  placing.ask.host = wanted.host;
+  if (!wanted.group.empty()) ask_group(core, tx, call, wanted.group, placing.ask);
+  ask_hints(tx, wanted.same_host, wanted.different_host, placing.ask);
+  const Placed placed = place(core, tx, placing);
   const auto operation = operations::begin(tx, core.clock.now(), "create", "server", row.id, origin_of(call));
   row.fence = operation.fence;
   if (placed.host_id.empty()) {
@@ -304,7 +247,7 @@ std::vector<ServerId> boot(Core& core, const api::Call& call, const NewServer& w
       ServerRow row = new_row(core, tx, call, wanted, p, new_uuid(), i);
       row.reservation_id = reservation;
       all.push_back(row.server_id());
-      if (boot_one(core, tx, call, wanted, std::move(row))) placed.push_back(all.back());
+      if (boot_one(core, tx, call, wanted, p.placing, std::move(row))) placed.push_back(all.back());
     }
   });
   kill_point("serve.after_commit");

@@ -282,7 +282,7 @@ const AttributeRow kAttributes[] = {
      [](const Writer& w, const Shown& s) { w.number(s.row.launched_at ? 100 : 0); }, has_progress},
     {"fault", kAny, kAny, kInAll, false, write_fault, has_fault},
     {"OS-EXT-AZ:availability_zone", kAny, kAny, kInShow | kInDetail, false,
-     [](const Writer& w, const Shown& s) { w.text(s.row.node.empty() ? "" : s.row.zone); }, nullptr},
+     [](const Writer& w, const Shown& s) { w.text(s.row.zone); }, nullptr},
     {"config_drive", kAny, kAny, kInShow | kInDetail, false,
      [](const Writer& w, const Shown& s) { w.plain(s.row.config_drive ? "True" : ""); }, nullptr},
     {"key_name", kAny, kAny, kInShow | kInDetail, false,

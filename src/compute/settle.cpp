@@ -63,12 +63,19 @@ void end_operation(Core& core, db::Tx& tx, const ServerRow& row, const operation
   operations::finish(tx, core.clock.now(), operation.id, ok, ok ? "" : row.fault_message, ok ? "" : row.hint);
 }
 
+/// At most `bytes`, and not inside of a character.
+size_t cut_at(const std::string& text, size_t bytes) {
+  if (text.size() <= bytes) return text.size();
+  while (bytes > 0 && (static_cast<unsigned char>(text[bytes]) & 0xC0) == 0x80) --bytes;
+  return bytes;
+}
+
 }  // namespace
 
 void set_fault(Core& core, ServerRow& row, int64_t code, const std::string& message,
                const std::string& details) {
   row.fault_code = code;
-  row.fault_message = message.substr(0, 255);
+  row.fault_message = message.substr(0, cut_at(message, 255));
   row.fault_details = details;
   row.fault_at = to_db(core.clock.now());
 }

@@ -1,7 +1,9 @@
 // Allocations by consumer, allocation candidates, and usages by project.
 
 #include <charconv>
+#include <numeric>
 
+#include "base/text.h"
 #include "placement/placement.h"
 
 namespace virga::placement {
@@ -197,6 +199,55 @@ std::string need_query(const api::Call& call, std::string_view name) {
               fmt::format("Invalid query string parameters: '{}' is a required property", name));
 }
 
+[[noreturn]] void refuse_query(std::string_view name, std::string_view why) {
+  throw Fault(FaultKind::bad_request, fmt::format("Invalid query string parameters: '{}' {}", name, why));
+}
+
+/// "T1,T2,!T3"; forbidden ones since 1.22.
+void add_required(const api::Call& call, const std::string& text, Demand& demand) {
+  for (auto& trait : split(text, ',')) {
+    const bool forbidden = !trait.empty() && trait.front() == '!';
+    if (forbidden && !call.since(1, 22)) refuse_query("required", "has a forbidden trait, which needs 1.22");
+    if (forbidden) trait.erase(0, 1);
+    if (trait.empty()) refuse_query("required", "has an empty trait");
+    (forbidden ? demand.forbidden_traits : demand.required_traits).push_back(std::move(trait));
+  }
+}
+
+/// "UUID", "in:UUID,UUID", and since 1.32 the same after "!".
+void add_member_of(const api::Call& call, std::string text, Demand& demand) {
+  const bool forbidden = text.starts_with('!');
+  if (forbidden && !call.since(1, 32)) refuse_query("member_of", "has a forbidden aggregate, which needs 1.32");
+  if (forbidden) text.erase(0, 1);
+  if (text.starts_with("in:")) text.erase(0, 3);
+  auto group = split(text, ',');
+  for (const auto& uuid : group)
+    if (!looks_like_uuid(uuid)) refuse_query("member_of", fmt::format("expects uuids, got: {}", uuid));
+  if (forbidden)
+    demand.exclusions.push_back({std::move(group), {}});
+  else
+    demand.member_of.push_back(std::move(group));
+}
+
+/// What a query of allocation candidates asks for. Groups with numbers (resources1) are for nested providers, which
+/// this cloud has none of.
+Demand parse_demand(const api::Call& call) {
+  Demand demand;
+  demand.amounts = parse_resources(need_query(call, "resources"));
+  for (const auto& [name, value] : call.request.query) {
+    if (name == "resources" || (name == "limit" && call.since(1, 16))) continue;
+    if (name == "required" && call.since(1, 17))
+      add_required(call, value, demand);
+    else if (name == "member_of" && call.since(1, 21))
+      add_member_of(call, value, demand);
+    else if (name == "in_tree" && call.since(1, 31))
+      demand.only = {value};
+    else if (name != "group_policy" || !call.since(1, 25))
+      refuse_query(name, "was unexpected");
+  }
+  return demand;
+}
+
 json::object project_usages(db::Tx& tx, const std::string& project, const std::optional<std::string>& user) {
   api::Where where;
   where.add("c.project_id = ?", project);
@@ -255,7 +306,7 @@ void Module::add_allocation_routes() {
   });
   route("GET", "/allocation_candidates", "allocation_candidates:list",
         [this](api::Call& call) {
-          const auto amounts = parse_resources(need_query(call, "resources"));
+          const Demand demand = parse_demand(call);
           size_t limit = SIZE_MAX;
           if (const auto text = call.request.query_value("limit"); text && call.since(1, 16)) {
             limit = std::strtoul(text->c_str(), nullptr, 10);
@@ -266,11 +317,18 @@ void Module::add_allocation_routes() {
           json::array requests;
           json::object summaries;
           database_.read([&](db::Tx& tx) {
-            for (const auto& [name, amount] : amounts) need_class(tx, name);
-            for (const auto& c : candidates(tx, amounts)) {
-              if (!c.refusal.empty() || requests.size() >= limit) break;
-              requests.push_back(allocation_request(call, c, amounts));
-              summaries[c.provider_id] = summary(tx, call, c, amounts);
+            requests.clear();
+            summaries.clear();
+            for (const auto& [name, amount] : demand.amounts) need_class(tx, name);
+            for (const auto* traits : {&demand.required_traits, &demand.forbidden_traits})
+              for (const auto& trait : *traits) need_trait(tx, trait);
+            auto found = candidates(tx, demand, limit, nullptr);
+            std::vector<size_t> each(found.size());
+            std::iota(each.begin(), each.end(), 0);
+            add_rooms(tx, found, each);
+            for (const auto& c : found) {
+              requests.push_back(allocation_request(call, c, demand.amounts));
+              summaries[c.provider_id] = summary(tx, call, c, demand.amounts);
             }
           });
           return api::reply(200, {{"allocation_requests", std::move(requests)},

@@ -1,5 +1,8 @@
 // Resource classes and traits: names, standard ones known here, custom ones stored.
 
+#include <functional>
+
+#include "base/text.h"
 #include "placement/placement.h"
 
 namespace virga::placement {
@@ -62,6 +65,36 @@ int ensure_name(db::Database& database, std::string_view table, const std::strin
   }
 }
 
+std::vector<std::string> all_traits(db::Tx& tx) {
+  std::vector<std::string> all(standard_traits().begin(), standard_traits().end());
+  for (const auto& row : tx.query("SELECT name FROM traits ORDER BY name")) all.push_back(row.text(0));
+  return all;
+}
+
+/// name=startswith:PREFIX, name=in:A,B, and associated=true or false: with a provider that has it, or without.
+std::function<bool(db::Tx&, const std::string&)> trait_filter(const api::Call& call) {
+  std::string prefix;
+  std::optional<std::vector<std::string>> among;
+  std::optional<bool> associated;
+  for (const auto& [key, value] : call.request.query) {
+    const std::string_view text(value);
+    if (key == "name" && text.starts_with("startswith:"))
+      prefix = text.substr(11);
+    else if (key == "name" && text.starts_with("in:"))
+      among = split(text.substr(3), ',');
+    else if (key == "associated" && (text == "true" || text == "false"))
+      associated = text == "true";
+    else
+      throw Fault(FaultKind::bad_request, fmt::format("Invalid query string parameters: '{}={}' was unexpected", key, value));
+  }
+  return [=](db::Tx& tx, const std::string& name) {
+    if (!name.starts_with(prefix)) return false;
+    if (among && std::find(among->begin(), among->end(), name) == among->end()) return false;
+    return !associated ||
+           *associated == tx.first("SELECT trait FROM provider_traits WHERE trait = ? LIMIT 1", name).has_value();
+  };
+}
+
 }  // namespace
 
 bool is_standard_class(std::string_view name) {
@@ -71,6 +104,11 @@ bool is_standard_class(std::string_view name) {
 void need_class(db::Tx& tx, const std::string& name) {
   if (is_standard_class(name) || has_name(tx, "resource_classes", name)) return;
   throw Fault(FaultKind::bad_request, fmt::format("Unknown resource class '{}'.", name));
+}
+
+void need_trait(db::Tx& tx, const std::string& name) {
+  if (!is_standard_trait(name) && !has_name(tx, "traits", name))
+    throw Fault(FaultKind::bad_request, fmt::format("No such trait(s): {}.", name));
 }
 
 void Module::add_name_routes() {
@@ -132,18 +170,21 @@ void Module::add_name_routes() {
       {1, 2});
 
   route("GET", "/traits", "traits:list",
-        [this](api::Call&) {
-          json::array all;
-          database_.read([&](db::Tx& tx) {
-            for (const auto& row : tx.query("SELECT name FROM traits ORDER BY name"))
-              all.push_back(json::value(row.text(0)));
+        [this](api::Call& call) {
+          const auto wanted = trait_filter(call);
+          const auto all = database_.read([&](db::Tx& tx) {
+            json::array found;
+            for (const auto& name : all_traits(tx))
+              if (wanted(tx, name)) found.push_back(json::value(name));
+            return found;
           });
-          return api::reply(200, {{"traits", std::move(all)}});
+          return api::reply(200, {{"traits", all}});
         },
         {1, 6});
   route("GET", "/traits/{name}", "traits:show",
         [this](api::Call& call) {
-          if (!database_.read([&](db::Tx& tx) { return has_name(tx, "traits", call.param("name")); }))
+          if (!is_standard_trait(call.param("name")) &&
+              !database_.read([&](db::Tx& tx) { return has_name(tx, "traits", call.param("name")); }))
             throw Fault(FaultKind::not_found, fmt::format("No such trait {}.", call.param("name")));
           return api::reply(204);
         },
@@ -156,6 +197,9 @@ void Module::add_name_routes() {
         {1, 6});
   route("DELETE", "/traits/{name}", "traits:delete",
         [this](api::Call& call) {
+          if (is_standard_trait(call.param("name")))
+            throw Fault(FaultKind::bad_request,
+                        fmt::format("Cannot delete standard trait {}.", call.param("name")));
           database_.write([&](db::Tx& tx) {
             if (tx.first("SELECT trait FROM provider_traits WHERE trait = ? LIMIT 1", call.param("name")))
               throw Fault(FaultKind::conflict,

@@ -50,52 +50,6 @@ void Module::ensure_provider(db::Tx& tx, const std::string& uuid, const std::str
   if (changed) bump_generation(tx, clock_.now(), uuid, std::nullopt);
 }
 
-namespace {
-
-std::string refusal_for(const std::string& name, int64_t wanted, const Candidate::Room& room,
-                        int64_t min_unit, int64_t step) {
-  if (room.used + wanted > room.capacity)
-    return fmt::format("{}: {} wanted, {} free of {}", name, wanted,
-                       std::max<int64_t>(0, room.capacity - room.used), room.capacity);
-  if (wanted > room.max_unit)
-    return fmt::format("{}: {} wanted, at most {} at once", name, wanted, room.max_unit);
-  if (wanted < min_unit) return fmt::format("{}: {} wanted, at least {} at once", name, wanted, min_unit);
-  if (step > 0 && wanted % step != 0)
-    return fmt::format("{}: {} wanted, only multiples of {}", name, wanted, step);
-  return {};
-}
-
-void add_refusal(Candidate& candidate, const std::string& why) {
-  if (why.empty()) return;
-  candidate.refusal += (candidate.refusal.empty() ? "" : "; ") + why;
-}
-
-}  // namespace
-
-std::vector<Candidate> Module::candidates(db::Tx& tx, const Amounts& amounts) {
-  std::vector<Candidate> all;
-  for (const auto& row :
-       tx.query("SELECT p.uuid, p.name, i.resource_class, i.capacity, i.used, i.max_unit, i.min_unit, "
-                "i.step_size FROM resource_providers p LEFT JOIN inventories i "
-                "ON i.provider_uuid = p.uuid ORDER BY p.name, p.uuid")) {
-    if (all.empty() || all.back().provider_id != row.text(0))
-      all.push_back({row.text(0), row.text(1), {}, {}});
-    if (row.is_null(2)) continue;
-    auto& candidate = all.back();
-    const std::string name = row.text(2);
-    const auto& room = candidate.rooms[name] = {row.integer(3), row.integer(4), row.integer(5)};
-    const auto wanted = amounts.find(name);
-    if (wanted != amounts.end() && wanted->second > 0)
-      add_refusal(candidate, refusal_for(name, wanted->second, room, row.integer(6), row.integer(7)));
-  }
-  for (auto& candidate : all)
-    for (const auto& [name, wanted] : amounts)
-      if (wanted > 0 && !candidate.rooms.count(name))
-        add_refusal(candidate, fmt::format("{}: {} wanted, none here", name, wanted));
-  std::stable_partition(all.begin(), all.end(), [](const Candidate& c) { return c.refusal.empty(); });
-  return all;
-}
-
 void Module::allocate(db::Tx& tx, const std::string& consumer, const std::string& provider,
                       const Amounts& amounts, const std::string& project_id, const std::string& user_id) {
   for (const auto& [name, amount] : amounts)
@@ -111,6 +65,32 @@ void Module::allocate(db::Tx& tx, const std::string& consumer, const std::string
 void Module::release(db::Tx& tx, const std::string& consumer) {
   give_back(tx, consumer);
   drop_consumer(tx, consumer);
+}
+
+void Module::set_trait(db::Tx& tx, const std::string& provider, const std::string& trait, bool has) {
+  const bool had =
+      tx.first("SELECT trait FROM provider_traits WHERE provider_uuid = ? AND trait = ?", provider, trait).has_value();
+  if (had == has || !find_provider(tx, provider)) return;
+  if (has) {
+    if (!is_standard_trait(trait) && !tx.first("SELECT name FROM traits WHERE name = ?", trait))
+      tx.exec("INSERT INTO traits (name) VALUES (?)", trait);
+    tx.exec("INSERT INTO provider_traits (provider_uuid, trait) VALUES (?, ?)", provider, trait);
+  } else {
+    tx.exec("DELETE FROM provider_traits WHERE provider_uuid = ? AND trait = ?", provider, trait);
+  }
+  bump_generation(tx, clock_.now(), provider, std::nullopt);
+}
+
+void Module::set_member(db::Tx& tx, const std::string& provider, const std::string& aggregate, bool member) {
+  const bool was = tx.first("SELECT aggregate_uuid FROM provider_aggregates WHERE provider_uuid = ? AND aggregate_uuid = ?",
+                            provider, aggregate)
+                       .has_value();
+  if (was == member || !find_provider(tx, provider)) return;
+  if (member)
+    tx.exec("INSERT INTO provider_aggregates (provider_uuid, aggregate_uuid) VALUES (?, ?)", provider, aggregate);
+  else
+    tx.exec("DELETE FROM provider_aggregates WHERE provider_uuid = ? AND aggregate_uuid = ?", provider, aggregate);
+  bump_generation(tx, clock_.now(), provider, std::nullopt);
 }
 
 std::unique_ptr<Placement> make_placement(db::Database& database, const Clock& clock) {

@@ -1,6 +1,8 @@
 #pragma once
 // The module behind api.h: facade and REST service over one set of tables.
 
+#include <span>
+
 #include "placement/api.h"
 #include "placement/table.h"
 
@@ -13,10 +15,14 @@ class Module final : public Placement {
   void ensure_provider(db::Tx& tx, const std::string& uuid, const std::string& name,
                        const std::vector<Inventory>& inventories) override;
   void remove_provider(db::Tx& tx, const std::string& uuid) override;
-  std::vector<Candidate> candidates(db::Tx& tx, const Amounts& amounts) override;
+  std::vector<Candidate> candidates(db::Tx& tx, const Demand& demand, size_t limit, const Candidate* after) override;
+  std::vector<Candidate> survey(db::Tx& tx, const Demand& demand) override;
+  void add_rooms(db::Tx& tx, std::vector<Candidate>& all, const std::vector<size_t>& of) override;
   void allocate(db::Tx& tx, const std::string& consumer_id, const std::string& provider_id,
                 const Amounts& amounts, const std::string& project_id, const std::string& user_id) override;
   void release(db::Tx& tx, const std::string& consumer_id) override;
+  void set_trait(db::Tx& tx, const std::string& provider_id, const std::string& trait, bool has) override;
+  void set_member(db::Tx& tx, const std::string& provider_id, const std::string& aggregate_uuid, bool member) override;
 
  private:
   void add_provider_routes();
@@ -42,5 +48,9 @@ Amounts parse_resources(std::string_view text);
 bool is_standard_class(std::string_view name);
 /// Throws Fault(bad_request) if the class is neither a standard one nor stored.
 void need_class(db::Tx& tx, const std::string& name);
+/// The same for traits.
+void need_trait(db::Tx& tx, const std::string& name);
+std::span<const std::string_view> standard_traits();  ///< sorted
+bool is_standard_trait(std::string_view name);
 
 }  // namespace virga::placement

@@ -232,8 +232,7 @@ void Module::add_provider_routes() {
                             find_int(call.body(), "resource_provider_generation", -1));
             tx.exec("DELETE FROM provider_traits WHERE provider_uuid = ?", p.uuid);
             for (const auto& one : wanted) {
-              if (!tx.first("SELECT name FROM traits WHERE name = ?", need_text(one)))
-                throw Fault(FaultKind::bad_request, fmt::format("No such trait {}.", need_text(one)));
+              need_trait(tx, need_text(one));
               tx.exec("INSERT INTO provider_traits (provider_uuid, trait) VALUES (?, ?)", p.uuid,
                       need_text(one));
             }

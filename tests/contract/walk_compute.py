@@ -220,9 +220,81 @@ def cloud(b):
         equal(b.rest("DELETE", "/compute/v2.1/servers/" + id_).status, 204)
 
 
+def aggregates(b):
+    host = b.get("admin", "hypervisor list")[0]["Hypervisor Hostname"]
+
+    def hosts_zone():
+        return b.get("admin", "compute service list", "--service", "nova-compute")[0]["Zone"]
+
+    with b.check("aggregate create, set, unset, show, list: name, zone and properties"):
+        made = b.get("admin", "aggregate create", "--zone", "lab", "--property", "disk=hdd", "racks")
+        equal((made["name"], made["availability_zone"], made["hosts"]), ("racks", "lab", []))
+        b.do("admin", "aggregate set", "--name", "rack", "--property", "disk=ssd", "--property", "old=1", "racks")
+        b.do("admin", "aggregate unset", "--property", "old", "rack")
+        equal(b.get("admin", "aggregate show", "rack")["properties"], {"disk": "ssd"})
+        listed = b.get("admin", "aggregate list", "--long")[0]
+        equal((listed["Name"], listed["Availability Zone"], listed["Properties"]), ("rack", "lab", {"disk": "ssd"}))
+        assert "409" in b.refused("admin", "aggregate create", "rack")
+        assert "403" in b.refused("demo", "aggregate list")
+    with b.check("aggregate add host: the host's zone is the aggregate's, everywhere"):
+        equal(hosts_zone(), "nova")
+        equal(b.get("admin", "aggregate add host", "rack", host)["hosts"], [host])
+        equal(hosts_zone(), "lab")
+        equal([r["Zone Name"] for r in b.get("demo", "availability zone list", "--compute")], ["lab"])
+        subset([("lab", host, "nova-compute")], [(r["Zone Name"], r["Host Name"], r["Service Name"]) for r in b.get("admin", "availability zone list", "--compute", "--long")])
+        equal([r["Zone"] for r in b.get("admin", "host list") if r["Service"] == "compute"], ["lab"])
+        subset(["rack"], str(b.get("admin", "hypervisor show", host)["aggregates"]))
+        other = b.get("admin", "aggregate create", "--zone", "attic", "other")
+        subset(["409", "already in availability zone", "lab"], b.refused("admin", "aggregate add host", "other", host))
+        subset(["400", "id must be an integer"], str((reply := b.rest("GET", "/compute/v2.1/os-aggregates/x", user="admin")).status) + reply.raw.decode())
+        b.do("admin", "aggregate delete", str(other["id"]))
+    with b.check("server create --availability-zone: in the zone, or 400; a zone with servers cannot be changed"):
+        b.do("demo", "server create", "--flavor", "m1.nano", "--image", "tiny", "--network", "private", "--availability-zone", "lab", "--wait", "in-lab")
+        equal(b.get("demo", "server show", "in-lab")["OS-EXT-AZ:availability_zone"], "lab")
+        subset(["400", "availability zone is not available"], b.refused("demo", "server create", "--flavor", "m1.nano", "--image", "tiny", "--network", "private", "--availability-zone", "mars", "on-mars"))
+        subset(["400", "contain instances in this zone"], b.refused("admin", "aggregate set", "--zone", "cellar", "rack"))
+    with b.check("a flavor asks for an aggregate's property and for a trait; without a host that has it, the server says so"):
+        provider = b.rest("GET", "/placement/resource_providers?name=" + host, user="admin").json["resource_providers"][0]
+        for name, properties in (("t.ssd", ["aggregate_instance_extra_specs:disk=ssd"]), ("t.nvme", ["aggregate_instance_extra_specs:disk=nvme"]),
+                                 ("t.gpu", ["trait:CUSTOM_LAB_GPU=required"])):
+            b.do("admin", "flavor create", "--ram", "64", "--disk", "1", "--vcpus", "1", *(x for p in properties for x in ("--property", p)), name)
+        def boot(flavor, wanted):
+            b.do("demo", "server create", "--flavor", flavor, "--image", "tiny", "--network", "private", "picky")
+            b.wait(wanted, lambda: status(b, "picky") == wanted)
+            fault = b.get("demo", "server show", "picky").get("fault", {}).get("message", "")
+            b.do("demo", "server delete", "--wait", "picky")
+            return fault
+        boot("t.ssd", "ACTIVE")
+        subset([host, "none of its aggregates has disk = nvme"], boot("t.nvme", "ERROR"))
+        subset([host, "does not have the trait CUSTOM_LAB_GPU"], boot("t.gpu", "ERROR"))
+        placement = {"user": "admin", "OpenStack_API_Version": "placement 1.39"}
+        equal(b.rest("PUT", "/placement/traits/CUSTOM_LAB_GPU", **placement).status, 201)
+        url = "/placement/resource_providers/" + provider["uuid"] + "/traits"
+        before = b.rest("GET", url, **placement).json
+        before["traits"].append("CUSTOM_LAB_GPU")
+        equal(b.rest("PUT", url, before, **placement).status, 200)
+        boot("t.gpu", "ACTIVE")
+        now = b.rest("GET", url, **placement).json
+        now["traits"].remove("CUSTOM_LAB_GPU")
+        equal(b.rest("PUT", url, now, **placement).status, 200)
+        equal(b.rest("DELETE", "/placement/traits/CUSTOM_LAB_GPU", **placement).status, 204)
+        for name in ("t.ssd", "t.nvme", "t.gpu"):
+            b.do("admin", "flavor delete", name)
+    with b.check("aggregate cache image says that it is missing; remove host, delete: the host is in the default zone again"):
+        with b.with_options("--os-compute-api-version", "2.81"):
+            subset(["501", "not implemented"], b.refused("admin", "aggregate cache image", "rack", "tiny"))
+        subset(["400", "not empty"], b.refused("admin", "aggregate delete", "rack"))
+        b.do("demo", "server delete", "--wait", "in-lab")
+        equal(b.get("admin", "aggregate remove host", "rack", host)["hosts"], [])
+        equal(hosts_zone(), "nova")
+        b.do("admin", "aggregate delete", "rack")
+        equal(b.get("admin", "aggregate list"), [])
+
+
 def walk(b):
     flavors(b)
     servers(b)
     latest(b)
     sdk(b)
     cloud(b)
+    aggregates(b)

@@ -175,6 +175,50 @@ def forging(b, second, third):
         assert "certificate required" in done.stderr or "alert" in done.stderr or done.returncode, done.stderr[-300:]
 
 
+def host_of(b, name):
+    return server(b, name)["OS-EXT-SRV-ATTR:host"]
+
+
+def losing(b, second, third):
+    fenced, failing = b.folder + "/fenced", b.folder + "/fence-fails"
+    for name in ("kept", "moved"):
+        boot(b, name, "third")
+    b.wait("they are ACTIVE", lambda: all(server(b, name)["status"] == "ACTIVE" for name in ("kept", "moved")))
+    b.do("admin", "server set moved --property ha:restart=auto")
+    with b.check("a host that is up is not evacuated; one that is silent is not believed to be off until it is fenced"):
+        subset(["third is up"], b.virga("host", "evacuate", "third", code=1))
+        open(failing, "w").close()
+        pid = third.agent_pid()
+        os.kill(pid, signal.SIGSTOP)
+        b.wait("it is down", lambda: states(b)["third"] == "down", 20)
+        subset(["is silent, and nobody has said that it is off"], b.refused("admin", "server evacuate moved"))
+        b.wait("it was tried to fence it", lambda: os.path.exists(fenced) and "third 127.0.0.1" in open(fenced).read(), 30)
+        subset(["did not fence third", "no answer from the power strip"], b.virga("host", "evacuate", "third", code=1))
+        equal({host_of(b, "kept"), host_of(b, "moved")}, {"third"})
+    with b.check("once it is fenced, the server that asked for it is built again elsewhere by itself, and only that"):
+        os.unlink(failing)
+        b.wait("it is elsewhere", lambda: host_of(b, "moved") != "third", 20)
+        b.wait("it is ACTIVE", lambda: server(b, "moved")["status"] == "ACTIVE")
+        equal(host_of(b, "kept"), "third")
+        subset(["evacuate", "from third, which is lost, to"], b.virga("explain", "server", "moved"))
+    with b.check("the operator has the others built again with one command"):
+        subset(["kept", "is built again elsewhere"], b.virga("host", "evacuate", "third"))
+        b.wait("it is ACTIVE", lambda: server(b, "kept")["status"] == "ACTIVE")
+        assert host_of(b, "kept") != "third"
+        equal(b.rest("GET", "/compute/v2.1/os-services?host=third", user="admin", OpenStack_API_Version="compute 2.53").json["services"][0]["forced_down"], True)
+    with b.check("when the host is back it removes what is no longer its own, and takes servers again once it is told to"):
+        assert third.status()["agent"]["servers"] >= 2
+        os.kill(pid, signal.SIGCONT)
+        b.wait("it has none", lambda: third.status()["agent"].get("connected") and third.status()["agent"]["servers"] == 0, 30)
+        third.virga("service", "restart", "agent")  # what it finds without being told to remove it would be in quarantine
+        b.wait("it is connected", lambda: third.status()["agent"].get("connected"))
+        assert "quarantine" not in b.virga("status") and third.status()["agent"]["servers"] == 0
+        assert "third" not in {host_of(b, name) for name in ("kept", "moved")}
+        b.virga("host", "maintenance", "third", "--off")
+        equal(states(b)["third"], "up")
+    b.do("admin", "server delete --wait kept moved")
+
+
 def going(b, second, third):
     with b.check("maintenance: no new servers there, with the reason"):
         b.virga("host", "maintenance", "second", "--reason", "new disks")
@@ -185,6 +229,8 @@ def going(b, second, third):
         b.virga("host", "maintenance", "second", "--off")
         subset(["no host fourth"], b.virga("host", "maintenance", "fourth", code=1))
     with b.check("a host with servers is not removed"):
+        boot(b, "again", "third")
+        b.wait("it is ACTIVE", lambda: server(b, "again")["status"] == "ACTIVE")
         subset(["hosting instances", "On third: "], b.virga("host", "remove", "third", code=1))
         subset(["servers run here"], third.virga("leave", code=1))
     with b.check("a host that was removed is not let in any more, and its machine can be cleaned and join again"):
@@ -206,7 +252,7 @@ def going(b, second, third):
         assert rows["second"]["servers"] >= 1
 
 
-signal.alarm(240)
+signal.alarm(300)
 bench = Bench(*sys.argv[1:4])
 bench.options = ["--os-compute-api-version", "2.53"]  # older ones cannot ask for no network
 second, third = Host(bench, "second"), Host(bench, "third")
@@ -214,6 +260,7 @@ joining(bench, second, third)
 working(bench, second)
 dying(bench, third)
 forging(bench, second, third)
+losing(bench, second, third)
 going(bench, second, third)
 print(f"{bench.passed} passed, {bench.failed} failed")
 sys.exit(1 if bench.failed else 0)

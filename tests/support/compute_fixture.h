@@ -133,10 +133,10 @@ class FakeNetworks final : public network::Networks {
 class FakeHub final : public link::AgentHub {
  public:
   explicit FakeHub(link::Controller& controller) : controller_(controller) {}
-  bool connected(const HostId&) const override { return true; }
+  bool connected(const HostId& host) const override { return !away.contains(host); }
   bool push(const HostId& host, const link::Assignment& change) override {
     last = change;
-    if (asleep) return false;
+    if (asleep || away.contains(host)) return false;
     std::vector<link::ObservedServer> seen;
     std::vector<link::ActionReport> done;
     for (const auto& server : change.servers) {
@@ -171,6 +171,7 @@ class FakeHub final : public link::AgentHub {
 
   link::Assignment last;
   std::vector<HostId> sent_away;
+  std::set<HostId> away;  ///< not connected
   bool asleep = false;
   std::string broken;
 

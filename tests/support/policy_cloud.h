@@ -17,6 +17,7 @@
 #include "base/text.h"
 #include "cloud/policy_report.h"
 #include "compute/api.h"
+#include "enrolment/api.h"
 #include "image/api.h"
 #include "network/api.h"
 #include "placement/api.h"
@@ -37,12 +38,15 @@ class PolicyCloud : public TestCloud {
     networks_ = network::make_networks({}, database(), clock());
     compute_ = compute::make_compute({}, database(), clock(), *identity_, *images_, *networks_,
                                      *placement_);
+    enrolment_ = enrolment::make_enrolment({directory() + "/master.key", "192.0.2.1"}, database(), clock());
     for (api::Service* s : {&identity_->service(), &images_->service(), &placement_->service(),
                             &networks_->service(), &compute_->service()}) {
       services.push_back(s);
       mount(*s);
     }
     identity_->set_catalog({services.begin(), services.end()});
+    services.push_back(&enrolment_->service());
+    mount(enrolment_->service());
     identity_->bootstrap({"secret", {}});
     policy().load();
     for (const auto& persona : cloud::personas()) sign_in(persona.name, persona.caller);
@@ -56,6 +60,7 @@ class PolicyCloud : public TestCloud {
   std::unique_ptr<placement::Placement> placement_;
   std::unique_ptr<network::Networks> networks_;
   std::unique_ptr<compute::Compute> compute_;
+  std::unique_ptr<enrolment::Enrolment> enrolment_;
 };
 
 /// A route with a rule, and its service.

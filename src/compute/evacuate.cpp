@@ -1,0 +1,215 @@
+#include "compute/evacuate.h"
+
+#include "base/crypto.h"
+#include "base/kill_point.h"
+#include "base/log.h"
+#include "compute/placing.h"
+#include "compute/remains.h"
+#include "compute/servers.h"
+#include "compute/settle.h"
+
+namespace virga::compute {
+namespace {
+
+struct Wish {
+  std::string host;        ///< "" = any
+  std::string admin_pass;  ///< answered before 2.14; guests get none here, as with nova's libvirt driver
+};
+
+Wish parse(const api::Call& call, const json::value& arguments) {
+  if (!arguments.is_object()) throw Fault(FaultKind::bad_request, "Invalid input for field/attribute evacuate.");
+  Wish wish;
+  for (const auto& [key, value] : arguments.get_object()) {
+    const bool known = key == "host" || key == "adminPass" || (key == "onSharedStorage" && !call.since(2, 14)) ||
+                       (key == "force" && call.since(2, 29) && !call.since(2, 68));
+    if (!known)
+      throw Fault(FaultKind::bad_request,
+                  fmt::format("Additional properties are not allowed ('{}' was unexpected)", std::string_view(key)));
+    if (key == "host") wish.host = value.is_null() ? "" : value.is_string() ? str(value) : throw Fault(FaultKind::bad_request, "host must be text.");
+    if (key == "adminPass" && value.is_string()) wish.admin_pass = str(value);
+    if (key == "onSharedStorage" && api::parse_bool(value.is_bool() ? (value.get_bool() ? "true" : "false") : value.is_string() ? str(value) : "").value_or(false))
+      throw Fault(FaultKind::bad_request, "Servers' disks are their hosts' own here.", "onSharedStorage must be false.");
+    if (key == "force" && value.is_bool() && value.get_bool())
+      throw Fault(FaultKind::bad_request, "A host is never chosen against the scheduler here.", "force must be false.");
+  }
+  if (!call.since(2, 14) && !arguments.get_object().contains("onSharedStorage"))
+    throw Fault(FaultKind::bad_request, "'onSharedStorage' is a required property");
+  if (wish.admin_pass.empty()) wish.admin_pass = new_secret().substr(0, 12);
+  return wish;
+}
+
+void need_lost_host(Core& core, db::Tx& tx, const ServerRow& row) {
+  if (row.host_id.empty()) throw Fault(FaultKind::conflict, fmt::format("Instance {} is on no host.", row.id));
+  const auto host = tx.first("SELECT hostname, forced_down, last_seen FROM hosts WHERE id = ?", row.host_id);
+  if (!host || host->boolean(1)) return;
+  if (core.is_up(HostId(row.host_id), host->text(2)))
+    throw Fault(FaultKind::bad_request, fmt::format("Compute service of {} is still in use.", host->text(0)));
+  throw Fault(FaultKind::bad_request,
+              fmt::format("The host {} is silent, and nobody has said that it is off: its guests may still run.", host->text(0)),
+              fmt::format("Make sure that it is off, and say so: openstack compute service set --down {} nova-compute", host->text(0)));
+}
+
+void need_state(const ServerRow& row) {
+  const bool state = row.vm_state == "active" || row.vm_state == "stopped" || row.vm_state == "error";
+  if (state && row.task_state.value_or("").empty()) return;
+  if (state && row.task_state == "rebuilding") return;  // its next host was lost too
+  throw Fault(FaultKind::conflict, fmt::format("Cannot 'evacuate' instance {} while it is in {} {}", row.id, state ? "task_state" : "vm_state",
+                                               state ? *row.task_state : row.vm_state));
+}
+
+/// Where the others of its group are, if it is one that keeps them apart. A group that keeps them together was on the lost
+/// host, and is built again wherever there is room.
+void keep_apart(db::Tx& tx, const ServerRow& row, std::set<std::string>& never) {
+  if (row.group_id.empty()) return;
+  for (const auto& other : tx.query("SELECT s.host_id FROM servers s JOIN server_groups g ON g.id = s.group_id WHERE s.group_id = ? "
+                                    "AND g.policy = 'anti-affinity' AND s.deleted = 0 AND s.id <> ?", row.group_id, row.id))
+    never.insert(other.text(0));
+}
+
+Placing placing_of(db::Tx& tx, const ServerRow& row, const std::string& host) {
+  Flavor flavor;
+  flavor.vcpus = row.vcpus;
+  flavor.memory_mb = row.memory_mb;
+  flavor.root_gb = row.root_gb;
+  flavor.ephemeral_gb = row.ephemeral_gb;
+  flavor.swap_mb = row.swap_mb;
+  if (!row.extra_specs.empty()) flavor.extra_specs = parse_json(row.extra_specs).as_object();
+  Placing placing;
+  ask_flavor(flavor, placing);
+  placing.server_id = row.id;
+  placing.project_id = placing.ask.project_id = row.project_id;
+  placing.user_id = row.user_id;
+  placing.ask.zone = host.empty() ? row.zone : "";
+  placing.ask.host = host;
+  placing.ask.never_hosts = hosts_with_remains(tx, row.id);
+  placing.ask.never_hosts.insert(row.host_id);
+  keep_apart(tx, row, placing.ask.never_hosts);
+  return placing;
+}
+
+}  // namespace
+
+void rebuild_elsewhere(Core& core, db::Tx& tx, ServerRow& row, const std::string& host, const operations::Origin& origin) {
+  const Placing placing = placing_of(tx, row, host);
+  core.placement.release(tx, row.id);
+  const Placed placed = place(core, tx, placing);
+  if (placed.host_id.empty()) throw Fault(FaultKind::bad_request, placed.choice.message());
+  const std::string from = row.node;
+  const auto operation = begin_operation(core, tx, row, "evacuate", origin);
+  ++row.generation;
+  leave_remains(tx, row, core.clock.now());
+  row.host_id = placed.host_id;
+  row.node = placed.hostname;
+  row.zone = placed.zone;
+  row.state_override.clear();
+  row.seen_power = static_cast<int64_t>(link::Power::absent);
+  row.seen_generation = row.failed_generation = row.failed_permanently = 0;
+  row.cause.clear();
+  row.hint.clear();
+  row.updated_at = to_db(core.clock.now());
+  update_server(tx, row.id, {{"host_id", row.host_id}, {"node", row.node}, {"zone", row.zone}});
+  core.networks.bind_server_ports(tx, row.server_id(), row.node);
+  operations::record_step(tx, operation.id,
+                          {.step = "schedule", .ok = true, .message = fmt::format("from {}, which is lost, to {}", from, placed.hostname),
+                           .host = placed.hostname, .at = to_db(core.clock.now())});
+  settle(core, tx, row);
+}
+
+namespace {
+
+/// To a host that was declared off and is there all the same: what is not its own any more goes at once.
+void push_remains(Core& core, const HostId& host) {
+  auto* hub = core.hub.load();
+  if (!hub || !hub->connected(host)) return;
+  hub->push(host, core.database.read([&](db::Tx& tx) {
+    return link::Assignment{db::cloud_epoch(tx), false, remains_on(tx, host)};
+  }));
+}
+
+}  // namespace
+
+http::Response evacuate(Core& core, api::Call& call, const json::value& arguments) {
+  const Wish wish = parse(call, arguments);
+  const ServerId id(call.param("id"));
+  const HostId from = core.database.write([&](db::Tx& tx) {
+    ServerRow row = need_locked_server(tx, call, id.str());
+    refuse_if_locked(call, row);
+    need_lost_host(core, tx, row);
+    need_state(row);
+    const HostId lost(row.host_id);
+    rebuild_elsewhere(core, tx, row, wish.host, origin_of(call));
+    return lost;
+  });
+  kill_point("serve.after_commit");
+  core.wake(id);
+  push_remains(core, from);
+  return call.since(2, 14) ? api::reply(200) : api::reply(200, json::object{{"adminPass", wish.admin_pass}});
+}
+
+// ---- by themselves ----
+
+namespace {
+
+constexpr std::string_view kRestart = "ha:restart";
+
+/// Servers of a host that are to be built again elsewhere without being told to.
+std::vector<ServerId> waiting_on(const Core& core, db::Tx& tx, const std::string& host) {
+  std::vector<ServerId> all;
+  for (const auto& row : tx.query("SELECT s.id, m.value FROM servers s LEFT JOIN server_metadata m ON m.server_id = s.id AND m.name = ? "
+                                  "WHERE s.host_id = ? AND s.deleted = 0 AND s.desired_state <> 'absent' AND s.locked_by = '' AND "
+                                  "s.vm_state IN ('active', 'stopped') ORDER BY s.number", kRestart, host)) {
+    const std::string wish = row.text(1);
+    if (wish == "auto" || (core.options.restart_servers && wish != "never")) all.emplace_back(row.text(0));
+  }
+  return all;
+}
+
+}  // namespace
+
+std::vector<LostHost> lost_hosts(Core& core) {
+  const std::string oldest = to_db(core.clock.now() - core.options.fence_after);
+  return core.database.read([&](db::Tx& tx) {
+    std::vector<LostHost> lost;
+    for (const auto& row : tx.query("SELECT id, hostname, address, forced_down, last_seen FROM hosts ORDER BY hostname")) {
+      const HostId id(row.text(0));
+      const auto heard = core.liveness.last_seen(id);
+      const bool silent = !core.is_up(id, row.text(4)) && std::max(heard ? to_db(*heard) : "", row.text(4)) < oldest;
+      if (!silent && !row.boolean(3)) continue;
+      const auto servers = static_cast<int64_t>(waiting_on(core, tx, id.str()).size());
+      if (servers > 0) lost.push_back({id, row.text(1), row.text(2), servers, row.boolean(3)});
+    }
+    return lost;
+  });
+}
+
+int64_t host_fenced(Core& core, const HostId& host) {
+  const auto servers = core.database.write([&](db::Tx& tx) {
+    const auto row = tx.first("SELECT hostname, forced_down, last_seen FROM hosts WHERE id = ?", host);
+    if (!row) throw Fault(FaultKind::not_found, fmt::format("There is no host {}.", host.str()));
+    if (!row->boolean(1) && core.is_up(host, row->text(2)))
+      throw Fault(FaultKind::conflict, fmt::format("The host {} was heard meanwhile.", row->text(0)));
+    tx.exec("UPDATE hosts SET forced_down = 1, updated_at = ? WHERE id = ?", core.clock.now(), host);
+    return waiting_on(core, tx, host.str());
+  });
+  kill_point("serve.after_fence");
+  int64_t moved = 0, homeless = 0;
+  std::string why;
+  for (const auto& id : servers) try {
+      core.database.write([&](db::Tx& tx) {
+        auto row = lock_server(tx, id);
+        if (row && row->host_id == host.str() && !row->deleted)
+          rebuild_elsewhere(core, tx, *row, "", {row->project_id, row->user_id, "req-" + new_uuid()});
+      });
+      core.wake(id);
+      ++moved;
+    } catch (const Fault& fault) {
+      ++homeless;
+      why = fault.message;
+    }
+  if (core.homeless.exchange(homeless) != homeless && homeless > 0)
+    log::warn("{} servers of the lost host {} find no other yet, and are tried again: {}", homeless, host.str(), why);
+  push_remains(core, host);
+  return moved;
+}
+
+}  // namespace virga::compute

@@ -1,0 +1,40 @@
+#pragma once
+// Finds a host for a server, and takes its room there: placement's candidates, emptiest first and a page at a
+// time, judged by the scheduler, until one takes it. Only if none does is everybody asked why not.
+//
+// A cloud of thousands of hosts costs no more than its first page while the first page has a host that will
+// do.
+
+#include "compute/core.h"
+#include "compute/flavors.h"
+#include "compute/scheduler.h"
+
+namespace virga::compute {
+
+struct Placing {
+  Ask ask;
+  placement::Demand demand;  ///< amounts and traits; what `ask` means for placement is added
+  std::string server_id, project_id, user_id;
+};
+
+struct Placed {
+  std::string host_id, hostname, zone;  ///< "" if no host was found
+  Choice choice;
+};
+
+/// What a flavor and an image ask of placement and of aggregates: amounts, resources:CLASS=N,
+/// trait:NAME=required or forbidden, aggregate_instance_extra_specs:KEY.
+void ask_flavor(const Flavor& flavor, Placing& placing);
+/// trait:NAME=required of an image's properties.
+void ask_image(const json::object& properties, Placing& placing);
+/// The server group's policy, with its row locked: two boots of one group never choose at the same time.
+/// Throws Fault(bad_request) if the caller may not know of it, Fault(forbidden) if it is full.
+void ask_group(Core& core, db::Tx& tx, const api::Call& call, const std::string& group, Ask& ask);
+/// The scheduler hints same_host and different_host.
+void ask_hints(db::Tx& tx, const std::vector<std::string>& same_host,
+               const std::vector<std::string>& different_host, Ask& ask);
+
+/// Takes the room in this transaction. Never throws for want of a host.
+Placed place(Core& core, db::Tx& tx, const Placing& placing);
+
+}  // namespace virga::compute
