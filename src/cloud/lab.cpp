@@ -162,6 +162,11 @@ Lab::Shape Lab::grow(const UpOptions& options) const {
 
 void Lab::power(int number, const Shape& shape, const StepDone& done) const {
   if (init_of(folder_, number)) return;
+  const NodeFolders folders(folder_, number);
+  fs::create_directories(folders.etc);
+  if (access(folders.settings.c_str(), F_OK) != 0)
+    write_file(folders.settings, number == 1 ? controller_settings(userspace_datapath()) : machine_settings(),
+               0600);
   timed(node_name(number) + " is on", done, [&] { power_on({folder_, program_, shape.packages}, number); });
 }
 
@@ -181,8 +186,8 @@ void Lab::run(int number, const std::vector<std::string>& argv) const {
             node_name(number)));
 }
 
-/// What node 1 needs from the world, which it does not see: the tiny guest's packages. And its settings.
-void Lab::prepare_controller(const Shape& shape, const StepDone& done) const {
+/// What node 1 needs from the world, which it does not see.
+void Lab::prepare_guest(const Shape& shape, const StepDone& done) const {
   const NodeFolders folders(folder_, 1);
   Config config = memory(folders.lib);
   config.cloud.package_cache = shape.packages;
@@ -195,22 +200,41 @@ void Lab::prepare_controller(const Shape& shape, const StepDone& done) const {
   } catch (const Fault& fault) {
     std::printf("  VNC consoles will open in no browser: %s\n", fault.message.c_str());
   }
-  if (access(folders.settings.c_str(), F_OK) != 0)
-    write_file(folders.settings, controller_settings(userspace_datapath()), 0600);
+}
+
+/// A cloud was made there, or the host has joined one.
+bool Lab::has_cloud(int number) const {
+  const NodeFolders folders(folder_, number);
+  if (number == 1) return fs::exists(folders.lib + "/control");
+  return access(folders.settings.c_str(), R_OK) == 0 && !load_config(folders.settings).has_control();
 }
 
 void Lab::bring_cloud_up(int number, const StepDone& done) const {
-  const NodeFolders folders(folder_, number);
-  const auto joined = [&] { return access(folders.settings.c_str(), F_OK) == 0; };
-  if (number == 1 || joined()) {
+  if (number == 1 || has_cloud(number))
     timed("cloud on " + node_name(number), done, [&] { run(number, {"virga", "up"}); });
-    return;
+  else
+    timed(node_name(number) + " has joined", done, [&] { join(number); });
+}
+
+/// A join that was cut off goes on with the token it began with; if that is good no more, there is another.
+void Lab::join(int number) const {
+  const std::string file = NodeFolders(folder_, number).join;
+  const auto try_it = [&] { run(number, join_command(read_file(file), number, userspace_datapath())); };
+  bool joined = false;
+  if (access(file.c_str(), F_OK) == 0) try {
+      try_it();
+      joined = true;
+    } catch (const Fault& fault) {
+      std::printf("%s Once more, with another token.\n", fault.message.c_str());
+    }
+  if (!joined) {
+    Command create;
+    create.argv = {program_,     "lab", "--folder", folder_, "exec",
+                   node_name(1), "--",  "virga",    "token", "create"};
+    write_file(file, run_or_throw(create), 0600);
+    try_it();
   }
-  Command create;
-  create.argv = {program_,     "lab", "--folder", folder_, "exec",
-                 node_name(1), "--",  "virga",    "token", "create"};
-  timed(node_name(number) + " has joined", done,
-        [&] { run(number, join_command(run_or_throw(create), number, userspace_datapath())); });
+  unlink(file.c_str());
 }
 
 void Lab::up(const UpOptions& options, const StepDone& done) const {
@@ -222,7 +246,7 @@ void Lab::up(const UpOptions& options, const StepDone& done) const {
   timed("wires", done, [&] { ensure_fabric(shape.hosts, Cuts::parse(text_of(folder_ + "/cuts"))); });
   for (int n = 1; n <= shape.hosts; ++n) power(n, shape, done);
   if (options.bare) return;
-  prepare_controller(shape, done);
+  prepare_guest(shape, done);
   for (int n = 1; n <= shape.hosts; ++n) bring_cloud_up(n, done);
 }
 
@@ -231,7 +255,7 @@ void Lab::start(const std::string& host, const StepDone& done) const {
   ScopeExit unlock([held] { close(held); });
   ensure_fabric(shape().hosts, Cuts::parse(text_of(folder_ + "/cuts")));
   power(number, shape(), done);
-  if (access(NodeFolders(folder_, number).settings.c_str(), F_OK) == 0) bring_cloud_up(number, done);
+  if (has_cloud(number)) bring_cloud_up(number, done);
 }
 
 void Lab::down(const StepDone& done) const {

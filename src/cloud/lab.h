@@ -67,7 +67,9 @@ class Lab {
   int lock() const;
   void prepare_machine() const;
   void power(int number, const Shape& shape, const StepDone& done) const;
-  void prepare_controller(const Shape& shape, const StepDone& done) const;
+  void prepare_guest(const Shape& shape, const StepDone& done) const;
+  bool has_cloud(int number) const;
+  void join(int number) const;
   void bring_cloud_up(int number, const StepDone& done) const;
   void run(int number, const std::vector<std::string>& argv) const;
 

@@ -160,6 +160,7 @@ NodeFolders::NodeFolders(const std::string& lab, int number)
       lib(root + "/lib"),
       log(root + "/log"),
       settings(etc + "/virga.toml"),
+      join(root + "/join"),
       init(root + "/init"),
       keeper(root + "/keeper"),
       console(root + "/console.log") {}

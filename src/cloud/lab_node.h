@@ -22,6 +22,7 @@ struct NodeFolders {
   std::string root;           ///< of all below
   std::string etc, lib, log;  ///< the node's /etc/virga, /var/lib/virga, /var/log/virga
   std::string settings;       ///< virga.toml
+  std::string join;           ///< what `virga token create` said for it, until it has joined
   std::string init;           ///< names init's process once the node is up: "PID START_TICKS"
   std::string keeper;         ///< names init's parent
   std::string console;        ///< what init has to say

@@ -40,11 +40,25 @@ int node_number(const std::string& name, int hosts) {
                            : fmt::format("It has node1 to {}.", node_name(hosts)));
 }
 
-std::string controller_settings(bool userspace_datapath) {
+namespace {
+
+/// A node does not see the world: the tiny guest's packages are shown to it.
+Config any_settings() {
   Config c;
+  c.cloud.package_cache = std::string(kOwnRun) + "/packages";
+  return c;
+}
+
+}  // namespace
+
+std::string machine_settings() {
+  return commented_config(any_settings());
+}
+
+std::string controller_settings(bool userspace_datapath) {
+  Config c = any_settings();
   c.network.mode = "host";
   c.cloud.api_address = c.network.encap_ip = node_address(1);
-  c.cloud.package_cache = std::string(kOwnRun) + "/packages";
   c.tls.enabled = true;
   c.demo.server = false;
   if (userspace_datapath) {

@@ -25,8 +25,9 @@ std::string node_mac(int number);
 /// The number of "node2" in a lab of that many hosts. Throws Fault(not_found) that names the nodes there are.
 int node_number(const std::string& name, int hosts);
 
-/// virga.toml of the first node.
+/// virga.toml of the first node, and of another before it joins.
 std::string controller_settings(bool userspace_datapath);
+std::string machine_settings();
 /// /etc/hosts of all nodes.
 std::string hosts_file(int hosts);
 /// What a node that joins runs: the last line that `virga token create` printed, with the node's own options.

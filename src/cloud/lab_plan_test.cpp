@@ -37,6 +37,7 @@ TEST(LabPlan, TheFirstNodesSettingsAreAHostsWithTlsThatOthersReach) {
   EXPECT_EQ(c.network.encap_ip, "172.31.0.1");
   EXPECT_EQ(c.network.datapath, "netdev");
   EXPECT_EQ(c.network.underlay_interface, "und0");
+  EXPECT_EQ(c.cloud.package_cache, parse_config(machine_settings(), "virga.toml").cloud.package_cache);
   const Config kernel = parse_config(controller_settings(false), "virga.toml");
   EXPECT_EQ(kernel.network.datapath, "auto");
   EXPECT_EQ(kernel.network.underlay_interface, "");
