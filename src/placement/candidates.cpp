@@ -5,6 +5,7 @@
 #include <map>
 #include <set>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "placement/placement.h"
 
@@ -202,28 +203,32 @@ void add_room_shortages(db::Tx& tx, const Demand& demand, std::vector<Candidate>
   for (const auto& [name, text] : what) add_absent(tx, name, text, at, all);
 }
 
-using Pairs =
-    std::set<std::pair<std::string, std::string>>;  ///< provider and trait, or provider and aggregate
+/// Which providers have a trait, or are in an aggregate: few of many, so they are asked for by name.
+using Holders = std::map<std::string, std::unordered_set<std::string>>;
 
-Pairs pairs_of(db::Tx& tx, std::string_view select, const std::set<std::string>& names) {
-  Pairs all;
+Holders holders_of(db::Tx& tx, std::string_view select, const std::set<std::string>& names) {
+  Holders all;
+  for (const auto& name : names) all[name];
   if (names.empty()) return all;
   const std::vector<db::Value> values(names.begin(), names.end());
   for (const auto& row : tx.query(fmt::format("{} ({})", select, db::placeholders(names.size())), values))
-    all.emplace(row.text(0), row.text(1));
+    all[row.text(1)].insert(row.text(0));
   return all;
 }
 
 void add_trait_shortages(db::Tx& tx, const Demand& demand, std::vector<Candidate>& all) {
   std::set<std::string> names(demand.required_traits.begin(), demand.required_traits.end());
   names.insert(demand.forbidden_traits.begin(), demand.forbidden_traits.end());
-  const Pairs has = pairs_of(tx, "SELECT provider_uuid, trait FROM provider_traits WHERE trait IN", names);
-  for (auto& c : all) {
-    for (const auto& trait : demand.required_traits)
-      if (!has.contains({c.provider_id, trait}))
+  const auto holders =
+      holders_of(tx, "SELECT provider_uuid, trait FROM provider_traits WHERE trait IN", names);
+  for (const auto& trait : demand.required_traits)
+    for (auto& c : all)
+      if (!holders.at(trait).contains(c.provider_id))
         c.shortages.push_back({fmt::format("it does not have the trait {}", trait), ""});
-    for (const auto& trait : demand.forbidden_traits)
-      if (has.contains({c.provider_id, trait}))
+  for (const auto& trait : demand.forbidden_traits) {
+    if (holders.at(trait).empty()) continue;
+    for (auto& c : all)
+      if (holders.at(trait).contains(c.provider_id))
         c.shortages.push_back({fmt::format("it has the trait {}, which is forbidden", trait), ""});
   }
 }
@@ -235,12 +240,11 @@ void add_member_shortages(db::Tx& tx, const Demand& demand, std::vector<Candidat
     names.insert(e.members_of.begin(), e.members_of.end());
     names.insert(e.unless_in.begin(), e.unless_in.end());
   }
-  const Pairs has = pairs_of(
+  const auto holders = holders_of(
       tx, "SELECT provider_uuid, aggregate_uuid FROM provider_aggregates WHERE aggregate_uuid IN", names);
   const auto in_any = [&](const Candidate& c, const std::vector<std::string>& group) {
-    return std::any_of(group.begin(), group.end(), [&](const auto& g) {
-      return has.contains({c.provider_id, g});
-    });
+    return std::any_of(group.begin(), group.end(),
+                       [&](const auto& g) { return holders.at(g).contains(c.provider_id); });
   };
   for (auto& c : all) {
     for (const auto& group : demand.member_of)

@@ -112,7 +112,7 @@ def policies(b):
     with b.check("virga policy check asks for a scope, and takes something of the user's own for the target"):
         delete = ["policy", "check", "os_compute_api:servers:delete", "--user", "demo"]
         subset(["--project", "--unscoped"], b.virga(*delete, code=1))
-        project = b.get("admin", "project show demo")["id"]
+        project = b.get("admin", "project show", "demo")["id"]
         own = b.virga(*delete, "--project", "demo")
         subset(["allowed: os_compute_api:servers:delete", "user's own", "project_id=" + project], own)
         other = b.virga(*delete, "--project", "demo", "--target", "project_id=demo", code=1)
