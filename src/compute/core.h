@@ -55,6 +55,7 @@ struct Core {
   placement::Placement& placement;
   Liveness liveness{};
   std::atomic<link::AgentHub*> hub{nullptr};
+  const Time began = clock.now();  ///< this controller has heard of hosts since
   std::atomic<int64_t> homeless{0};  ///< servers of lost hosts that find no other, as last logged
 
   /// Sends the server's desired state to its agent, if that is connected here. After the commit, never inside

@@ -166,18 +166,26 @@ std::vector<ServerId> waiting_on(const Core& core, db::Tx& tx, const std::string
 
 }  // namespace
 
+/// Two doubts keep a controller from having hosts fenced. It may have been away itself, and hears its hosts again only now.
+/// And if most of them fall silent together, it is likely the controller that has lost its network.
 std::vector<LostHost> lost_hosts(Core& core) {
-  const std::string oldest = to_db(core.clock.now() - core.options.fence_after);
+  const Time silent_since = core.clock.now() - core.options.fence_after;
+  if (core.began > silent_since) return {};
+  const std::string oldest = to_db(silent_since);
   return core.database.read([&](db::Tx& tx) {
     std::vector<LostHost> lost;
+    size_t hosts = 0, silent_hosts = 0;
     for (const auto& row : tx.query("SELECT id, hostname, address, forced_down, last_seen FROM hosts ORDER BY hostname")) {
       const HostId id(row.text(0));
       const auto heard = core.liveness.last_seen(id);
       const bool silent = !core.is_up(id, row.text(4)) && std::max(heard ? to_db(*heard) : "", row.text(4)) < oldest;
+      ++hosts;
+      if (silent && !row.boolean(3)) ++silent_hosts;
       if (!silent && !row.boolean(3)) continue;
       const auto servers = static_cast<int64_t>(waiting_on(core, tx, id.str()).size());
       if (servers > 0) lost.push_back({id, row.text(1), row.text(2), servers, row.boolean(3)});
     }
+    if (silent_hosts > 1 && silent_hosts * 2 > hosts) std::erase_if(lost, [](const LostHost& h) { return !h.fenced; });
     return lost;
   });
 }

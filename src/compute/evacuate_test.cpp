@@ -158,6 +158,30 @@ TEST_F(EvacuateTest, AHostThatIsHeardIsNotFenced) {
   EXPECT_EQ(host(), "cafe1");
 }
 
+TEST_F(EvacuateTest, AControllerThatWasAwayItselfWaitsForItsHosts) {
+  cloud.post("/compute/v2.1/servers/" + id + "/metadata", {{"metadata", {{"ha:restart", "auto"}}}}, "demo");
+  lose("cafe1");
+  ASSERT_EQ(cloud.compute->lost_hosts().size(), 1u);
+  const auto next = make_compute(options(), cloud.database(), cloud.clock(), cloud.identity, cloud.images, cloud.networks, *cloud.placement);
+  EXPECT_TRUE(next->lost_hosts().empty());
+  cloud.clock().advance(std::chrono::seconds(31));
+  next->heartbeat(host_facts("cafe2").id, {});
+  EXPECT_EQ(next->lost_hosts().size(), 1u);
+}
+
+TEST_F(EvacuateTest, WhenMostHostsFallSilentNoneIsFenced) {
+  cloud.post("/compute/v2.1/servers/" + id + "/metadata", {{"metadata", {{"ha:restart", "auto"}}}}, "demo");
+  cloud.add_host("cafe3");
+  cloud.clock().advance(std::chrono::minutes(1));
+  cloud.compute->heartbeat(host_facts("cafe3").id, {});
+  EXPECT_TRUE(cloud.compute->lost_hosts().empty());  // two of three
+  cloud.compute->heartbeat(host_facts("cafe2").id, {});
+  EXPECT_EQ(cloud.compute->lost_hosts().size(), 1u);
+  declare_off("cafe1");
+  cloud.clock().advance(std::chrono::minutes(1));
+  EXPECT_EQ(cloud.compute->lost_hosts().size(), 1u);  // that one is known to be off
+}
+
 TEST(Evacuate, AllRestartButThoseThatDoNotWish) {
   Options options;
   options.restart_servers = true;

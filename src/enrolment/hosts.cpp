@@ -39,10 +39,14 @@ json::object view(const HostRow& h) {
           {"certificate_expires_at", db_to_iso(h.certificate_until)}};
 }
 
+Fault unknown_token() {
+  return refused("This token is none of this cloud's.", "Make one on a controller: virga token create");
+}
+
 /// A token that may be used with this key under this name.
 TokenRow need_token(db::Tx& tx, const std::string& secret, const std::string& key, const std::string& hostname, Time now) {
   const auto token = find_token(tx, secret);
-  if (!token) throw refused("This token is none of this cloud's.", "Make one on a controller: virga token create");
+  if (!token) throw unknown_token();
   if (token->expires_at <= to_db(now))
     throw refused(fmt::format("This token ended at {}.", db_to_iso(token->expires_at)),
                   "Make another on a controller: virga token create");
@@ -87,6 +91,8 @@ http::Response EnrolmentService::enrol(api::Call& call) {
   const std::string secret = need_text(given, "token", 200), hostname = need_text(given, "hostname", 63),
                     request = need_text(given, "certificate_request", 8192), address = need_text(given, "address", 64);
   check_hostname(hostname);
+  // Before anything that costs more than a look at a row.
+  if (!database_.read([&](db::Tx& tx) { return find_token(tx, secret).has_value(); })) throw unknown_token();
   const std::string key = request_key_fingerprint(request);
   // Signed before the write: what it costs is a signature, and only who has a token gets here.
   database_.read([&](db::Tx& tx) { need_token(tx, secret, key, hostname, clock_.now()); });
