@@ -126,6 +126,16 @@ void pump(const Command& c, Pipe& in, Pipe& out, Pipe& err, Outcome& outcome, pi
   }
 }
 
+/// False if it cannot be read. A file of /proc may fail in the middle, when its process ends; an iterator of a stream would
+/// throw then.
+bool read_all(const std::string& path, std::string& content) {
+  std::ifstream in(path, std::ios::binary);
+  std::ostringstream out;
+  if (in) out << in.rdbuf();
+  content = std::move(out).str();
+  return in.is_open() && !out.bad();
+}
+
 /// SIGPIPE would end us when a child closes its input early; EPIPE says the same.
 void ignore_sigpipe_once() {
   [[maybe_unused]] static const auto previous = signal(SIGPIPE, SIG_IGN);
@@ -179,8 +189,8 @@ pid_t spawn(const Command& c, const std::string& log_path) {
 }
 
 uint64_t process_start_ticks(pid_t pid) {
-  std::ifstream in(fmt::format("/proc/{}/stat", pid));
-  std::string text((std::istreambuf_iterator<char>(in)), {});
+  std::string text;
+  read_all(fmt::format("/proc/{}/stat", pid), text);
   const size_t after_name = text.rfind(')');
   if (after_name == std::string::npos) return 0;
   std::istringstream fields(text.substr(after_name + 2));
@@ -192,9 +202,9 @@ uint64_t process_start_ticks(pid_t pid) {
 }
 
 std::string read_file(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) throw Fault(FaultKind::not_found, fmt::format("{} cannot be read: {}.", path, strerror(errno)));
-  return std::string((std::istreambuf_iterator<char>(in)), {});
+  std::string content;
+  if (!read_all(path, content)) throw Fault(FaultKind::not_found, fmt::format("{} cannot be read: {}.", path, strerror(errno)));
+  return content;
 }
 
 void write_file(const std::string& path, std::string_view content, mode_t mode) {

@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <filesystem>
-#include <fstream>
 
 #include "base/fault.h"
 #include "cloud/supervised_process.h"
@@ -41,8 +40,11 @@ const char* to_text(Health health) {
 }
 
 std::string HostView::read(const std::string& path) const {
-  std::ifstream in(root + path, std::ios::binary);
-  return std::string((std::istreambuf_iterator<char>(in)), {});
+  try {
+    return read_file(root + path);
+  } catch (const Fault&) {
+    return "";
+  }
 }
 
 bool HostView::exists(const std::string& path) const {

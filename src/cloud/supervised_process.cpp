@@ -34,9 +34,13 @@ std::string marker(const std::string& run_dir, const std::string& service) {
   return fmt::format("VIRGA_SERVICE={}:{}", run_dir, service);
 }
 
+/// "" if it cannot be read, as when it is of a process that ends.
 std::string slurp(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  return std::string((std::istreambuf_iterator<char>(in)), {});
+  try {
+    return read_file(path);
+  } catch (const Fault&) {
+    return "";
+  }
 }
 
 /// Another machine's process, as it were: a lab's nodes use the same folders, which are not ours.
