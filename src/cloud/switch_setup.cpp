@@ -17,17 +17,17 @@
 namespace virga::cloud {
 namespace {
 
-constexpr const char* kMark = "virga";  // in external_ids of a port that is ours
+constexpr const char* kMark = "virga";  // in external_ids of a port, or a bridge for tunnels, that is ours
 
 /// A row that refers to others must be inserted in the transaction that refers to it.
 void insert_bridge(json::array& operations, const std::string& name, const std::string& datapath, bool secure,
-                   const std::string& mac = {}) {
+                   const json::object& columns = {}) {
   const std::string tag = std::to_string(operations.size());
   json::object bridge = {{"name", name},
                          {"datapath_type", datapath},
                          {"ports", json::array{"set", json::array{json::array{"named-uuid", "port" + tag}}}}};
   if (secure) bridge["fail_mode"] = "secure";
-  if (!mac.empty()) bridge["other_config"] = {"map", json::array{json::array{"hwaddr", mac}}};
+  for (const auto& column : columns) bridge[column.key()] = column.value();
   operations.push_back({{"op", "insert"}, {"table", "Interface"}, {"uuid-name", "interface" + tag},
                         {"row", {{"name", name}, {"type", "internal"}}}});
   operations.push_back({{"op", "insert"}, {"table", "Port"}, {"uuid-name", "port" + tag},
@@ -125,9 +125,10 @@ SwitchBefore remember_switch(const Config& c, const Engines& e, SwitchDatabase& 
 }
 
 /// br-phy with the underlay's interface; its MAC is the interface's, so that neighbours need not learn anything.
-void insert_underlay(json::array& operations, const Config& c, const std::set<std::string>& bridges, const std::set<std::string>& ports) {
-  const std::string& device = c.network.underlay_interface;
-  if (!bridges.count(kUnderlayBridge)) insert_bridge(operations, kUnderlayBridge, "netdev", false, netns::find_link("", device)->mac);
+void insert_underlay(json::array& operations, const std::string& device, const std::set<std::string>& bridges, const std::set<std::string>& ports) {
+  const std::string mac = netns::find_link("", device)->mac;
+  if (!bridges.count(kUnderlayBridge))
+    insert_bridge(operations, kUnderlayBridge, "netdev", false, {{"other_config", map_value({{"hwaddr", mac}})}, {"external_ids", map_value({{kMark, device}})}});
   if (!ports.count(device)) insert_uplink(operations, kUnderlayBridge, device, "underlay");
 }
 
@@ -150,20 +151,20 @@ json::object put_back(const std::string& name, const SwitchBefore::Bridge& was) 
           {"row", {{"datapath_type", was.datapath_type}, {"external_ids", map_value(was.external_ids)}}}};
 }
 
-/// The settings name another interface than br-phy has taken over, or none: that one gets back what it had.
+/// The settings name another interface than br-phy stands for, or none: it goes, and that one gets back what it had.
 void leave_underlay(const Config& c, SwitchDatabase& database) {
-  const std::string taken = taken_underlay(c);
-  if (taken.empty() || taken == c.network.underlay_interface) return;
-  json::object select = select_all("Bridge", {"_uuid"});
-  select["where"] = json::array{json::array{"name", "==", kUnderlayBridge}};
-  const json::array found = database.transact({std::move(select)});
   json::array rows;
-  for (const json::value& row : found.at(0).at("rows").as_array()) rows.push_back(row.at("_uuid"));
+  const json::array found = database.transact({select_all("Bridge", {"_uuid", "external_ids"})});
+  for (const json::value& row : found.at(0).at("rows").as_array()) {
+    const auto ids = text_map(row.at("external_ids"));
+    const auto mark = ids.find(kMark);
+    if (mark != ids.end() && mark->second != c.network.underlay_interface) rows.push_back(row.at("_uuid"));
+  }
   if (!rows.empty()) {
     database.transact({remove_members("Open_vSwitch", {}, "bridges", rows), next_configuration()});
     database.wait_applied();
   }
-  give_underlay_back(c);
+  if (taken_underlay(c) != c.network.underlay_interface) give_underlay_back(c);
 }
 
 /// The gateway's address lies on this host if nothing else can have it: in a trial, and without an external interface,
@@ -211,7 +212,7 @@ void set_up_switch(const Config& c, const Engines& e) {
   const std::set<std::string> ports = database.names("Port");
   if (!underlay.empty()) {
     check_underlay(c);
-    insert_underlay(operations, c, have, ports);
+    insert_underlay(operations, underlay, have, ports);
   }
   if (!uplink.empty() && !ports.count(uplink)) {
     check_uplink(c);
@@ -249,7 +250,6 @@ void restore_switch(const Config& c, const Engines& e) {
   if (!e.own_ovs && (!choice || !choice->before)) return;  // nothing was changed yet
   const SwitchBefore before = e.own_ovs ? SwitchBefore{} : *choice->before;
   std::set<std::string> used = {"br-int"};
-  if (!taken_underlay(c).empty()) used.insert(kUnderlayBridge);
   for (const std::string& mapping : c.network.bridge_mappings) used.insert(bridge_of(mapping));
   SwitchDatabase database(e.ovs_socket);
 
@@ -263,11 +263,11 @@ void restore_switch(const Config& c, const Engines& e) {
   database.wait_applied();
 
   json::array operations, ours;
-  const json::array found = database.transact({select_all("Bridge", {"_uuid", "name"})});
+  const json::array found = database.transact({select_all("Bridge", {"_uuid", "name", "external_ids"})});
   for (const json::value& row : found.at(0).at("rows").as_array()) {
     const std::string name = str(row.at("name"));
     const auto was = before.bridges.find(name);
-    if (!used.count(name)) continue;
+    if (!used.count(name) && !text_map(row.at("external_ids")).count(kMark)) continue;
     if (was == before.bridges.end()) ours.push_back(row.at("_uuid"));
     else operations.push_back(put_back(name, was->second));
   }
