@@ -274,6 +274,7 @@ void Lab::down(const StepDone& done) const {
   timed("traces removed", done, [&] {
     remove_fabric();
     undo_made(memory(folder_));
+    if (fs::exists(folder_)) claim_folder(folder_, 0755);  // an `up` that was killed may not have come to that
     remove_claimed_folder(folder_);
   });
 }

@@ -25,6 +25,7 @@ namespace {
 
 namespace fs = std::filesystem;
 constexpr const char* kMarker = "/.virga";
+constexpr const char* kUnfinished = ".virga.new-";  // write_file was killed while it wrote the marker
 constexpr const char* kMade = "/made-on-host";
 
 /// The agent's metadata namespaces ("vmeta-12345678-TAG", the tag being network.namespace), and the data plane's.
@@ -74,7 +75,7 @@ void claim_folder(const std::string& path, mode_t mode) {
   for (const auto& entry : fs::directory_iterator(path)) {
     // A log may come before the supervisor that claims the folder.
     if (entry.path().extension() == ".log" || entry.path().extension() == ".lock" || entry.path().filename() == "link") continue;
-    if (entry.path().filename() == "secrets") continue;
+    if (entry.path().filename() == "secrets" || entry.path().filename().string().rfind(kUnfinished, 0) == 0) continue;
     throw Fault(FaultKind::conflict, fmt::format("{} holds files that are not Virga's: {}.", path, entry.path().filename().string()),
                 "Choose another folder in virga.toml, or empty it.");
   }
