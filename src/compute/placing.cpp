@@ -52,13 +52,17 @@ class Search {
     if (placing_.ask.wish == Ask::Wish::together && !placing_.ask.members.empty() && among_members())
       return std::move(placed_);
     if (page_by_page(demand_)) return std::move(placed_);
-    auto everybody = demand_;
-    // Nobody is asked for: then the reason is what asks for nobody, and each host has it.
-    if (everybody.only && everybody.only->empty()) everybody.only.reset();
-    auto all = core_.placement.survey(tx_, everybody);
-    judge(all, host_states(nullptr));
+    if (!placing_.why) throw NoHost(placing_);
+    if (placing_.why->passing.empty()) {
+      placed_.choice = *placing_.why;
+    } else {  // there was one then, which others have taken, or servers of the same request
+      auto all = survey();
+      judge(all, host_states(nullptr));
+    }
     return std::move(placed_);
   }
+
+  Choice why_not() { return filter(survey(), host_states(nullptr), placing_.ask); }
 
  private:
   template <class Holds>
@@ -118,6 +122,13 @@ class Search {
 
   void exclude(std::vector<std::string> members_of, std::vector<std::string> unless_in) {
     if (!members_of.empty()) demand_.exclusions.push_back({std::move(members_of), std::move(unless_in)});
+  }
+
+  std::vector<placement::Candidate> survey() {
+    auto everybody = demand_;
+    // Nobody is asked for: then the reason is what asks for nobody, and each host has it.
+    if (everybody.only && everybody.only->empty()) everybody.only.reset();
+    return core_.placement.survey(tx_, everybody);
   }
 
   /// A group that wishes to be together: where its members are already, if anybody there has room.
@@ -302,6 +313,10 @@ void ask_hints(db::Tx& tx, const std::vector<std::string>& same_host,
 
 Placed place(Core& core, db::Tx& tx, const Placing& placing) {
   return Search(core, tx, placing).run();
+}
+
+Choice why_not(Core& core, db::Tx& tx, const Placing& placing) {
+  return Search(core, tx, placing).why_not();
 }
 
 }  // namespace virga::compute

@@ -3,7 +3,11 @@
 // time, judged by the scheduler, until one takes it. Only if none does is everybody asked why not.
 //
 // A cloud of thousands of hosts costs no more than its first page while the first page has a host that will
-// do.
+// do. Asking everybody costs what there are hosts, and a full cloud is asked often: so it is done in a read,
+// while other writers go on. The write ends with NoHost, and is done once more with the reasons.
+
+#include <exception>
+#include <memory>
 
 #include "compute/core.h"
 #include "compute/flavors.h"
@@ -15,6 +19,14 @@ struct Placing {
   Ask ask;
   placement::Demand demand;  ///< amounts and traits; what `ask` means for placement is added
   std::string server_id, project_id, user_id;
+  std::shared_ptr<const Choice> why = nullptr;  ///< what why_not said just now, if it was asked
+};
+
+/// There is no host, and why was not asked yet.
+struct NoHost : std::exception {
+  explicit NoHost(Placing p) : placing(std::move(p)) {}
+  const char* what() const noexcept override { return "No valid host was found."; }
+  Placing placing;
 };
 
 struct Placed {
@@ -34,7 +46,9 @@ void ask_group(Core& core, db::Tx& tx, const api::Call& call, const std::string&
 void ask_hints(db::Tx& tx, const std::vector<std::string>& same_host,
                const std::vector<std::string>& different_host, Ask& ask);
 
-/// Takes the room in this transaction. Never throws for want of a host.
+/// Takes the room in this transaction. Throws NoHost if there is no host and `why` is not given.
 Placed place(Core& core, db::Tx& tx, const Placing& placing);
+/// Why each host does not take it; those that would now are in `passing`. Only reads.
+Choice why_not(Core& core, db::Tx& tx, const Placing& placing);
 
 }  // namespace virga::compute

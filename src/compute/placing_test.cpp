@@ -161,6 +161,18 @@ TEST_F(PlacingTest, DisabledHostsAreOutAndSayWhy) {
   EXPECT_EQ(booted({}), "node1");
 }
 
+TEST_F(PlacingTest, OfManyServersThoseWithoutRoomSayWhy) {
+  cloud.make_flavor("half", "half", 40000, 1);  // each host has room for two
+  const auto made = cloud.boot("vm", {{"flavorRef", "half"}, {"min_count", 8}, {"max_count", 8}});
+  EXPECT_EQ(made.status, 202) << made.body;
+  const auto all = cloud.get("/compute/v2.1/servers/detail", "demo");
+  std::map<std::string, int> count;
+  for (const auto& status : all.each("servers", "status")) ++count[status];
+  EXPECT_EQ(count, (std::map<std::string, int>{{"ACTIVE", 6}, {"ERROR", 2}})) << all.body;
+  EXPECT_NE(all.body.find("node3: MEMORY_MB: 40000 wanted, "), std::string::npos);
+  EXPECT_EQ(all.body.find("There is no compute host"), std::string::npos);
+}
+
 TEST_F(PlacingTest, ALongReasonIsCutBetweenCharacters) {
   for (const char* host : {"node1", "node2", "node3"}) {
     std::string reason = std::string(host) + "x";

@@ -231,28 +231,47 @@ int64_t count_within_quota(Core& core, db::Tx& tx, const std::string& project, c
   return std::max(count, wanted.min_count);
 }
 
+struct Booted {
+  std::vector<ServerId> placed, all;
+};
+
+/// The request's one transaction. Throws NoHost, and nothing is written, until it is told why.
+Booted boot_in_transaction(Core& core, db::Tx& tx, const api::Call& call, const NewServer& wanted, const Prepared& p,
+                           const std::string& reservation, const std::shared_ptr<const Choice>& why) {
+  Booted booted;
+  const std::string& project = call.caller().project_id;
+  const int64_t count = count_within_quota(core, tx, project, wanted, p.flavor);
+  take_quota(core, tx, project,
+             {{"instances", count}, {"cores", count * p.flavor.vcpus}, {"ram", count * p.flavor.memory_mb}});
+  for (int64_t i = 0; i < count; ++i) {
+    ServerRow row = new_row(core, tx, call, wanted, p, new_uuid(), i);
+    row.reservation_id = reservation;
+    booted.all.push_back(row.server_id());
+    Placing placing = p.placing;
+    placing.why = why;
+    if (boot_one(core, tx, call, wanted, std::move(placing), std::move(row)))
+      booted.placed.push_back(booted.all.back());
+  }
+  return booted;
+}
+
 std::vector<ServerId> boot(Core& core, const api::Call& call, const NewServer& wanted,
                            const std::string& reservation) {
   const Prepared p = core.database.read([&](db::Tx& tx) { return prepare(core, tx, call, wanted); });
-  std::vector<ServerId> placed, all;
-  core.database.write([&](db::Tx& tx) {
-    placed.clear();
-    all.clear();
-    const std::string& project = call.caller().project_id;
-    const int64_t count = count_within_quota(core, tx, project, wanted, p.flavor);
-    take_quota(
-        core, tx, project,
-        {{"instances", count}, {"cores", count * p.flavor.vcpus}, {"ram", count * p.flavor.memory_mb}});
-    for (int64_t i = 0; i < count; ++i) {
-      ServerRow row = new_row(core, tx, call, wanted, p, new_uuid(), i);
-      row.reservation_id = reservation;
-      all.push_back(row.server_id());
-      if (boot_one(core, tx, call, wanted, p.placing, std::move(row))) placed.push_back(all.back());
-    }
-  });
+  const auto write = [&](const std::shared_ptr<const Choice>& why) {
+    return core.database.write(
+        [&](db::Tx& tx) { return boot_in_transaction(core, tx, call, wanted, p, reservation, why); });
+  };
+  Booted booted;
+  try {
+    booted = write(nullptr);
+  } catch (const NoHost& none) {
+    booted = write(std::make_shared<const Choice>(
+        core.database.read([&](db::Tx& tx) { return why_not(core, tx, none.placing); })));
+  }
   kill_point("serve.after_commit");
-  for (const auto& id : placed) core.wake(id);
-  return all;
+  for (const auto& id : booted.placed) core.wake(id);
+  return booted.all;
 }
 
 http::Response created(const api::Call& call, const NewServer& wanted, const std::string& id) {
