@@ -93,7 +93,6 @@ void rebuild_elsewhere(Core& core, db::Tx& tx, ServerRow& row, const std::string
   const Placing placing = placing_of(tx, row, host);
   core.placement.release(tx, row.id);
   const Placed placed = place(core, tx, placing);
-  if (placed.host_id.empty()) throw Fault(FaultKind::bad_request, placed.choice.message());
   const std::string from = row.node;
   const auto operation = begin_operation(core, tx, row, "evacuate", origin);
   ++row.generation;
@@ -117,6 +116,17 @@ void rebuild_elsewhere(Core& core, db::Tx& tx, ServerRow& row, const std::string
 
 namespace {
 
+/// Runs a write that builds servers elsewhere. Throws Fault(bad_request) with each host's reason if nobody takes one.
+template <class F>
+auto place_or_say_why(Core& core, F write) {
+  try {
+    return core.database.write(write);
+  } catch (const NoHost& none) {
+    const Choice why = core.database.read([&](db::Tx& tx) { return why_not(core, tx, none.placing); });
+    throw Fault(FaultKind::bad_request, why.message());
+  }
+}
+
 /// To a host that was declared off and is there all the same: what is not its own any more goes at once.
 void push_remains(Core& core, const HostId& host) {
   auto* hub = core.hub.load();
@@ -131,7 +141,7 @@ void push_remains(Core& core, const HostId& host) {
 http::Response evacuate(Core& core, api::Call& call, const json::value& arguments) {
   const Wish wish = parse(call, arguments);
   const ServerId id(call.param("id"));
-  const HostId from = core.database.write([&](db::Tx& tx) {
+  const HostId from = place_or_say_why(core, [&](db::Tx& tx) {
     ServerRow row = need_locked_server(tx, call, id.str());
     refuse_if_locked(call, row);
     need_lost_host(core, tx, row);
@@ -203,7 +213,7 @@ int64_t host_fenced(Core& core, const HostId& host) {
   int64_t moved = 0, homeless = 0;
   std::string why;
   for (const auto& id : servers) try {
-      core.database.write([&](db::Tx& tx) {
+      place_or_say_why(core, [&](db::Tx& tx) {
         auto row = lock_server(tx, id);
         if (row && row->host_id == host.str() && !row->deleted)
           rebuild_elsewhere(core, tx, *row, "", {row->project_id, row->user_id, "req-" + new_uuid()});

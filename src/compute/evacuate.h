@@ -14,7 +14,7 @@ namespace virga::compute {
 http::Response evacuate(Core& core, api::Call& call, const json::value& arguments);
 
 /// The same for one server, as part of a larger write: chooses a host, moves room and ports there, begins the operation.
-/// `host`: where it must go, or "". Throws Fault(bad_request) that names each host's reason if nobody takes it.
+/// `host`: where it must go, or "". Throws NoHost (placing.h) if nobody takes it; why not is asked outside the write.
 void rebuild_elsewhere(Core& core, db::Tx& tx, ServerRow& row, const std::string& host, const operations::Origin& origin);
 
 /// See Compute.
