@@ -474,9 +474,14 @@ TEST_F(ReconcilerTest, GatewaysFollowTheHosts) {
   make_public_with_router();
   Northd northd(server_);
   EXPECT_TRUE(eventually([&] { return northd.count("Logical_Router_Port") == 2; }));
-  southbound.tool("ovn-sbctl", {"chassis-add", "ch1", "geneve", "127.0.0.1"});
+  const auto add = [&](const char* name, const char* address, const char* mappings) {
+    southbound.tool("ovn-sbctl", {"chassis-add", name, "geneve", address});
+    southbound.tool("ovn-sbctl", {"set", "Chassis", name, std::string("other_config:ovn-bridge-mappings=") + mappings});
+  };
+  add("ch0", "127.0.0.3", "\"\"");  // no way out there
+  add("ch1", "127.0.0.1", "public:br-ex");
   EXPECT_TRUE(eventually([&] { return northd.list("Gateway_Chassis", "chassis_name") == "ch1\n"; }));
-  southbound.tool("ovn-sbctl", {"chassis-add", "ch2", "geneve", "127.0.0.2"});
+  add("ch2", "127.0.0.2", "\"dc:br-dc,public:br-ex\"");
   EXPECT_TRUE(eventually([&] { return northd.count("Gateway_Chassis") == 2; }));
   southbound.tool("ovn-sbctl", {"chassis-del", "ch1"});
   EXPECT_TRUE(eventually([&] { return northd.list("Gateway_Chassis", "chassis_name") == "ch2\n"; }));
