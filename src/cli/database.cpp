@@ -25,7 +25,7 @@ const std::map<std::string, Words>& tables_of() {
   static const Words compute{"compute_", "server", "flavor", "keypairs", "host", "aggregate", "console_"};
   static const std::map<std::string, Words> known{
       {"keystone", identity}, {"identity", identity}, {"glance", image},        {"image", image}, {"placement", placement},
-      {"neutron", network},   {"network", network},   {"nova", compute},        {"compute", compute}, {"operations", {"operation"}}};
+      {"neutron", network},   {"network", network},   {"nova", compute},        {"compute", compute}, {"operations", {"operation"}}, {"enrolment", {"enrol"}}};
   return known;
 }
 
@@ -37,7 +37,7 @@ void tables(const Config& config, const std::string& service) {
   Words wanted;
   if (!service.empty()) {
     const auto found = tables_of().find(service);
-    if (found == tables_of().end()) throw Fault(FaultKind::bad_request, fmt::format("There is no service {}.", service), "Try keystone, glance, placement, neutron, nova or operations.");
+    if (found == tables_of().end()) throw Fault(FaultKind::bad_request, fmt::format("There is no service {}.", service), "Try keystone, glance, placement, neutron, nova, operations or enrolment.");
     wanted = found->second;
   }
   db::Options options;
@@ -93,7 +93,7 @@ void add_database_commands(CLI::App& app, Shared& shared) {
   group->require_subcommand(1);
   auto service = std::make_shared<std::string>();
   auto* command = group->add_subcommand("tables", "tables and their sizes");
-  command->add_option("service", *service, "only of this service (keystone, glance, placement, neutron, nova, operations)");
+  command->add_option("service", *service, "only of this service (keystone, glance, placement, neutron, nova, operations, enrolment)");
   command->callback([&shared, service] { tables(shared.load(), *service); });
   group->add_subcommand("shell", "an SQL prompt on it")->callback([&shared] { shell(shared.load()); });
   group->add_subcommand("accept-restored", "take a database that is older than its hosts (a restored backup) for the truth")->callback([&shared] { accept_restored(shared.load()); });

@@ -63,9 +63,10 @@ DesiredServer server(const std::string& id, int64_t generation) {
 TEST_F(Link, CarriesFactsAssignmentAndChanges) {
   controller_.watched.change([&] { controller_.next = {9, false, {server(kServer, 4)}}; });
   connect();
-  EXPECT_EQ(controller_.facts.hostname, "host1");
-  EXPECT_EQ(controller_.facts.seen_epoch, 7);
-  const auto& full = agent_.assignments[0];
+  const HostFacts facts = controller_.watched.copy(controller_.facts);
+  EXPECT_EQ(facts.hostname, "host1");
+  EXPECT_EQ(facts.seen_epoch, 7);
+  const Assignment full = agent_.watched.copy(agent_.assignments).at(0);
   EXPECT_TRUE(full.full);
   EXPECT_EQ(full.epoch, 9);
   ASSERT_EQ(full.servers.size(), 1u);

@@ -135,7 +135,10 @@ class FakeHub final : public link::AgentHub {
   explicit FakeHub(link::Controller& controller) : controller_(controller) {}
   bool connected(const HostId& host) const override { return !away.contains(host); }
   bool push(const HostId& host, const link::Assignment& change) override {
-    last = change;
+    {
+      std::lock_guard lock(mutex_);
+      last = change;
+    }
     if (asleep || away.contains(host)) return false;
     std::vector<link::ObservedServer> seen;
     std::vector<link::ActionReport> done;
@@ -176,6 +179,7 @@ class FakeHub final : public link::AgentHub {
   std::string broken;
 
  private:
+  std::mutex mutex_;  ///< of `last`: servers are booted from several threads
   link::Controller& controller_;
 };
 

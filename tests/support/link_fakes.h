@@ -19,6 +19,12 @@ class Watched {
     f();
     changed_.notify_all();
   }
+  /// A copy of what only who holds the lock may look at.
+  template <class T>
+  T copy(const T& value) {
+    std::lock_guard lock(mutex_);
+    return value;
+  }
   bool wait(const std::function<bool()>& condition, std::chrono::milliseconds timeout = std::chrono::seconds(10)) {
     std::unique_lock lock(mutex_);
     return changed_.wait_for(lock, timeout, condition);
