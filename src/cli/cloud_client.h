@@ -5,19 +5,14 @@
 
 #include "base/config.h"
 #include "cloud/rest_client.h"
+#include "cloud/serve_client.h"
 
 namespace virga::cli {
 
 /// This program's file.
 std::string own_program();
-/// Asks `serve` over its control socket, which only root opens. Throws Fault(unavailable) if it does not run, and the
-/// Fault that it answers with.
-json::value ask_serve(const Config& config, const std::string& method, const std::string& path,
-                      std::chrono::seconds timeout = std::chrono::seconds(30), const std::string& body = {});
-/// The same where the answer is not JSON.
-std::string ask_serve_text(const Config& config, const std::string& method, const std::string& path,
-                           std::chrono::seconds timeout = std::chrono::seconds(30),
-                           const std::string& body = {});
+using cloud::ask_serve;
+using cloud::ask_serve_text;
 /// The user of the environment (keystonerc), or else the administrator with the password of this host's cloud.
 cloud::RestClient cloud_client(const Config& config);
 /// Always the administrator.

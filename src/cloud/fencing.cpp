@@ -6,24 +6,13 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/process.h"
-#include "cloud/serve.h"
-#include "http/api.h"
+#include "cloud/serve_client.h"
 
 namespace virga::cloud {
 namespace {
 
-constexpr auto kEvery = std::chrono::seconds(2);
-
-json::value ask_serve(const Config& config, const std::string& method, const std::string& body = {}) {
-  http::ClientRequest request;
-  request.method = method;
-  request.url = "http://serve/lost-hosts";
-  request.body = body;
-  request.unix_socket = Paths(config).serve_control;
-  const http::Response response = http::fetch(request);
-  if (response.status >= 300) throw Fault(static_cast<FaultKind>(response.status), response.body);
-  return parse_json(response.body);
-}
+constexpr auto kEvery = std::chrono::seconds(2), kPatience = std::chrono::seconds(30);
+constexpr const char* kLostHosts = "/lost-hosts";
 
 }  // namespace
 
@@ -68,7 +57,7 @@ void Fencing::run() {
 }
 
 void Fencing::look() {
-  const json::value answer = ask_serve(config_, "GET");
+  const json::value answer = ask_serve(config_, "GET", kLostHosts);
   for (const auto& entry : answer.at("hosts").as_array()) {
     const json::object& host = entry.as_object();
     const std::string name = find_string(host, "name");
@@ -76,7 +65,7 @@ void Fencing::look() {
       log::warn("the host {} is lost, with {} servers; it is being fenced", name, find_int(host, "servers"));
       fence(config_, name, find_string(host, "address"));
     }
-    const json::value done = ask_serve(config_, "POST", json::serialize(json::object{{"id", find_string(host, "id")}}));
+    const json::value done = ask_serve(config_, "POST", kLostHosts, kPatience, json::serialize(json::object{{"id", find_string(host, "id")}}));
     if (const int64_t moved = find_int(done.as_object(), "moved"); moved > 0)
       log::info("the host {} is off; {} of its servers are built again elsewhere", name, moved);
   }

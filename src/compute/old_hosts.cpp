@@ -79,7 +79,7 @@ void add_old_host_routes(Routes& routes, Core& core) {
     routes.add(method, path, rule, [&core, handler](api::Call& call) { return handler(core, call); },
                {}, {2, 42});
   };
-  // No server moves between hosts yet, so nothing has ever migrated.
+  // Migration is not built. Evacuations are in their servers' instance actions only (docs/api-coverage.md).
   routes.add("GET", "/os-migrations", "os-migrations:index",
              [](api::Call&) { return api::reply(200, json::object{{"migrations", json::array()}}); });
   add("GET", "/os-hosts", "os-hosts:list", list);

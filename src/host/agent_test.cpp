@@ -11,6 +11,7 @@
 #include "base/certificate.h"
 #include "host/api.h"
 #include "host/fake_hypervisor.h"
+#include "tests/support/link_fakes.h"
 #include "qemu/api.h"
 
 namespace virga::host {
@@ -56,20 +57,7 @@ class ScriptedController final : public link::Controller {
   void disconnected(const HostId&) override {}
   std::string image;  ///< the bytes of every image
   std::unique_ptr<link::ByteSource> open_image(const HostId&, const ImageId&) override {
-    class Source final : public link::ByteSource {
-     public:
-      explicit Source(std::string text) : text_(std::move(text)) {}
-      size_t read(std::span<char> buffer) override {
-        const auto n = text_.copy(buffer.data(), buffer.size(), at_);
-        at_ += n;
-        return n;
-      }
-
-     private:
-      std::string text_;
-      size_t at_ = 0;
-    };
-    return std::make_unique<Source>(image);
+    return std::make_unique<link::StringSource>(image);
   }
   link::MetadataReply metadata(const HostId&, const link::MetadataRequest&) override { return {}; }
 
