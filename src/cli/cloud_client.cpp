@@ -62,4 +62,17 @@ std::string server_address(cloud::RestClient& client, const std::string& server)
               "openstack floating ip create public; openstack server add floating ip SERVER ADDRESS");
 }
 
+cloud::RestClient compute_client(const Config& config) {
+  cloud::RestClient client = admin_client(config);
+  client.compute_version = "2.53";  // ids instead of numbers
+  return client;
+}
+
+json::object service_of(cloud::RestClient& client, const std::string& name) {
+  const json::value answer = client.get("/compute/v2.1/os-services?binary=nova-compute&host=" + http::percent_encode(name));
+  if (answer.at("services").as_array().empty())
+    throw Fault(FaultKind::not_found, fmt::format("There is no host {}.", name), "`virga host list` shows those there are.");
+  return answer.at("services").as_array().front().as_object();
+}
+
 }  // namespace virga::cli

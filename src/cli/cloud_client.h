@@ -17,6 +17,10 @@ using cloud::ask_serve_text;
 cloud::RestClient cloud_client(const Config& config);
 /// Always the administrator.
 cloud::RestClient admin_client(const Config& config);
+/// The administrator, in a microversion of the Compute API in which services have ids, not numbers.
+cloud::RestClient compute_client(const Config& config);
+/// A host's nova-compute. Throws Fault(not_found).
+json::object service_of(cloud::RestClient& compute, const std::string& host);
 /// A server's id from its id or name. Throws Fault(not_found), or Fault(conflict) if the name is not unique.
 std::string server_id(cloud::RestClient& client, const std::string& name_or_id);
 /// Where a server's port `port` is reached from inside the data plane's namespace: its floating IP, else Fault(conflict).

@@ -14,6 +14,7 @@
 #include "base/process.h"
 #include "cli/api.h"
 #include "cli/cloud_client.h"
+#include "cli/drain.h"
 #include "cli/lifecycle.h"
 #include "cloud/doctor.h"
 #include "cloud/engines.h"
@@ -125,21 +126,9 @@ void leave(const Shared& shared, bool force) {
 
 struct HostWords {
   std::string name, reason;
+  int at_once = 2;
   bool off = false, fenced = false, as_json = false;
 };
-
-cloud::RestClient compute_client(const Config& config) {
-  cloud::RestClient client = admin_client(config);
-  client.compute_version = "2.53";  // ids instead of numbers
-  return client;
-}
-
-json::object service_of(cloud::RestClient& client, const std::string& name) {
-  const json::value answer = client.get("/compute/v2.1/os-services?binary=nova-compute&host=" + http::percent_encode(name));
-  if (answer.at("services").as_array().empty())
-    throw Fault(FaultKind::not_found, fmt::format("There is no host {}.", name), "`virga host list` shows those there are.");
-  return answer.at("services").as_array().front().as_object();
-}
 
 void list_hosts(const Config& config, bool as_json) {
   cloud::RestClient client = compute_client(config);
@@ -223,6 +212,12 @@ void evacuate(const Config& config, const HostWords& w) {
   if (failed) throw CLI::RuntimeError(1);
 }
 
+void drain(const Config& config, const HostWords& w) {
+  const int left = drain_host(config, w.name, w.reason, w.at_once);
+  if (left) throw Fault(FaultKind::conflict, fmt::format("{} servers are still on {}.", left, w.name), "It takes no new ones; run this again once what is in the way is gone.");
+  std::printf("%s is empty; it takes servers again after: virga host maintenance %s --off\n", w.name.c_str(), w.name.c_str());
+}
+
 void remove_host(const Config& config, const std::string& name) {
   cloud::RestClient client = compute_client(config);
   client.remove("/compute/v2.1/os-services/" + find_string(service_of(client, name), "id"));
@@ -282,6 +277,11 @@ void add_host_commands(CLI::App& app, Shared& shared) {
   pause->add_option("--reason", w->reason, "what `openstack compute service list --long` shows");
   pause->add_flag("--off", w->off, "it takes servers again, and is no longer declared off");
   pause->callback([&shared, w] { maintenance(shared.load(), *w); });
+  auto* empty = host->add_subcommand("drain", "move a host's servers to others, each off meanwhile; no new ones on it");
+  empty->add_option("name", w->name)->required();
+  empty->add_option("--reason", w->reason, "what `openstack compute service list --long` shows");
+  empty->add_option("--at-once", w->at_once, "how many move at the same time (default 2)")->check(CLI::Range(1, 64));
+  empty->callback([&shared, w] { drain(shared.load(), *w); });
   auto* lost = host->add_subcommand("evacuate", "build the servers of a lost host again on others, from their images");
   lost->add_option("name", w->name)->required();
   lost->add_flag("--fenced", w->fenced, "I have made sure that the host is off");

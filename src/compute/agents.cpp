@@ -5,6 +5,7 @@
 #include "compute/assignment.h"
 #include "compute/guest_metadata.h"
 #include "compute/hosts.h"
+#include "compute/moves.h"
 #include "compute/remains.h"
 #include "compute/settle.h"
 
@@ -66,13 +67,14 @@ void record_steps(db::Tx& tx, const ServerRow& row, const link::ObservedServer& 
                              .took_us = step.took_us});
 }
 
-void apply(Core& core, db::Tx& tx, ServerRow& row, const link::ObservedServer& seen) {
+/// The host that has something left to remove then, if any.
+std::optional<HostId> apply(Core& core, db::Tx& tx, ServerRow& row, const link::ObservedServer& seen) {
   record_steps(tx, row, seen);
   if (row.deleted) {
     // Deleted here while its host was away: only its removal there, with its files, ends the tombstone.
     const bool gone = seen.power == link::Power::absent && seen.generation >= row.generation;
     update_server(tx, row.id, {{"tombstone", !gone}, {"seen_power", static_cast<int64_t>(seen.power)}});
-    return;
+    return std::nullopt;
   }
   row.seen_power = static_cast<int64_t>(seen.power);
   row.seen_generation = seen.generation;
@@ -80,7 +82,9 @@ void apply(Core& core, db::Tx& tx, ServerRow& row, const link::ObservedServer& s
   row.failed_permanently = seen.permanent;
   row.cause = seen.cause;
   row.hint = seen.hint;
+  auto left = advance_move(core, tx, row);
   settle(core, tx, row);
+  return left;
 }
 
 }  // namespace
@@ -108,9 +112,11 @@ void Agents::observe(const HostId& host, bool full, const std::vector<link::Obse
   }
   if (news.empty() && actions.empty()) return;
   std::vector<ServerId> again;
+  std::set<HostId> left;
   kill_point("serve.before_observe");
   core_.database.write([&](db::Tx& tx) {
     again.clear();
+    left.clear();
     for (const auto& report : actions) {
       const auto operation = operations::find(tx, report.operation);
       if (!operation || report.fence < operation->fence) continue;
@@ -120,12 +126,19 @@ void Agents::observe(const HostId& host, bool full, const std::vector<link::Obse
     }
     for (const auto* seen : news) {
       auto row = lock_server(tx, seen->id);
-      if ((!row || row->host_id != host.str()) && observe_remains(tx, host, *seen)) continue;
+      if ((!row || row->host_id != host.str()) && observe_remains(tx, host, *seen)) {
+        if (!row || row->move != kReturning) continue;
+        advance_move(core_, tx, *row);  // which waited for that
+        settle(core_, tx, *row);
+        again.push_back(seen->id);
+        continue;
+      }
       if (!row) {
         log::warn("host {} has server {}, which this cloud does not know; it stays quarantined there",
                   host.str(), seen->id.str());
         continue;
       }
+      if (row->host_id != host.str() && is_kept_on(tx, host, row->id)) continue;
       if (row->host_id != host.str()) {
         log::warn("host {} has server {}, which belongs to host {}; the report is ignored", host.str(),
                   row->id, row->host_id);
@@ -133,12 +146,13 @@ void Agents::observe(const HostId& host, bool full, const std::vector<link::Obse
       }
       const int64_t generation = row->generation;
       const bool lingers = row->deleted && !row->tombstone && seen->power != link::Power::absent;
-      apply(core_, tx, *row, *seen);
+      if (const auto host_left = apply(core_, tx, *row, *seen)) left.insert(*host_left);
       if (row->generation != generation || lingers) again.push_back(seen->id);
     }
   });
   kill_point("serve.after_observe");
   for (const auto& id : again) core_.wake(id);
+  for (const auto& id : left) push_remains(core_, id);
 }
 
 namespace {
@@ -165,6 +179,17 @@ std::unique_ptr<link::ByteSource> Agents::open_image(const HostId& host, const I
   if (!needs)
     throw Fault(FaultKind::forbidden, fmt::format("no server of this host needs image {}", image.str()));
   return std::make_unique<Source>(core_.images.open_data(image));
+}
+
+/// A host gets the disks of the servers that are coming to it, and no others.
+HostId Agents::disk_source(const HostId& host, const ServerId& server, int64_t disk) {
+  return core_.database.read([&](db::Tx& tx) {
+    const auto row = find_server(tx, server);
+    const auto migration = row ? active_migration(tx, server.str()) : std::nullopt;
+    if (!migration || row->move != kArriving || row->host_id != host.str() || migration->same_host() || migration->source_disk != disk)
+      throw Fault(FaultKind::forbidden, fmt::format("server {} is not on its way to this host", server.str()));
+    return HostId(migration->source_host_id);
+  });
 }
 
 link::MetadataReply Agents::metadata(const HostId& host, const link::MetadataRequest& request) {

@@ -21,6 +21,7 @@ class Agents {
   void observe(const HostId& host, bool full, const std::vector<link::ObservedServer>& servers,
                const std::vector<link::ActionReport>& actions);
   std::unique_ptr<link::ByteSource> open_image(const HostId& host, const ImageId& image);
+  HostId disk_source(const HostId& host, const ServerId& server, int64_t disk);
   link::MetadataReply metadata(const HostId& host, const link::MetadataRequest& request);
 
   /// Settles servers whose ports changed.

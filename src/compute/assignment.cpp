@@ -1,6 +1,7 @@
 #include "compute/assignment.h"
 
 #include "compute/guest_metadata.h"
+#include "compute/moves.h"
 #include "compute/remains.h"
 #include "operations/api.h"
 
@@ -48,8 +49,8 @@ link::DesiredServer tombstone(const ServerRow& row) {
 
 link::DesiredServer present(db::Tx& tx, const ServerRow& row, const std::vector<network::PortInfo>& ports) {
   link::DesiredServer server = tombstone(row);
-  server.state = row.desired_state == "stopped" ? link::DesiredServer::State::stopped
-                                                : link::DesiredServer::State::running;
+  const bool off = row.desired_state == "stopped" || row.move == kLeaving || row.move == kReturning;
+  server.state = off ? link::DesiredServer::State::stopped : link::DesiredServer::State::running;
   server.project_id = row.project_id;
   server.user_id = row.user_id;
   server.flavor_name = row.flavor_name;
@@ -66,6 +67,12 @@ link::DesiredServer present(db::Tx& tx, const ServerRow& row, const std::vector<
   if (server.config_drive)
     server.config_drive_files = config_drive_files({row, server_metadata(tx, row.id), ports});
   server.actions = actions_of(tx, row);
+  server.placed_generation = row.placed_generation;
+  server.disk = row.disk_number;
+  if (row.old_disk >= 0) server.old_disks.push_back(row.old_disk);
+  if (row.move == kArriving)
+    if (const auto migration = active_migration(tx, row.id))
+      server.disk_source = link::DiskSource{HostId(migration->source_host_id), migration->source_disk};
   return server;
 }
 
@@ -110,6 +117,7 @@ link::Assignment full_assignment(Core& core, db::Tx& tx, const HostId& host) {
     rows.push_back(server_from_row(row));
   assignment.servers = desired_servers(core, tx, rows);
   for (auto& gone : remains_on(tx, host)) assignment.servers.push_back(std::move(gone));
+  for (auto& kept : kept_on(tx, host)) assignment.servers.push_back(std::move(kept));
   return assignment;
 }
 

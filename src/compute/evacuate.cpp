@@ -3,6 +3,7 @@
 #include "base/crypto.h"
 #include "base/kill_point.h"
 #include "base/log.h"
+#include "compute/moves.h"
 #include "compute/placing.h"
 #include "compute/remains.h"
 #include "compute/servers.h"
@@ -57,86 +58,42 @@ void need_state(const ServerRow& row) {
                                                state ? *row.task_state : row.vm_state));
 }
 
-/// Where the others of its group are, if it is one that keeps them apart. A group that keeps them together was on the lost
-/// host, and is built again wherever there is room.
-void keep_apart(db::Tx& tx, const ServerRow& row, std::set<std::string>& never) {
-  if (row.group_id.empty()) return;
-  for (const auto& other : tx.query("SELECT s.host_id FROM servers s JOIN server_groups g ON g.id = s.group_id WHERE s.group_id = ? "
-                                    "AND g.policy = 'anti-affinity' AND s.deleted = 0 AND s.id <> ?", row.group_id, row.id))
-    never.insert(other.text(0));
-}
-
-Placing placing_of(db::Tx& tx, const ServerRow& row, const std::string& host) {
-  Flavor flavor;
-  flavor.vcpus = row.vcpus;
-  flavor.memory_mb = row.memory_mb;
-  flavor.root_gb = row.root_gb;
-  flavor.ephemeral_gb = row.ephemeral_gb;
-  flavor.swap_mb = row.swap_mb;
-  if (!row.extra_specs.empty()) flavor.extra_specs = parse_json(row.extra_specs).as_object();
-  Placing placing;
-  ask_flavor(flavor, placing);
-  placing.server_id = row.id;
-  placing.project_id = placing.ask.project_id = row.project_id;
-  placing.user_id = row.user_id;
-  placing.ask.zone = host.empty() ? row.zone : "";
-  placing.ask.host = host;
-  placing.ask.never_hosts = hosts_with_remains(tx, row.id);
-  placing.ask.never_hosts.insert(row.host_id);
-  keep_apart(tx, row, placing.ask.never_hosts);
-  return placing;
-}
-
 }  // namespace
 
 void rebuild_elsewhere(Core& core, db::Tx& tx, ServerRow& row, const std::string& host, const operations::Origin& origin) {
-  const Placing placing = placing_of(tx, row, host);
+  Placing placing = placing_of_server(tx, row, flavor_of(row), host);
+  placing.ask.never_hosts.insert(row.host_id);
+  placing.ask.only_hosts.reset();  // a group that keeps together was on the lost host: it is built again wherever there is room
+  drop_move(core, tx, row, fmt::format("The host {} was lost.", row.node));
   core.placement.release(tx, row.id);
   const Placed placed = place(core, tx, placing);
   const std::string from = row.node;
   const auto operation = begin_operation(core, tx, row, "evacuate", origin);
+  Migration migration = new_migration(tx, row, kEvacuation, core.clock.now());
+  migration.status = "accepted";
+  migration.operation_id = operation.id.str();
+  migration.dest_host_id = placed.host_id;
+  migration.dest_host = placed.hostname;
+  insert_migration(tx, migration);
   ++row.generation;
-  leave_remains(tx, row, core.clock.now());
+  leave_remains(tx, row, row.host_id, core.clock.now());
   row.host_id = placed.host_id;
   row.node = placed.hostname;
   row.zone = placed.zone;
+  row.placed_generation = row.generation;
   row.state_override.clear();
   row.seen_power = static_cast<int64_t>(link::Power::absent);
   row.seen_generation = row.failed_generation = row.failed_permanently = 0;
   row.cause.clear();
   row.hint.clear();
   row.updated_at = to_db(core.clock.now());
-  update_server(tx, row.id, {{"host_id", row.host_id}, {"node", row.node}, {"zone", row.zone}});
+  update_server(tx, row.id, {{"host_id", row.host_id}, {"node", row.node}, {"zone", row.zone}, {"placed_generation", row.placed_generation}});
   core.networks.bind_server_ports(tx, row.server_id(), row.node);
   operations::record_step(tx, operation.id,
                           {.step = "schedule", .ok = true, .message = fmt::format("from {}, which is lost, to {}", from, placed.hostname),
                            .host = placed.hostname, .at = to_db(core.clock.now())});
   settle(core, tx, row);
 }
-
-namespace {
-
-/// Runs a write that builds servers elsewhere. Throws Fault(bad_request) with each host's reason if nobody takes one.
-template <class F>
-auto place_or_say_why(Core& core, F write) {
-  try {
-    return core.database.write(write);
-  } catch (const NoHost& none) {
-    const Choice why = core.database.read([&](db::Tx& tx) { return why_not(core, tx, none.placing); });
-    throw Fault(FaultKind::bad_request, why.message());
-  }
-}
-
-/// To a host that was declared off and is there all the same: what is not its own any more goes at once.
-void push_remains(Core& core, const HostId& host) {
-  auto* hub = core.hub.load();
-  if (!hub || !hub->connected(host)) return;
-  hub->push(host, core.database.read([&](db::Tx& tx) {
-    return link::Assignment{db::cloud_epoch(tx), false, remains_on(tx, host)};
-  }));
-}
-
-}  // namespace
 
 http::Response evacuate(Core& core, api::Call& call, const json::value& arguments) {
   const Wish wish = parse(call, arguments);
@@ -201,14 +158,17 @@ std::vector<LostHost> lost_hosts(Core& core) {
 }
 
 int64_t host_fenced(Core& core, const HostId& host) {
+  std::vector<ServerId> back;
   const auto servers = core.database.write([&](db::Tx& tx) {
     const auto row = tx.first("SELECT hostname, forced_down, last_seen FROM hosts WHERE id = ?", host);
     if (!row) throw Fault(FaultKind::not_found, fmt::format("There is no host {}.", host.str()));
     if (!row->boolean(1) && core.is_up(host, row->text(2)))
       throw Fault(FaultKind::conflict, fmt::format("The host {} was heard meanwhile.", row->text(0)));
     tx.exec("UPDATE hosts SET forced_down = 1, updated_at = ? WHERE id = ?", core.clock.now(), host);
+    back = give_up_destination(core, tx, host);
     return waiting_on(core, tx, host.str());
   });
+  for (const auto& id : back) core.wake(id);
   kill_point("serve.after_fence");
   int64_t moved = 0, homeless = 0;
   std::string why;

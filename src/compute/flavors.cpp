@@ -258,9 +258,9 @@ void insert(db::Tx& tx, Time now, const Flavor& f) {
   tx.exec(
       "INSERT INTO flavors (id, name, memory_mb, vcpus, root_gb, ephemeral_gb, swap_mb, rxtx_factor, "
       "is_public, disabled, "
-      "description, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?)",
+      "description, created_at, number) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?)",
       f.id, f.name, f.memory_mb, f.vcpus, f.root_gb, f.ephemeral_gb, f.swap_mb, f.rxtx_factor, f.is_public,
-      f.description, now);
+      f.description, now, next_number(tx, "flavor"));
 }
 
 void add_spec_routes(Routes& routes, Core& core) {

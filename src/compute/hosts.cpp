@@ -1,6 +1,7 @@
 #include "compute/hosts.h"
 
 #include "compute/aggregates.h"
+#include "compute/moves.h"
 #include "compute/remains.h"
 
 namespace virga::compute {
@@ -106,10 +107,12 @@ void tell_placement(Core& core, db::Tx& tx, const std::string& host, bool enable
   core.placement.set_trait(tx, host, "COMPUTE_STATUS_DISABLED", !enabled);
 }
 
-void set_status(Core& core, db::Tx& tx, const HostRow& h) {
+/// Whom to wake after the commit.
+std::vector<ServerId> set_status(Core& core, db::Tx& tx, const HostRow& h) {
   tx.exec("UPDATE hosts SET enabled = ?, disabled_reason = ?, forced_down = ?, updated_at = ? WHERE id = ?",
           h.enabled, h.disabled_reason, h.forced_down, core.clock.now(), h.id);
   tell_placement(core, tx, h.id, h.enabled);
+  return h.forced_down ? give_up_destination(core, tx, HostId(h.id)) : std::vector<ServerId>{};
 }
 
 std::string need_text(const json::object& body, std::string_view key) {
@@ -128,6 +131,7 @@ http::Response change_by_name(Core& core, api::Call& call) {
   const std::string host = need_text(body, "host"), binary = need_text(body, "binary");
   if (binary != "nova-compute")
     throw Fault(FaultKind::not_found, fmt::format("Could not find binary {} on host {}.", binary, host));
+  std::vector<ServerId> wake;
   const auto h = core.database.write([&](db::Tx& tx) {
     auto row = need_host(tx, host, true);
     if (verb == "enable")
@@ -140,9 +144,10 @@ http::Response change_by_name(Core& core, api::Call& call) {
       row.forced_down = find_bool(body, "forced_down");
     else
       throw Fault(FaultKind::not_found, "Unknown action");
-    set_status(core, tx, row);
+    wake = set_status(core, tx, row);
     return row;
   });
+  for (const auto& id : wake) core.wake(id);
   json::object view{{"host", h.hostname}, {"binary", binary}};
   if (verb == "force-down")
     view["forced_down"] = h.forced_down;
@@ -167,6 +172,7 @@ http::Response change_by_id(Core& core, api::Call& call) {
     throw Fault(FaultKind::bad_request, "Specifying disabled_reason requires that status is disabled.");
   if (!looks_like_uuid(call.param("id")))
     throw Fault(FaultKind::bad_request, fmt::format("Invalid uuid {}", call.param("id")));
+  std::vector<ServerId> wake;
   const auto h = core.database.write([&](db::Tx& tx) {
     auto row = need_host(tx, call.param("id"), false);
     if (!status.empty()) {
@@ -176,9 +182,10 @@ http::Response change_by_id(Core& core, api::Call& call) {
                                 : std::optional(find_string(body, "disabled_reason"));
     }
     if (body.contains("forced_down")) row.forced_down = find_bool(body, "forced_down");
-    set_status(core, tx, row);
+    wake = set_status(core, tx, row);
     return row;
   });
+  for (const auto& id : wake) core.wake(id);
   return api::reply(200, json::object{{"service", service_view(core, call, h)}});
 }
 

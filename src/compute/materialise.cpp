@@ -1,5 +1,7 @@
 #include "compute/materialise.h"
 
+#include "compute/moves.h"
+
 namespace virga::compute {
 
 using link::Power;
@@ -43,6 +45,28 @@ Materialised first_boot(const Situation& s, Materialised m) {
   return m;
 }
 
+void reverting(Materialised& m) {
+  m.vm_state = "resized";
+  m.task_state = "resize_reverting";
+}
+
+Materialised moving(const Situation& s, Materialised m) {
+  m.vm_state = s.desired == "running" ? "active" : "stopped";
+  if (s.move == kLeaving) {
+    m.task_state = "resize_migrating";
+  } else if (s.move == kArriving) {
+    m.task_state = "resize_finish";
+  } else if (s.move == kResized) {
+    m.vm_state = "resized";
+    if (s.operation == "resize" || s.operation == "migrate") m.outcome = Outcome::succeeded;
+  } else if (s.operation == "revertResize") {
+    reverting(m);
+  } else {
+    m.task_state = "resize_reverting";  // by itself: it could not come up on its destination
+  }
+  return m;
+}
+
 Materialised want_running(const Situation& s, Materialised m) {
   const bool applied = s.seen_generation >= s.generation;
   m.vm_state = "active";
@@ -53,6 +77,11 @@ Materialised want_running(const Situation& s, Materialised m) {
   if (s.operation == "evacuate") {
     if (applied && is_on(s.power)) m.outcome = Outcome::succeeded;
     else m.task_state = "rebuilding";
+    return m;
+  }
+  if (s.operation == "revertResize") {
+    if (applied && is_on(s.power)) m.outcome = Outcome::succeeded;
+    else reverting(m);
     return m;
   }
   if (s.operation == "start") {
@@ -76,6 +105,12 @@ Materialised want_stopped(const Situation& s, Materialised m) {
     m.vm_state = "stopped";
     if (s.seen_generation >= s.generation && !is_on(s.power)) m.outcome = Outcome::succeeded;
     else m.task_state = "rebuilding";
+    return m;
+  }
+  if (s.operation == "revertResize") {
+    m.vm_state = "stopped";
+    if (s.seen_generation >= s.generation && !is_on(s.power)) m.outcome = Outcome::succeeded;
+    else reverting(m);
     return m;
   }
   if (s.operation != "stop") {
@@ -107,6 +142,7 @@ Materialised materialise(const Situation& s) {
     }
     return m;
   }
+  if (!s.move.empty()) return moving(s, m);
   if (s.override_state == "error" || !s.has_host ||
       (s.failed_permanently && s.failed_generation >= s.generation)) {
     m.vm_state = "error";
@@ -131,11 +167,16 @@ constexpr StatusRow kStatuses[] = {
     {"active", "rebuilding", "REBUILD"},
     {"active", "migrating", "MIGRATING"},
     {"active", "resize_prep", "RESIZE"},
+    {"active", "resize_migrating", "RESIZE"},
+    {"active", "resize_finish", "RESIZE"},
     {"building", "", "BUILD"},
     {"stopped", "", "SHUTOFF"},
     {"stopped", "rebuilding", "REBUILD"},
     {"stopped", "resize_prep", "RESIZE"},
+    {"stopped", "resize_migrating", "RESIZE"},
+    {"stopped", "resize_finish", "RESIZE"},
     {"resized", "", "VERIFY_RESIZE"},
+    {"resized", "resize_reverting", "REVERT_RESIZE"},
     {"paused", "", "PAUSED"},
     {"suspended", "", "SUSPENDED"},
     {"rescued", "", "RESCUE"},

@@ -26,6 +26,7 @@ struct Situation {
   bool launched = false;  ///< it was ACTIVE once
   std::string operation;  ///< kind of the running operation, or ""
   std::string detail;     ///< its detail ("HARD")
+  std::string move;       ///< where in a change of host or size it is (moves.h), or ""
 };
 
 struct Materialised {

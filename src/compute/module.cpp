@@ -63,6 +63,9 @@ class Module final : public Compute {
     if (!core_.options.renew) throw Fault(FaultKind::not_implemented, "This controller gives out no certificates.");
     return core_.options.renew(host, request);
   }
+  HostId disk_source(const HostId& host, const ServerId& server, int64_t disk) override {
+    return agents_.disk_source(host, server, disk);
+  }
   link::MetadataReply metadata(const HostId& host, const link::MetadataRequest& request) override {
     return agents_.metadata(host, request);
   }
@@ -109,6 +112,7 @@ void Module::add_routes() {
   add_aggregate_routes(routes_, core_);
   add_group_routes(routes_, core_);
   add_usage_routes(routes_, core_);
+  add_migration_routes(routes_, core_);
   add_old_host_routes(routes_, core_);
   add_security_group_routes(routes_, core_);
   add_server_create_routes(routes_, core_);

@@ -1,4 +1,4 @@
-// os-hosts, the older view of compute hosts that clients know until microversion 2.42, and the list of migrations.
+// os-hosts, the older view of compute hosts that clients know until microversion 2.42.
 
 #include "compute/hosts.h"
 #include "compute/misc_routes.h"
@@ -79,9 +79,6 @@ void add_old_host_routes(Routes& routes, Core& core) {
     routes.add(method, path, rule, [&core, handler](api::Call& call) { return handler(core, call); },
                {}, {2, 42});
   };
-  // Migration is not built. Evacuations are in their servers' instance actions only (docs/api-coverage.md).
-  routes.add("GET", "/os-migrations", "os-migrations:index",
-             [](api::Call&) { return api::reply(200, json::object{{"migrations", json::array()}}); });
   add("GET", "/os-hosts", "os-hosts:list", list);
   add("GET", "/os-hosts/{host}", "os-hosts:show", show);
   add("PUT", "/os-hosts/{host}", "os-hosts:update", update);

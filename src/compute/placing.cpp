@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include "compute/quotas.h"
+#include "compute/remains.h"
 
 namespace virga::compute {
 namespace {
@@ -276,33 +277,67 @@ void ask_image(const json::object& properties, Placing& placing) {
       ask_trait(std::string_view(key).substr(kTrait.size()), "required", placing.demand);
 }
 
-void ask_group(Core& core, db::Tx& tx, const api::Call& call, const std::string& group, Ask& ask) {
-  tx.exec("UPDATE server_groups SET name = name WHERE id = ?", group);
-  const auto row = tx.first("SELECT policy, project_id, rules FROM server_groups WHERE id = ?", group);
-  if (!row || (row->text(1) != call.caller().project_id && !call.caller().is_admin()))
-    throw Fault(FaultKind::bad_request, fmt::format("Instance group {} could not be found.", group));
-  std::map<std::string, int64_t> members;
-  int64_t count = 0;
-  for (const auto& host :
-       tx.query("SELECT host_id, COUNT(*) FROM servers WHERE group_id = ? AND deleted = 0 GROUP BY host_id",
-                group)) {
-    count += host.integer(1);
-    if (!host.text(0).empty()) members[host.text(0)] = host.integer(1);
+namespace {
+
+struct Group {
+  std::string project_id, policy;
+  int64_t most = 1;                        ///< of its members on one host, if it keeps them apart
+  std::map<std::string, int64_t> members;  ///< by host id; "" = on none
+};
+
+std::optional<Group> find_group(db::Tx& tx, const std::string& id, const std::string& except_server) {
+  const auto row = tx.first("SELECT policy, project_id, rules FROM server_groups WHERE id = ?", id);
+  if (!row) return std::nullopt;
+  Group group{row->text(1), row->text(0), 1, {}};
+  if (const std::string rules = row->text(2); !rules.empty()) group.most = find_int(parse_json(rules).as_object(), "max_server_per_host", 1);
+  for (const auto& host : tx.query("SELECT host_id, COUNT(*) FROM servers WHERE group_id = ? AND deleted = 0 AND id <> ? GROUP BY host_id",
+                                   id, except_server))
+    group.members[host.text(0)] = host.integer(1);
+  return group;
+}
+
+void ask(const Group& group, Ask& ask) {
+  std::set<std::string> hosts;
+  for (const auto& [host, n] : group.members) {
+    if (host.empty()) continue;
+    hosts.insert(host);
+    ask.members[host] = n;
+    if (group.policy == "anti-affinity" && n >= group.most) ask.never_hosts.insert(host);
   }
+  if (group.policy == "affinity" && !hosts.empty()) keep_common(ask.only_hosts, hosts);
+  if (group.policy == "soft-affinity") ask.wish = Ask::Wish::together;
+  if (group.policy == "soft-anti-affinity") ask.wish = Ask::Wish::apart;
+}
+
+}  // namespace
+
+void ask_group(Core& core, db::Tx& tx, const api::Call& call, const std::string& id, Ask& wanted) {
+  tx.exec("UPDATE server_groups SET name = name WHERE id = ?", id);
+  const auto group = find_group(tx, id, "");
+  if (!group || (group->project_id != call.caller().project_id && !call.caller().is_admin()))
+    throw Fault(FaultKind::bad_request, fmt::format("Instance group {} could not be found.", id));
+  int64_t count = 0;
+  for (const auto& [host, n] : group->members) count += n;
   const int64_t limit = quota_limits(core, tx, call.caller().project_id).at("server_group_members");
   if (limit >= 0 && count >= limit)
     throw Fault(FaultKind::forbidden, "Quota exceeded, too many servers in group");
-  const std::string policy = row->text(0), rules = row->text(2);
-  const int64_t most = rules.empty() ? 1 : find_int(parse_json(rules).as_object(), "max_server_per_host", 1);
-  std::set<std::string> hosts;
-  for (const auto& [host, n] : members) {
-    hosts.insert(host);
-    if (policy == "anti-affinity" && n >= most) ask.never_hosts.insert(host);
+  ask(*group, wanted);
+}
+
+Placing placing_of_server(db::Tx& tx, const ServerRow& row, const Flavor& flavor, const std::string& host) {
+  Placing placing;
+  ask_flavor(flavor, placing);
+  placing.server_id = row.id;
+  placing.project_id = placing.ask.project_id = row.project_id;
+  placing.user_id = row.user_id;
+  placing.ask.zone = host.empty() ? row.zone : "";
+  placing.ask.host = host;
+  placing.ask.never_hosts = hosts_with_remains(tx, row.id);
+  if (!row.group_id.empty()) {
+    tx.exec("UPDATE server_groups SET name = name WHERE id = ?", row.group_id);
+    if (const auto group = find_group(tx, row.group_id, row.id)) ask(*group, placing.ask);
   }
-  if (policy == "affinity" && !hosts.empty()) keep_common(ask.only_hosts, hosts);
-  if (policy == "soft-affinity") ask.wish = Ask::Wish::together;
-  if (policy == "soft-anti-affinity") ask.wish = Ask::Wish::apart;
-  ask.members = std::move(members);
+  return placing;
 }
 
 void ask_hints(db::Tx& tx, const std::vector<std::string>& same_host,

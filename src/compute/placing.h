@@ -12,6 +12,7 @@
 #include "compute/core.h"
 #include "compute/flavors.h"
 #include "compute/scheduler.h"
+#include "compute/server_table.h"
 
 namespace virga::compute {
 
@@ -46,9 +47,23 @@ void ask_group(Core& core, db::Tx& tx, const api::Call& call, const std::string&
 void ask_hints(db::Tx& tx, const std::vector<std::string>& same_host,
                const std::vector<std::string>& different_host, Ask& ask);
 
+/// What a server that is to go elsewhere, or to get another size, asks of the scheduler: its group's policy too. `host`: where it
+/// must go, or "". Where it is now is not ruled out.
+Placing placing_of_server(db::Tx& tx, const ServerRow& row, const Flavor& flavor, const std::string& host);
+
 /// Takes the room in this transaction. Throws NoHost if there is no host and `why` is not given.
 Placed place(Core& core, db::Tx& tx, const Placing& placing);
 /// Why each host does not take it; those that would now are in `passing`. Only reads.
 Choice why_not(Core& core, db::Tx& tx, const Placing& placing);
+/// Runs a write that places servers. Throws Fault(bad_request) with each host's reason if nobody takes one.
+template <class F>
+auto place_or_say_why(Core& core, F write) {
+  try {
+    return core.database.write(write);
+  } catch (const NoHost& none) {
+    const Choice why = core.database.read([&](db::Tx& tx) { return why_not(core, tx, none.placing); });
+    throw Fault(FaultKind::bad_request, why.message());
+  }
+}
 
 }  // namespace virga::compute

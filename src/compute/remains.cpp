@@ -2,12 +2,12 @@
 
 namespace virga::compute {
 
-void leave_remains(db::Tx& tx, const ServerRow& row, Time now) {
-  tx.exec("DELETE FROM server_remains WHERE server_id = ? AND host_id = ?", row.id, row.host_id);
+void leave_remains(db::Tx& tx, const ServerRow& row, const std::string& host_id, Time now) {
+  tx.exec("DELETE FROM server_remains WHERE server_id = ? AND host_id = ?", row.id, host_id);
   tx.exec(
       "INSERT INTO server_remains (server_id, host_id, name, instance_name, generation, fence, created_at) VALUES (?, ?, ?, "
       "?, ?, ?, ?)",
-      row.id, row.host_id, row.name, row.instance_name(), row.generation, row.fence, now);
+      row.id, host_id, row.name, row.instance_name(), row.generation, row.fence, now);
 }
 
 std::vector<link::DesiredServer> remains_on(db::Tx& tx, const HostId& host) {
@@ -24,6 +24,14 @@ std::vector<link::DesiredServer> remains_on(db::Tx& tx, const HostId& host) {
     all.push_back(std::move(gone));
   }
   return all;
+}
+
+void push_remains(Core& core, const HostId& host) {
+  auto* hub = core.hub.load();
+  if (!hub || !hub->connected(host)) return;
+  hub->push(host, core.database.read([&](db::Tx& tx) {
+    return link::Assignment{db::cloud_epoch(tx), false, remains_on(tx, host)};
+  }));
 }
 
 std::set<std::string> hosts_with_remains(db::Tx& tx, const std::string& server_id) {

@@ -8,14 +8,15 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "compute/core.h"
 #include "compute/server_table.h"
-#include "db/api.h"
-#include "link/api.h"
 
 namespace virga::compute {
 
-/// Notes the server's remains on the host it is on now. Its fence and generation must be beyond what that host has seen.
-void leave_remains(db::Tx& tx, const ServerRow& row, Time now);
+/// Notes the server's remains on a host. Its fence and generation must be beyond what that host has seen.
+void leave_remains(db::Tx& tx, const ServerRow& row, const std::string& host_id, Time now);
+/// Tells a host that is connected what it is to remove, at once. After the commit.
+void push_remains(Core& core, const HostId& host);
 /// Tombstones for a host.
 std::vector<link::DesiredServer> remains_on(db::Tx& tx, const HostId& host);
 /// Hosts that have remains of a server.

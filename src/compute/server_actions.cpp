@@ -6,6 +6,8 @@
 #include "base/kill_point.h"
 #include "compute/consoles.h"
 #include "compute/evacuate.h"
+#include "compute/moves.h"
+#include "compute/remains.h"
 #include "compute/server_view.h"
 #include "compute/servers.h"
 #include "compute/settle.h"
@@ -94,15 +96,19 @@ Fault wrong_state(std::string_view action, const ServerRow& row, bool task) {
                                                 task ? row.task_state.value_or("") : row.vm_state));
 }
 
+}  // namespace
+
 void need_state(std::string_view action, const ServerRow& row,
                 std::initializer_list<std::string_view> vm_states,
-                std::initializer_list<std::string_view> task_states = {""}) {
+                std::initializer_list<std::string_view> task_states) {
   if (std::find(vm_states.begin(), vm_states.end(), row.vm_state) == vm_states.end())
     throw wrong_state(action, row, false);
   const std::string task = row.task_state.value_or("");
   if (task_states.size() && std::find(task_states.begin(), task_states.end(), task) == task_states.end())
     throw wrong_state(action, row, true);
 }
+
+namespace {
 
 /// Changes a server in one transaction and wakes its agent afterwards.
 template <class F>
@@ -171,6 +177,9 @@ http::Response reset_state(Core& core, api::Call& call, const json::value& argum
             "Invalid input for field/attribute state. Value: {}. It is not one of ['active', 'error'].",
             state));
   return change(core, call, [&](db::Tx&, ServerRow& row) {
+    if (!row.move.empty())
+      throw Fault(FaultKind::conflict, fmt::format("Instance {} is changing its host or size.", row.id),
+                  row.vm_state == "resized" ? "Confirm or revert that first." : "That ends by itself; `virga explain server` tells how far it is.");
     row.state_override = state == "error" ? "error" : "";
     if (state == "active") row.failed_permanently = 0;
   });
@@ -214,13 +223,16 @@ http::Response unlock(Core& core, api::Call& call, const json::value&) {
 
 http::Response erase(Core& core, api::Call& call, int status) {
   bool gone = false;
+  std::optional<HostId> other;  // that keeps it until its resize is confirmed
   core.database.write([&](db::Tx& tx) {
     gone = false;
+    other.reset();
     ServerRow row = need_locked_server(tx, call, call.param("id"));
     refuse_if_locked(call, row);
     if (row.desired_state == "absent") return;  // under way already
     begin_operation(core, tx, row, "delete", origin_of(call));
     want(row, "absent");
+    other = drop_move(core, tx, row, "The server was deleted.");
     if (row.host_id.empty()) {
       release_server(core, tx, row, false);
       gone = true;
@@ -237,6 +249,7 @@ http::Response erase(Core& core, api::Call& call, int status) {
   });
   kill_point("serve.after_commit");
   if (!gone) core.wake(ServerId(call.param("id")));
+  if (other) push_remains(core, *other);
   return api::reply(status);
 }
 
@@ -394,9 +407,9 @@ constexpr ActionRow kActions[] = {
     {"os-getSerialConsole", "os-remote-consoles", serial_console},
     {"createImage", "servers:create_image", nullptr},
     {"createBackup", "os-create-backup", nullptr},
-    {"resize", "servers:resize", nullptr},
-    {"confirmResize", "servers:confirm_resize", nullptr},
-    {"revertResize", "servers:revert_resize", nullptr},
+    {"resize", "servers:resize", resize},
+    {"confirmResize", "servers:confirm_resize", confirm_resize},
+    {"revertResize", "servers:revert_resize", revert_resize},
     {"rebuild", "servers:rebuild", nullptr},
     {"pause", "os-pause-server:pause", nullptr},
     {"unpause", "os-pause-server:unpause", nullptr},
@@ -407,7 +420,7 @@ constexpr ActionRow kActions[] = {
     {"shelve", "os-shelve:shelve", nullptr},
     {"shelveOffload", "os-shelve:shelve_offload", nullptr},
     {"unshelve", "os-shelve:unshelve", nullptr},
-    {"migrate", "os-migrate-server:migrate", nullptr},
+    {"migrate", "os-migrate-server:migrate", migrate},
     {"os-migrateLive", "os-migrate-server:migrate_live", nullptr},
     {"evacuate", "os-evacuate", evacuate},
     {"changePassword", "os-admin-password", nullptr},

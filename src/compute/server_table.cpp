@@ -80,7 +80,11 @@ const Column kColumns[] = {VIRGA_COLUMN_IN(id, brief),
                            VIRGA_COLUMN(terminated_at),
                            VIRGA_COLUMN(deleted),
                            VIRGA_COLUMN_IN(tombstone, all),
-                           VIRGA_COLUMN_IN(revision, all)};
+                           VIRGA_COLUMN_IN(revision, all),
+                           VIRGA_COLUMN_IN(move, all),
+                           VIRGA_COLUMN_IN(placed_generation, all),
+                           VIRGA_COLUMN_IN(disk_number, all),
+                           VIRGA_COLUMN_IN(old_disk, all)};
 #undef VIRGA_COLUMN
 #undef VIRGA_COLUMN_IN
 

@@ -29,13 +29,14 @@ struct ServerRow {
   std::string vm_state;
   std::optional<std::string> task_state;
   std::string desired_state, state_override, cause, hint, fault_message, fault_details;
+  std::string move;  ///< where in a change of host or size it is (moves.h), or ""
   std::optional<std::string> fault_at;
   std::string created_at, updated_at;
   std::optional<std::string> launched_at, terminated_at;
   int64_t number = 0, vcpus = 0, memory_mb = 0, root_gb = 0, ephemeral_gb = 0, swap_mb = 0, config_drive = 0,
           launch_index = 0, power_state = 0, generation = 0, fence = 0, seen_power = 0, seen_generation = 0,
           failed_generation = 0, failed_permanently = 0, fault_code = 0, deleted = 0, tombstone = 0,
-          revision = 0;
+          revision = 0, placed_generation = 0, disk_number = 0, old_disk = -1;  ///< see link::DesiredServer; -1: none
 
   ServerId server_id() const { return ServerId(id); }
   std::string instance_name() const;  ///< "instance-0000002a"

@@ -23,6 +23,9 @@ ServerRow need_server(db::Tx& tx, const api::Call& call, const std::string& id);
 ServerRow need_locked_server(db::Tx& tx, const api::Call& call, const std::string& id);
 /// Throws Fault(conflict) if the server is locked and the caller may not override that.
 void refuse_if_locked(const api::Call& call, const ServerRow& row);
+/// Throws Fault(conflict) in nova's words unless the server is in one of these states. `task_states` empty: in any.
+void need_state(std::string_view action, const ServerRow& row, std::initializer_list<std::string_view> vm_states,
+                std::initializer_list<std::string_view> task_states = {""});
 /// Fault(conflict) about the console of a server that does not run.
 Fault not_ready(const ServerRow& row);
 operations::Origin origin_of(const api::Call& call);

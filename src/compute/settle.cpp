@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "compute/materialise.h"
+#include "compute/migrations.h"
 #include "compute/quotas.h"
 
 namespace virga::compute {
@@ -19,6 +20,7 @@ Situation situation_of(Core& core, db::Tx& tx, const ServerRow& row,
   s.failed_generation = row.failed_generation;
   s.failed_permanently = row.failed_permanently != 0;
   s.launched = row.launched_at.has_value();
+  s.move = row.move;
   if (operation) {
     s.operation = operation->kind;
     s.detail = operation->detail;
@@ -61,6 +63,7 @@ void end_operation(Core& core, db::Tx& tx, const ServerRow& row, const operation
   if (outcome == Materialised::Outcome::none) return;
   const bool ok = outcome == Materialised::Outcome::succeeded;
   operations::finish(tx, core.clock.now(), operation.id, ok, ok ? "" : row.fault_message, ok ? "" : row.hint);
+  if (operation.kind == "evacuate") end_evacuation(tx, operation.id, row.id, ok, core.clock.now());
 }
 
 /// At most `bytes`, and not inside of a character.

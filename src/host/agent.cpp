@@ -20,6 +20,7 @@ using std::chrono::milliseconds;
 const ServerId kResync("resync");
 
 HostId load_host_id(const AgentOptions& options) {
+  std::filesystem::create_directories(options.state_dir);
   if (!options.host_id.empty()) return options.host_id;
   const auto path = options.state_dir + "/host_id";
   if (std::filesystem::exists(path)) {
@@ -32,11 +33,6 @@ HostId load_host_id(const AgentOptions& options) {
   return HostId(id);
 }
 
-std::string journal_path(const AgentOptions& options) {
-  std::filesystem::create_directories(options.state_dir);
-  return options.state_dir + "/journal";
-}
-
 }  // namespace
 
 Agent::Core::Core(AgentOptions options, Hypervisor& hypervisor, Storage& storage, Clock& clock)
@@ -44,12 +40,12 @@ Agent::Core::Core(AgentOptions options, Hypervisor& hypervisor, Storage& storage
       hypervisor_(hypervisor),
       storage_(storage),
       clock_(clock),
-      journal_(journal_path(options_)),
-      reconciler_(options_, hypervisor, storage, journal_, clock,
+      host_id_(load_host_id(options_)),
+      journal_(options_.state_dir + "/journal"),
+      reconciler_(options_, host_id_, hypervisor, storage, journal_, clock,
                   {[this](const auto& image, const auto& sink) { connection_->fetch_image(image, sink); },
-                   [this](const auto& server, const auto& step) { queues_->step(server, step); }}) {
-  host_id_ = load_host_id(options_);
-}
+                   [this](const auto& server, int64_t disk, const auto& sink) { connection_->fetch_disk(server, disk, sink); },
+                   [this](const auto& server, const auto& step) { queues_->step(server, step); }}) {}
 
 Agent::Core::~Core() = default;
 
@@ -153,6 +149,19 @@ std::shared_ptr<link::ByteStream> Agent::Core::open_console(const ServerId& serv
   return consoles_.open_serial(server, storage_.paths(server).serial_socket);
 }
 
+link::AgentSide::Disk Agent::Core::open_disk(const ServerId& server, int64_t disk) {
+  {
+    std::lock_guard lock(mutex_);
+    const auto it = records_.find(server);
+    if (it == records_.end() || !it->second.desired || it->second.desired->state != link::DesiredServer::State::stopped)
+      throw Fault(FaultKind::conflict, "the server is not one that is stopped here, so its disk may change");
+  }
+  const auto power = hypervisor_.find(server).power;
+  if (power == DomainPower::running || power == DomainPower::paused)
+    throw Fault(FaultKind::conflict, "the server runs, so its disk changes");
+  return storage_.read_disk({server, disk});
+}
+
 void Agent::Core::loop() {
   auto next_resync = Steady::now() + options_.resync;
   auto retry_stalled = Steady::now();
@@ -234,8 +243,9 @@ void Agent::Core::watch() {
     auto report = it->second.observed;
     report.id = hung.server;
     report.cause = fmt::format("step {} {}", hung.step, message);
-    report.hint = hung.step == name_of(Step::image)
-                      ? "The image is still being fetched: a large one takes its time; `virga status` shows whether the host is well."
+    const bool copies = hung.step == name_of(Step::image) || hung.step == name_of(Step::disk_copy);
+    report.hint = copies
+                      ? "It is still being fetched: a large one takes its time; `virga status` shows whether the host is well."
                       : "The hypervisor does not answer for this server; look at libvirtd on the host.";
     report.steps = {
         {hung.step, false, message, clock_.now().time_since_epoch().count(), hung.running.count() * 1000}};

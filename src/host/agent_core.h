@@ -31,6 +31,7 @@ class Agent::Core final : public link::AgentSide, public std::enable_shared_from
   std::string console_log(const ServerId& server, size_t max_bytes) override;
   std::shared_ptr<link::ByteStream> open_console(const ServerId& server,
                                                  link::AgentHub::Console kind) override;
+  Disk open_disk(const ServerId& server, int64_t disk) override;
 
  private:
   using Steady = std::chrono::steady_clock;
@@ -64,7 +65,7 @@ class Agent::Core final : public link::AgentSide, public std::enable_shared_from
   Hypervisor& hypervisor_;
   Storage& storage_;
   Clock& clock_;
-  HostId host_id_;
+  const HostId host_id_;
   Journal journal_;
   Consoles consoles_;
 

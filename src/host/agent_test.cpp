@@ -60,6 +60,8 @@ class ScriptedController final : public link::Controller {
     return std::make_unique<link::StringSource>(image);
   }
   link::MetadataReply metadata(const HostId&, const link::MetadataRequest&) override { return {}; }
+  HostId disk_from;  ///< which host has the disks that are asked for
+  HostId disk_source(const HostId&, const ServerId&, int64_t) override { return disk_from; }
 
   bool wait(const std::function<bool()>& condition, std::chrono::milliseconds timeout = 10s) {
     std::unique_lock lock(mutex_);
@@ -165,6 +167,45 @@ TEST_F(AgentTest, BootStopStartDelete) {
   EXPECT_TRUE(storage_.servers().empty());
   want(server(kA, State::absent, 4, 2));  // repeated: reported again, nothing to do
   ASSERT_TRUE(controller_.wait([&] { return controller_.seen[kA].generation == 4; }));
+}
+
+TEST_F(AgentTest, AResizeCopiesTheDiskAndItsConfirmationRemovesTheOldOne) {
+  start();
+  boot(kA);
+  want(server(kA, State::stopped, 2));
+  ASSERT_TRUE(controller_.wait_power(kA, Power::shutoff, 2));
+  controller_.step_names();
+  auto resized = server(kA, State::running, 3);
+  resized.disk = 1;
+  resized.disk_source = link::DiskSource{kHost, 0};
+  want(resized);
+  ASSERT_TRUE(controller_.wait_power(kA, Power::running, 3));
+  EXPECT_EQ(controller_.step_names(), "image disk_copy define start");
+  EXPECT_EQ(storage_.look(kA, 1).disks, (std::set<int64_t>{0, 1}));
+  resized.generation = 4;
+  resized.disk_source.reset();
+  resized.old_disks = {0, 1};  // it never removes the one in use
+  want(resized);
+  ASSERT_TRUE(controller_.wait_power(kA, Power::running, 4));
+  EXPECT_EQ(controller_.step_names(), "old_disks_removed");
+  EXPECT_EQ(storage_.look(kA, 1).disks, (std::set<int64_t>{1}));
+}
+
+TEST_F(AgentTest, ADiskComesFromAnotherHostOnceItsServerIsStoppedThere) {
+  controller_.disk_from = kHost;
+  start();
+  boot(kA);
+  controller_.step_names();
+  // The other host is this one too: it has the disk, and is asked for it through the controller.
+  auto moved = server(kA, State::running, 3);
+  want(server(kA, State::stopped, 2));
+  ASSERT_TRUE(controller_.wait_power(kA, Power::shutoff, 2));
+  moved.disk = 1;
+  moved.state = State::stopped;
+  moved.disk_source = link::DiskSource{HostId("dddddddd-0000-4000-8000-000000000004"), 0};
+  want(moved);
+  ASSERT_TRUE(controller_.wait_power(kA, Power::shutoff, 3));
+  EXPECT_TRUE(storage_.look(kA, 1).disk);
 }
 
 TEST_F(AgentTest, AGuestThatIgnoresShutdownIsPoweredOff) {

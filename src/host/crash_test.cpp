@@ -40,6 +40,7 @@ class OneServer final : public link::Controller {
     throw Fault(FaultKind::not_found, "no image");
   }
   link::MetadataReply metadata(const HostId&, const link::MetadataRequest&) override { return {}; }
+  HostId disk_source(const HostId& host, const ServerId&, int64_t) override { return host; }
 
   link::Assignment want(State state, int64_t generation) {
     std::lock_guard lock(mutex_);

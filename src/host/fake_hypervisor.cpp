@@ -166,12 +166,16 @@ FakeHost make_fake_host(const std::string& state_file) {
   return {std::move(hypervisor), std::move(storage)};
 }
 
-ServerFiles FakeStorage::look(const ServerId& server) {
+ServerFiles FakeStorage::look(const ServerId& server, int64_t disk) {
   {
     std::lock_guard lock(mutex_);
-    if (auto it = files_.find(server); it != files_.end()) return it->second;
+    if (auto it = files_.find(server); it != files_.end()) {
+      ServerFiles files = it->second;
+      files.disk = files.disks.contains(disk);
+      return files;
+    }
   }
-  if (hypervisor_.find(server).power != DomainPower::absent) return {true, true, true};
+  if (hypervisor_.find(server).power != DomainPower::absent) return {true, true, true, {disk}};
   return {};
 }
 
@@ -182,7 +186,7 @@ std::vector<ServerId> FakeStorage::servers() {
   return out;
 }
 
-ServerPaths FakeStorage::paths(const ServerId& server) {
+ServerPaths FakeStorage::paths(const ServerId& server, int64_t) {
   const auto folder = "/nonexistent/" + server.str();
   return {folder, folder + "/disk", folder + "/disk.config", folder + "/console.log",
           folder + "/serial.sock"};
@@ -192,9 +196,50 @@ std::string FakeStorage::ensure_image(const link::ImageRef& image, const FetchIm
   return "/nonexistent/" + image.id.str();
 }
 
-void FakeStorage::create_disk(const ServerId& server, const link::ImageRef&, GiB) {
+void FakeStorage::create_disk(const DiskOf& disk, const link::ImageRef&, GiB) {
   std::lock_guard lock(mutex_);
-  files_[server].any = files_[server].disk = true;
+  files_[disk.server].any = true;
+  files_[disk.server].disks.insert(disk.number);
+}
+
+void FakeStorage::copy_disk(const DiskOf& disk, int64_t from, GiB size) {
+  create_disk({disk.server, from}, {}, size);  // which a domain of an earlier process proves
+  create_disk(disk, {}, size);
+}
+
+void FakeStorage::receive_disk(const DiskOf& disk, const link::ImageRef& image, GiB size, const FetchDisk& fetch) {
+  std::string bytes;
+  fetch([&](std::string_view piece) { bytes += piece; });
+  if (bytes != disk.server.str()) throw Fault(FaultKind::bad_request, "another server's disk came");
+  create_disk(disk, image, size);
+}
+
+namespace {
+
+class StringBytes final : public link::ByteSource {
+ public:
+  explicit StringBytes(std::string text) : text_(std::move(text)) {}
+  size_t read(std::span<char> buffer) override {
+    const size_t n = std::min(buffer.size(), text_.size());
+    std::copy_n(text_.data(), n, buffer.data());
+    text_.erase(0, n);
+    return n;
+  }
+
+ private:
+  std::string text_;
+};
+
+}  // namespace
+
+link::AgentSide::Disk FakeStorage::read_disk(const DiskOf& disk) {
+  if (!look(disk.server, disk.number).disk) throw Fault(FaultKind::not_found, "there is no such disk");
+  return {disk.server.str().size(), std::make_unique<StringBytes>(disk.server.str())};
+}
+
+void FakeStorage::remove_disk(const DiskOf& disk) {
+  std::lock_guard lock(mutex_);
+  if (const auto it = files_.find(disk.server); it != files_.end()) it->second.disks.erase(disk.number);
 }
 
 void FakeStorage::write_config_drive(const ServerId& server, const std::vector<link::ConfigDriveFile>&) {

@@ -57,11 +57,15 @@ class FakeHypervisor final : public Hypervisor {
 class FakeStorage final : public Storage {
  public:
   explicit FakeStorage(FakeHypervisor& hypervisor) : hypervisor_(hypervisor) {}
-  ServerFiles look(const ServerId& server) override;
+  ServerFiles look(const ServerId& server, int64_t disk) override;
   std::vector<ServerId> servers() override;
-  ServerPaths paths(const ServerId& server) override;
+  ServerPaths paths(const ServerId& server, int64_t disk) override;
   std::string ensure_image(const link::ImageRef& image, const FetchImage& fetch) override;
-  void create_disk(const ServerId& server, const link::ImageRef& image, GiB size) override;
+  void create_disk(const DiskOf& disk, const link::ImageRef& image, GiB size) override;
+  void copy_disk(const DiskOf& disk, int64_t from, GiB size) override;
+  void receive_disk(const DiskOf& disk, const link::ImageRef& image, GiB size, const FetchDisk& fetch) override;
+  link::AgentSide::Disk read_disk(const DiskOf& disk) override;
+  void remove_disk(const DiskOf& disk) override;
   void write_config_drive(const ServerId& server, const std::vector<link::ConfigDriveFile>& files) override;
   void remove(const ServerId& server) override;
   GiB capacity() override { return GiB{1'000'000}; }

@@ -1,15 +1,14 @@
 #include "host/image_cache.h"
 
-#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cstring>
 #include <filesystem>
 
 #include "base/crypto.h"
 #include "base/log.h"
 #include "base/scope_exit.h"
+#include "host/file_sink.h"
 #include "qemu/api.h"
 
 namespace virga::host {
@@ -19,48 +18,28 @@ bool is_hex(const std::string& text) {
   return text.find_first_not_of("0123456789abcdef") == std::string::npos;
 }
 
-Fault io_fault(const std::string& path) {
-  return Fault(FaultKind::unavailable, fmt::format("cannot write {}: {}", path, std::strerror(errno)),
-               "Free some space on the host, or check the folder's permissions.");
-}
-
 /// Writes, hashes and counts a download.
 class Download {
  public:
-  Download(const std::string& path, uint64_t limit) : path_(path), limit_(limit) {
-    fd_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (fd_ < 0) throw io_fault(path);
-  }
-  ~Download() { ::close(fd_); }
-  Download(const Download&) = delete;
-  Download& operator=(const Download&) = delete;
+  Download(const std::string& path, uint64_t limit) : file_(path), limit_(limit) {}
 
   void add(std::string_view bytes) {
-    size_ += bytes.size();
-    if (limit_ && size_ > limit_)
+    if (limit_ && file_.size() + bytes.size() > limit_)
       throw Fault(FaultKind::unprocessable, "the image is longer than its record says",
                   "Upload the image again and create the server anew.");
     digest_.update(bytes);
-    while (!bytes.empty()) {
-      const auto n = ::write(fd_, bytes.data(), bytes.size());
-      if (n < 0 && errno == EINTR) continue;
-      if (n <= 0) throw io_fault(path_);
-      bytes.remove_prefix(n);
-    }
+    file_.add(bytes);
   }
   /// On disk; returns the checksum.
   std::string finish() {
-    if (::fdatasync(fd_) != 0) throw io_fault(path_);
-    ::fchmod(fd_, 0444);
+    file_.finish(0444);
     return digest_.finish_hex();
   }
-  uint64_t size() const { return size_; }
+  uint64_t size() const { return file_.size(); }
 
  private:
-  const std::string path_;
+  FileSink file_;
   const uint64_t limit_;
-  int fd_ = -1;
-  uint64_t size_ = 0;
   Digest digest_{"sha512"};
 };
 
@@ -131,7 +110,7 @@ void ImageCache::fetch_to(const std::string& path, const link::ImageRef& image, 
     const auto sha512 = download.finish();
     verify(download, sha512, part, image);
   }
-  if (::rename(part.c_str(), path.c_str()) != 0) throw io_fault(path);
+  if (::rename(part.c_str(), path.c_str()) != 0) throw cannot_write(path);
   discard.release();
 }
 

@@ -10,6 +10,10 @@ const char* name_of(Step step) {
       return "image";
     case Step::disk:
       return "disk";
+    case Step::disk_copy:
+      return "disk_copy";
+    case Step::old_disks:
+      return "old_disks_removed";
     case Step::config_drive:
       return "config_drive";
     case Step::define:
@@ -50,20 +54,50 @@ Plan plan_absent(const Present& present) {
 /// Files and definition of a domain that is not running.
 void prepare(Plan& plan, const link::DesiredServer& desired, const Present& present) {
   plan.steps.push_back(Step::image);
-  if (desired.image && !present.disk) plan.steps.push_back(Step::disk);
+  if (desired.image && !present.disk) plan.steps.push_back(desired.disk_source ? Step::disk_copy : Step::disk);
   if (desired.config_drive && !present.config_drive) plan.steps.push_back(Step::config_drive);
   if (present.power == DomainPower::absent || present.defined_generation != desired.generation)
     plan.steps.push_back(Step::define);
 }
 
 bool disk_was_lost(const link::DesiredServer& desired, const Present& present) {
-  return present.applied > 0 && desired.image && !present.disk;
+  const bool was_here = present.applied > 0 && present.applied >= desired.placed_generation;
+  return was_here && desired.image && !present.disk && !desired.disk_source;
 }
 
 Plan lost_disk() {
   Plan plan;
   plan.refusal = "the server's root disk is missing on its host";
   plan.hint = "Restore the disk file and start the server again, or delete the server.";
+  return plan;
+}
+
+Plan plan_running(const link::DesiredServer& desired, const Present& present) {
+  Plan plan;
+  plan.applied = true;
+  if (is_on(present.power)) return plan;
+  if (disk_was_lost(desired, present)) return lost_disk();
+  if (present.power == DomainPower::crashed) plan.steps.push_back(Step::destroy);
+  prepare(plan, desired, present);
+  plan.steps.push_back(Step::start);
+  return plan;
+}
+
+Plan plan_stopped(const link::DesiredServer& desired, const Present& present) {
+  Plan plan;
+  plan.applied = true;
+  // A disk that is to come here is what this is about, whatever the domain is.
+  const bool moves_in = desired.disk_source && !present.disk;
+  if (is_on(present.power)) {
+    plan.waiting = !present.shutdown_overdue && present.power == DomainPower::running;
+    plan.applied = !plan.waiting;
+    plan.steps.push_back(plan.waiting ? Step::shutdown : Step::destroy);
+  } else if (present.power == DomainPower::crashed) {
+    plan.steps.push_back(Step::destroy);
+  } else if (present.power == DomainPower::absent || moves_in) {
+    if (disk_was_lost(desired, present)) return lost_disk();
+    prepare(plan, desired, present);
+  }
   return plan;
 }
 
@@ -79,25 +113,8 @@ Plan plan(const link::DesiredServer& desired, const Present& present) {
   }
   if (desired.state == State::absent) return plan_absent(present);
   plan.applied = true;
-  if (present.applied >= desired.generation) return plan;
-  if (desired.state == State::running) {
-    if (is_on(present.power)) return plan;
-    if (disk_was_lost(desired, present)) return lost_disk();
-    if (present.power == DomainPower::crashed) plan.steps.push_back(Step::destroy);
-    prepare(plan, desired, present);
-    plan.steps.push_back(Step::start);
-    return plan;
-  }
-  if (is_on(present.power)) {
-    plan.waiting = !present.shutdown_overdue && present.power == DomainPower::running;
-    plan.applied = !plan.waiting;
-    plan.steps.push_back(plan.waiting ? Step::shutdown : Step::destroy);
-  } else if (present.power == DomainPower::crashed) {
-    plan.steps.push_back(Step::destroy);
-  } else if (present.power == DomainPower::absent) {
-    if (disk_was_lost(desired, present)) return lost_disk();
-    prepare(plan, desired, present);
-  }
+  if (present.applied < desired.generation) plan = desired.state == State::running ? plan_running(desired, present) : plan_stopped(desired, present);
+  if (present.old_disks && plan.applied && plan.refusal.empty()) plan.steps.push_back(Step::old_disks);
   return plan;
 }
 

@@ -12,6 +12,8 @@ namespace virga::host {
 enum class Step {
   image,         ///< the base images are in the cache, whole
   disk,          ///< create the root disk
+  disk_copy,     ///< make it from the one that its resize or move started from
+  old_disks,     ///< remove those that a confirmed or reverted change has left
   config_drive,  ///< write it
   define,
   start,
@@ -32,6 +34,7 @@ struct Present {
   bool files = false;  ///< its folder is there
   bool disk = false;
   bool config_drive = false;
+  bool old_disks = false;         ///< of those to be removed some are there
   int64_t applied = 0;            ///< the last generation that this host applied in full (journal)
   bool shutdown_overdue = false;  ///< the guest was asked to power off and had its time
 };

@@ -53,7 +53,31 @@ TEST(Plan, Table) {
   no_image.config_drive = false;
   auto half = present(none, 0, 0, false);
   half.files = half.disk = true;
+  auto resized = desired(State::running, 3);
+  resized.disk = 1;
+  resized.disk_source = link::DiskSource{HostId("h"), 0};
+  auto kept_off = resized;
+  kept_off.state = State::stopped;
+  auto back_again = desired(State::running, 9);
+  back_again.placed_generation = 8;
+  auto copied = present(off, 1, 2);
+  auto before_copy = copied;
+  before_copy.disk = false;
+  auto confirmed = desired(State::running, 3);
+  confirmed.old_disks = {0};
+  auto leftover = present(on, 3, 3);
+  leftover.old_disks = true;
+  auto leaving = leftover;
+  leaving.applied = 2;
   const Row rows[] = {
+      {"resized: its disk is to be copied", resized, before_copy, "image disk_copy define start"},
+      {"resized, killed after the copy", resized, copied, "image define start"},
+      {"resized, to stay off", kept_off, before_copy, "image disk_copy define"},
+      {"moved in, without a domain", resized, present(none, 0, 0, false), "image disk_copy config_drive define start"},
+      {"here once, and sent here again without a disk", back_again, present(none, 0, 4, false),
+       "image disk config_drive define start"},
+      {"confirmed: the disk before goes, whatever else there is", confirmed, leftover, "old_disks_removed"},
+      {"confirmed, with a generation of its own", confirmed, leaving, "old_disks_removed"},
       {"new", desired(State::running), present(none, 0, 0, false), "image disk config_drive define start"},
       {"new, to stay off", desired(State::stopped), present(none, 0, 0, false),
        "image disk config_drive define"},

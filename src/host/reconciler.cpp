@@ -42,6 +42,10 @@ const char* kill_point_of(Step step) {
       return "agent.after_image";
     case Step::disk:
       return "agent.after_disk";
+    case Step::disk_copy:
+      return "agent.after_disk_copy";
+    case Step::old_disks:
+      return "agent.after_old_disks";
     case Step::config_drive:
       return "agent.after_config_drive";
     case Step::define:
@@ -61,9 +65,10 @@ const char* kill_point_of(Step step) {
 
 }  // namespace
 
-Reconciler::Reconciler(const AgentOptions& options, Hypervisor& hypervisor, Storage& storage,
+Reconciler::Reconciler(const AgentOptions& options, HostId host, Hypervisor& hypervisor, Storage& storage,
                        Journal& journal, Clock& clock, Hooks hooks)
     : options_(options),
+      host_(std::move(host)),
       hypervisor_(hypervisor),
       storage_(storage),
       journal_(journal),
@@ -101,7 +106,7 @@ Outcome Reconciler::look(const ServerId& server, bool quarantined) {
 Present Reconciler::observe(const link::DesiredServer& desired, const Memory& memory, Domain& domain) {
   hooks_.on_step(desired.id, "observe");
   domain = hypervisor_.find(desired.id);
-  const auto files = storage_.look(desired.id);
+  const auto files = storage_.look(desired.id, desired.disk);
   Present present;
   present.power = domain.power;
   present.ours = domain.ours || domain.power == DomainPower::absent;
@@ -109,6 +114,7 @@ Present Reconciler::observe(const link::DesiredServer& desired, const Memory& me
   present.files = files.any;
   present.disk = files.disk;
   present.config_drive = files.config_drive;
+  for (const int64_t disk : desired.old_disks) present.old_disks = present.old_disks || files.disks.contains(disk);
   present.applied = journal_.applied(desired.id);
   present.shutdown_overdue =
       memory.shutdown_since && Steady::now() - *memory.shutdown_since >= options_.shutdown_timeout;
@@ -245,7 +251,13 @@ void Reconciler::perform(Step step, const link::DesiredServer& desired) {
         if (*image) storage_.ensure_image(**image, hooks_.fetch);
       return;
     case Step::disk:
-      return storage_.create_disk(id, *desired.image, desired.root_disk);
+      return storage_.create_disk({id, desired.disk}, *desired.image, desired.root_disk);
+    case Step::disk_copy:
+      return copy_disk(desired);
+    case Step::old_disks:
+      for (const int64_t disk : desired.old_disks)
+        if (disk != desired.disk) storage_.remove_disk({id, disk});
+      return;
     case Step::config_drive:
       return storage_.write_config_drive(id, desired.config_drive_files);
     case Step::define:
@@ -267,8 +279,16 @@ void Reconciler::perform(Step step, const link::DesiredServer& desired) {
   }
 }
 
+void Reconciler::copy_disk(const link::DesiredServer& desired) {
+  const DiskOf disk{desired.id, desired.disk};
+  if (desired.disk_source->host == host_) return storage_.copy_disk(disk, desired.disk_source->disk, desired.root_disk);
+  storage_.receive_disk(disk, *desired.image, desired.root_disk, [&](const auto& sink) {
+    hooks_.fetch_disk(desired.id, desired.disk_source->disk, sink);
+  });
+}
+
 DomainSpec Reconciler::spec_of(const link::DesiredServer& desired) {
-  const auto paths = storage_.paths(desired.id);
+  const auto paths = storage_.paths(desired.id, desired.disk);
   // In the cache already: the image step comes first. So this only names the file.
   const auto cached = [&](const std::optional<link::ImageRef>& image) {
     return image ? storage_.ensure_image(*image, hooks_.fetch) : std::string();

@@ -29,9 +29,11 @@ class Reconciler {
  public:
   struct Hooks {
     FetchImage fetch;
+    std::function<void(const ServerId&, int64_t disk, const std::function<void(std::string_view)>&)> fetch_disk;
     std::function<void(const ServerId&, const std::string& step)> on_step;  ///< for the watchdog
   };
-  Reconciler(const AgentOptions& options, Hypervisor& hypervisor, Storage& storage, Journal& journal,
+  /// `host`: which one this is.
+  Reconciler(const AgentOptions& options, HostId host, Hypervisor& hypervisor, Storage& storage, Journal& journal,
              Clock& clock, Hooks hooks);
 
   Outcome work(const link::DesiredServer& desired, Memory& memory);
@@ -49,10 +51,12 @@ class Reconciler {
   void perform(Step step, const link::DesiredServer& desired);
   void fail(const Fault& fault, const link::DesiredServer& desired, Memory& memory, Outcome& outcome);
   void ask_to_power_off(const link::DesiredServer& desired, Memory& memory, Outcome& outcome);
+  void copy_disk(const link::DesiredServer& desired);
   std::chrono::milliseconds backoff(int attempts) const;
   DomainSpec spec_of(const link::DesiredServer& desired);
 
   const AgentOptions& options_;
+  const HostId host_;
   Hypervisor& hypervisor_;
   Storage& storage_;
   Journal& journal_;

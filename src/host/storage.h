@@ -18,6 +18,7 @@ namespace virga::host {
 struct ServerFiles {
   bool any = false;  ///< its folder is there
   bool disk = false, config_drive = false;
+  std::set<int64_t> disks;  ///< root disks that are there, by number
 };
 struct ServerPaths {
   std::string folder, disk, config_drive, console_log, serial_socket;
@@ -25,17 +26,33 @@ struct ServerPaths {
 
 /// Streams an image from the controller into a sink.
 using FetchImage = std::function<void(const ImageId&, const std::function<void(std::string_view)>&)>;
+/// Streams a disk from the host that has it into a sink.
+using FetchDisk = std::function<void(const std::function<void(std::string_view)>&)>;
+
+/// Root disks have numbers (link::DesiredServer::disk): each is a file of its own.
+struct DiskOf {
+  ServerId server;
+  int64_t number = 0;
+};
 
 class Storage {
  public:
   virtual ~Storage() = default;
-  virtual ServerFiles look(const ServerId& server) = 0;
+  /// `disk` tells which of its root disks is asked for.
+  virtual ServerFiles look(const ServerId& server, int64_t disk = 0) = 0;
   virtual std::vector<ServerId> servers() = 0;  ///< whose files are here
-  virtual ServerPaths paths(const ServerId& server) = 0;
+  virtual ServerPaths paths(const ServerId& server, int64_t disk = 0) = 0;
   /// The image's file in the cache, fetched if it is absent or damaged, verified.
   virtual std::string ensure_image(const link::ImageRef& image, const FetchImage& fetch) = 0;
   /// Root disk as an overlay on the cached image, at least `size` large.
-  virtual void create_disk(const ServerId& server, const link::ImageRef& image, GiB size) = 0;
+  virtual void create_disk(const DiskOf& disk, const link::ImageRef& image, GiB size) = 0;
+  /// Root disk as a copy of another one that is here, or of one that is fetched; grown to `size`. What comes from
+  /// another host is not trusted: it must be an overlay on `image` and name no other file.
+  virtual void copy_disk(const DiskOf& disk, int64_t from, GiB size) = 0;
+  virtual void receive_disk(const DiskOf& disk, const link::ImageRef& image, GiB size, const FetchDisk& fetch) = 0;
+  /// To send it to another host. Throws Fault(not_found).
+  virtual link::AgentSide::Disk read_disk(const DiskOf& disk) = 0;
+  virtual void remove_disk(const DiskOf& disk) = 0;
   virtual void write_config_drive(const ServerId& server,
                                   const std::vector<link::ConfigDriveFile>& files) = 0;
   virtual void remove(const ServerId& server) = 0;

@@ -58,6 +58,13 @@ struct ConfigDriveFile {
   std::string content;
 };
 
+/// A disk of a server, on the host that has it.
+struct DiskSource {
+  HostId host;
+  int64_t disk = 0;
+  friend bool operator==(const DiskSource&, const DiskSource&) = default;
+};
+
 struct DesiredServer {
   enum class State { running, stopped, absent };
   ServerId id;
@@ -76,6 +83,13 @@ struct DesiredServer {
   bool config_drive = false;
   std::vector<ConfigDriveFile> config_drive_files;
   std::vector<Action> actions;
+  /// With which generation it came to this host: what was applied here before (it was here once, and left) does not count.
+  int64_t placed_generation = 0;
+  /// Which root disk: each resize and each move to another host makes the next one, and the one before stays until the
+  /// change is confirmed.
+  int64_t disk = 0;
+  std::optional<DiskSource> disk_source;  ///< what the root disk is a copy of, if it is not there yet
+  std::vector<int64_t> old_disks;         ///< to be removed here
 };
 
 struct Assignment {
@@ -184,6 +198,8 @@ class Controller {
   virtual void disconnected(const HostId& host) = 0;
   virtual std::unique_ptr<ByteSource> open_image(const HostId& host, const ImageId& image) = 0;
   virtual MetadataReply metadata(const HostId& host, const MetadataRequest& request) = 0;
+  /// Which host is to send this disk to `host`. Throws Fault(forbidden) unless the server is moving there from it.
+  virtual HostId disk_source(const HostId& host, const ServerId& server, int64_t disk) = 0;
   /// Another certificate (PEM) for the host, for this request (PKCS #10, PEM). Throws Fault.
   virtual std::string renew(const HostId& host, const std::string& request) = 0;
 };
@@ -225,6 +241,12 @@ class AgentSide {
   virtual std::string console_log(const ServerId& server, size_t max_bytes) = 0;
   /// Connects a console; throws Fault(conflict) if there is none.
   virtual std::shared_ptr<ByteStream> open_console(const ServerId& server, AgentHub::Console kind) = 0;
+  /// A disk of a server that does not run, for the host it moves to. Throws Fault(conflict) if it must not be read now.
+  struct Disk {
+    uint64_t size = 0;
+    std::unique_ptr<ByteSource> bytes;
+  };
+  virtual Disk open_disk(const ServerId& server, int64_t disk) = 0;
 };
 
 /// The agent's connection: reconnects for ever with jittered back-off (50 ms to 5 s), re-sends facts and a
@@ -239,6 +261,8 @@ class AgentConnection {
   virtual void problems(std::vector<std::string> all) = 0;
   /// Streams an image to `sink`. Throws Fault if it fails midway.
   virtual void fetch_image(const ImageId& image, const std::function<void(std::string_view)>& sink) = 0;
+  /// Streams a disk of a server that moves here to `sink`. Throws Fault if it does not come whole.
+  virtual void fetch_disk(const ServerId& server, int64_t disk, const std::function<void(std::string_view)>& sink) = 0;
   virtual MetadataReply metadata(const MetadataRequest& request) = 0;
   /// Asks for another certificate (PEM). Throws Fault.
   virtual std::string renew(const std::string& request) = 0;

@@ -13,8 +13,10 @@
 #include "base/scope_exit.h"
 #include "link/agent.grpc.pb.h"
 #include "link/convert.h"
+#include "link/disk_transfer.h"
 #include "link/outbox.h"
 #include "link/pool.h"
+#include "link/status.h"
 
 namespace virga::link {
 namespace {
@@ -25,22 +27,6 @@ constexpr auto kMinBackoff = 50ms;
 constexpr auto kMaxBackoff = 5s;
 
 using Control = grpc::ClientReaderWriter<v1::AgentMessage, v1::ControllerMessage>;
-
-Fault to_fault(const grpc::Status& status, const std::string& what) {
-  const auto text = fmt::format("{}: {}", what, status.error_message());
-  switch (status.error_code()) {
-    case grpc::NOT_FOUND:
-      return Fault(FaultKind::not_found, text);
-    case grpc::DATA_LOSS:
-      return Fault(FaultKind::gone, text);
-    case grpc::PERMISSION_DENIED:
-      return Fault(FaultKind::forbidden, text);
-    case grpc::INVALID_ARGUMENT:
-      return Fault(FaultKind::bad_request, text);
-    default:
-      return Fault(FaultKind::unavailable, text);
-  }
-}
 
 /// One console: pumps bytes between the local stream and the call until either ends.
 class ConsolePump {
@@ -91,7 +77,7 @@ class ConsolePump {
 
 class Connection final : public AgentConnection {
  public:
-  Connection(DialOptions options, AgentSide& side) : options_(std::move(options)), side_(side), requests_(2) {
+  Connection(DialOptions options, AgentSide& side) : options_(std::move(options)), side_(side), requests_(2), disks_(2) {
     thread_ = std::thread([this] { run(); });
   }
 
@@ -105,6 +91,7 @@ class Connection final : public AgentConnection {
     changed_.notify_all();
     thread_.join();
     requests_.stop();
+    disks_.stop();
     consoles_.clear();
   }
 
@@ -147,6 +134,15 @@ class Connection final : public AgentConnection {
     }
     const auto status = reader->Finish();
     if (!status.ok()) throw to_fault(status, fmt::format("cannot fetch image {}", image.str()));
+  }
+
+  void fetch_disk(const ServerId& server, int64_t disk, const std::function<void(std::string_view)>& sink) override {
+    Call call(*this);
+    v1::FetchDiskRequest request;
+    request.set_server(server.str());
+    request.set_disk(disk);
+    const auto stub = this->stub();
+    receive_disk(call.context, *stub->FetchDisk(&call.context, request), sink);
   }
 
   MetadataReply metadata(const MetadataRequest& request) override {
@@ -407,6 +403,8 @@ class Connection final : public AgentConnection {
       requests_.post([this, m = message.open_console()] { open_console(m); });
     else if (message.has_read_console_log())
       requests_.post([this, m = message.read_console_log()] { read_log(m); });
+    else if (message.has_open_disk())
+      disks_.post([this, m = message.open_disk()] { send_disk(m); });
   }
 
   void read_log(const v1::ReadConsoleLog& request) {
@@ -445,6 +443,21 @@ class Connection final : public AgentConnection {
     send_reply(std::move(reply));
   }
 
+  void send_disk(const v1::OpenDisk& request) {
+    try {
+      Call call(*this);
+      v1::DiskSent sent;
+      const auto stub = this->stub();
+      const auto writer = stub->SendDisk(&call.context, &sent);
+      link::send_disk(*writer, request.request(), [&] { return side_.open_disk(ServerId(request.server()), request.disk()); });
+      writer->WritesDone();
+      if (const auto status = writer->Finish(); !status.ok())
+        log::warn("agent link: disk {} of server {} was not sent: {}", request.disk(), request.server(), status.error_message());
+    } catch (const std::exception& e) {
+      log::warn("agent link: disk {} of server {} cannot be sent: {}", request.disk(), request.server(), e.what());
+    }
+  }
+
   void send_reply(v1::AgentMessage reply) {
     {
       std::lock_guard lock(mutex_);
@@ -472,6 +485,7 @@ class Connection final : public AgentConnection {
   bool problems_new_ = false;
   std::vector<std::unique_ptr<ConsolePump>> consoles_;
   Pool requests_;
+  Pool disks_;  ///< that are being sent: each takes its time
   std::thread thread_;
 };
 

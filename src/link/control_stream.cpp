@@ -1,30 +1,9 @@
 #include "link/control_stream.h"
 
 #include "base/log.h"
+#include "link/status.h"
 
 namespace virga::link {
-
-grpc::Status to_status(const Fault& fault) {
-  const auto text = fault.hint.empty() ? fault.message : fault.message + " " + fault.hint;
-  switch (fault.kind) {
-    case FaultKind::not_found:
-      return {grpc::NOT_FOUND, text};
-    case FaultKind::forbidden:
-      return {grpc::PERMISSION_DENIED, text};
-    case FaultKind::unauthorized:
-      return {grpc::UNAUTHENTICATED, text};
-    case FaultKind::bad_request:
-      return {grpc::INVALID_ARGUMENT, text};
-    case FaultKind::precondition_failed:
-      return {grpc::FAILED_PRECONDITION, text};
-    case FaultKind::unavailable:
-      return {grpc::UNAVAILABLE, text};
-    case FaultKind::gone:
-      return {grpc::DATA_LOSS, text};
-    default:
-      return {grpc::INTERNAL, text};
-  }
-}
 
 void ControlStream::begin(std::shared_ptr<ControlStream> self) {
   self_ = std::move(self);

@@ -77,6 +77,4 @@ class ControlStream final : public grpc::ServerBidiReactor<v1::AgentMessage, v1:
   std::string session_;
 };
 
-grpc::Status to_status(const Fault& fault);
-
 }  // namespace virga::link

@@ -87,6 +87,13 @@ v1::Server to_wire(const DesiredServer& server) {
     a.set_fence(action.fence);
     a.set_kind(action.kind);
   }
+  out.set_placed_generation(server.placed_generation);
+  out.set_disk(server.disk);
+  if (server.disk_source) {
+    out.mutable_disk_source()->set_host(server.disk_source->host.str());
+    out.mutable_disk_source()->set_disk(server.disk_source->disk);
+  }
+  for (const int64_t disk : server.old_disks) out.add_old_disks(disk);
   return out;
 }
 
@@ -122,6 +129,10 @@ DesiredServer from_wire(const v1::Server& in) {
     server.config_drive_files.push_back({file.path(), file.content()});
   for (const auto& a : in.actions())
     server.actions.push_back({OperationId(a.operation()), a.fence(), a.kind()});
+  server.placed_generation = in.placed_generation();
+  server.disk = in.disk();
+  if (in.has_disk_source()) server.disk_source = DiskSource{HostId(in.disk_source().host()), in.disk_source().disk()};
+  server.old_disks.assign(in.old_disks().begin(), in.old_disks().end());
   return server;
 }
 

@@ -172,6 +172,33 @@ TEST_F(Link, FetchesImages) {
                Fault);
 }
 
+TEST_F(Link, ADiskComesWholeOrNotAtAll) {
+  agent_.disk = std::string(3'000'000, 'd') + "end";
+  agent_.disk_size = agent_.disk.size();
+  connect();
+  std::string got;
+  const auto sink = [&](std::string_view bytes) { got += bytes; };
+  const auto cause = [&](int64_t disk) {
+    try {
+      connection_->fetch_disk(ServerId(kServer), disk, sink);
+    } catch (const Fault& fault) {
+      return fault.message;
+    }
+    return std::string("it came");
+  };
+  EXPECT_EQ(cause(1), "it came");
+  EXPECT_EQ(got, agent_.disk);
+  EXPECT_NE(cause(0).find("the server is not moving"), std::string::npos);
+  agent_.disk_size += 1;
+  EXPECT_NE(cause(1).find("did not come whole: 3000003 of 3000004 bytes"), std::string::npos);
+  agent_.disk_size -= 2;
+  EXPECT_NE(cause(1).find("more of the disk came"), std::string::npos);
+  agent_.disk.clear();
+  EXPECT_EQ(cause(1), "the server runs");
+  EXPECT_THROW(connection_->fetch_disk(ServerId(kServer), 1, [](std::string_view) { throw Fault(FaultKind::internal, "disk full"); }),
+               Fault);
+}
+
 TEST_F(Link, AsksForMetadata) {
   connect();
   const auto reply = connection_->metadata({NetworkId("n"), "10.0.0.5", "GET", "/openstack", ""});

@@ -11,7 +11,9 @@
 #include "base/log.h"
 #include "base/scope_exit.h"
 #include "link/control_stream.h"
+#include "link/disk_transfer.h"
 #include "link/server_console.h"
+#include "link/status.h"
 
 namespace virga::link {
 namespace {
@@ -74,6 +76,7 @@ class Hub final : public AgentHub, public StreamOwner, public Service {
       std::lock_guard lock(mutex_);
       stopping_ = true;
       for (auto& [id, call] : consoles_) call->cancel("the controller stops");
+      for (auto& [id, disk] : disks_) disk->break_off("the controller stops");
     }
     server_->Shutdown(std::chrono::system_clock::now() + std::chrono::milliseconds(200));
     server_->Wait();
@@ -203,6 +206,8 @@ class Hub final : public AgentHub, public StreamOwner, public Service {
       hosts_.erase(it);
       for (auto& [id, call] : consoles_)
         if (call->host() == stream.host()) call->cancel("the host disconnected");
+      for (auto& [id, disk] : disks_)
+        if (disk->from() == stream.host()) disk->break_off("the host that has it disconnected");
     }
     log::info("agent link: host {} disconnected", stream.host().str());
     try {
@@ -244,6 +249,56 @@ class Hub final : public AgentHub, public StreamOwner, public Service {
     auto call = find_console(first.request());
     if (!call || call->host() != host) return {grpc::NOT_FOUND, "nobody waits for this console"};
     call->run(*context, *stream);
+    return grpc::Status::OK;
+  } catch (const Fault& fault) {
+    return to_status(fault);
+  }
+
+  grpc::Status FetchDisk(grpc::ServerContext* context, const v1::FetchDiskRequest* request,
+                         grpc::ServerWriter<v1::DiskPiece>* out) override try {
+    const HostId from = controller_.disk_source(host_of(*context), ServerId(request->server()), request->disk());
+    auto stream = find(from);
+    if (!stream) throw not_connected(from);
+    const auto disk = std::make_shared<DiskTransfer>(from);
+    const auto id = next_request_++;
+    {
+      std::lock_guard lock(mutex_);
+      disks_[id] = disk;
+    }
+    ScopeExit forget([&] {
+      disk->break_off("nobody takes it any more");
+      std::lock_guard lock(mutex_);
+      disks_.erase(id);
+    });
+    v1::ControllerMessage message;
+    message.mutable_open_disk()->set_request(id);
+    message.mutable_open_disk()->set_server(request->server());
+    message.mutable_open_disk()->set_disk(request->disk());
+    stream->send_after_welcome(std::move(message));
+    while (const auto piece = disk->take())
+      if (!out->Write(*piece)) return grpc::Status::CANCELLED;
+    return grpc::Status::OK;
+  } catch (const Fault& fault) {
+    return to_status(fault);
+  } catch (const std::exception& e) {
+    return {grpc::INTERNAL, e.what()};
+  }
+
+  grpc::Status SendDisk(grpc::ServerContext* context, grpc::ServerReader<v1::DiskPiece>* in, v1::DiskSent*) override try {
+    const auto host = host_of(*context);
+    v1::DiskPiece piece;
+    if (!in->Read(&piece)) return grpc::Status::CANCELLED;
+    std::shared_ptr<DiskTransfer> disk;
+    {
+      std::lock_guard lock(mutex_);
+      const auto it = disks_.find(piece.request());
+      if (it != disks_.end() && it->second->from() == host) disk = it->second;
+    }
+    if (!disk) return {grpc::NOT_FOUND, "nobody waits for this disk"};
+    do
+      if (!disk->put(std::move(piece))) return {grpc::CANCELLED, "nobody takes the disk any more"};
+    while (in->Read(&piece));
+    disk->ended();
     return grpc::Status::OK;
   } catch (const Fault& fault) {
     return to_status(fault);
@@ -361,6 +416,7 @@ class Hub final : public AgentHub, public StreamOwner, public Service {
   std::map<uint64_t, std::shared_ptr<ConsoleCall>>
       consoles_;  // asked for, not yet open; open ones end by their host
   std::map<uint64_t, std::shared_ptr<PendingLog>> logs_;
+  std::map<uint64_t, std::shared_ptr<DiskTransfer>> disks_;
   std::atomic<uint64_t> next_request_{1};
   std::atomic<bool> stopping_{false};
   std::unique_ptr<grpc::Server> server_;

@@ -62,6 +62,9 @@ void require_bootable(const ImageInfo& info, std::string_view disk_format);
 /// must not be smaller than the base's. The base is only read, for its size.
 void create_overlay(const std::string& base_path, std::string_view base_format,
                     const std::string& overlay_path, Bytes virtual_size);
+/// Puts an overlay that came from another machine onto this machine's copy of its base. The base that it names is wiped
+/// from its header before any QEMU opens it. Throws Fault(bad_request) if it is no qcow2 overlay or names yet another file.
+void adopt_overlay(const std::string& overlay_path, const std::string& base_path, std::string_view base_format);
 /// Creates an empty qcow2 disk (ephemeral disks, volumes).
 void create_empty(const std::string& path, Bytes virtual_size);
 /// Grows an offline qcow2 or raw image.

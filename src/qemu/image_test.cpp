@@ -121,6 +121,31 @@ TEST(Image, OverlayGrowsAndRefusesToShrink) {
   EXPECT_EQ(std::filesystem::file_size(dir.file("raw")), 8u << 20);
 }
 
+TEST(Image, AnOverlayFromElsewhereStandsOnOurBaseOrIsRefused) {
+  TempDir dir;
+  create_empty(dir.file("base"), MiB{8});
+  create_empty(dir.file("theirs"), MiB{8});
+  create_overlay(dir.file("theirs"), "qcow2", dir.file("disk"), MiB{16});
+  adopt_overlay(dir.file("disk"), dir.file("base"), "qcow2");
+  EXPECT_EQ(probe_image(dir.file("disk")).other_file, dir.file("base"));
+  EXPECT_EQ(probe_image(dir.file("disk")).virtual_size, 16u << 20);
+  const auto refusal = [&](const std::string& bytes) {
+    write_file(dir.file("bad"), bytes);
+    try {
+      adopt_overlay(dir.file("bad"), dir.file("base"), "qcow2");
+    } catch (const Fault& fault) {
+      return fault.message;
+    }
+    return std::string();
+  };
+  EXPECT_NE(refusal("not a disk").find("no qcow2"), std::string::npos);
+  std::string data_file = read_file(dir.file("disk"));
+  data_file[79] |= 4;  // incompatible feature: the data is in another file
+  EXPECT_NE(refusal(data_file), "");
+  create_empty(dir.file("small"), MiB{4});
+  EXPECT_NE(refusal(read_file(dir.file("small"))).find("fewer than its image's"), std::string::npos);
+}
+
 TEST(Image, ConfigDriveIsAnIsoWithItsLabelAndNames) {
   TempDir dir;
   auto path = dir.file("disk.config");

@@ -4,6 +4,7 @@
 
 #include <cstdio>
 #include <filesystem>
+#include <fstream>
 
 #include "base/process.h"
 #include "qemu/api.h"
@@ -55,6 +56,10 @@ void make_atomically(const std::string& path, F make) {
   if (error) throw Fault(FaultKind::internal, fmt::format("Could not create {}: {}", path, error.message()));
 }
 
+uint64_t virtual_size_of(const std::string& path, std::string_view format, const ImageInfo& info) {
+  return format == "raw" ? std::filesystem::file_size(path) : info.virtual_size;
+}
+
 std::string bytes_text(Bytes size) {
   return std::to_string(size.count);
 }
@@ -68,7 +73,7 @@ void create_overlay(const std::string& base_path, std::string_view base_format,
     throw Fault(FaultKind::conflict, fmt::format("Base image {} is no longer a qcow2 image.", base_path),
                 "Remove the host's cached copy; it is fetched again.");
   }
-  uint64_t base_size = base_format == "raw" ? std::filesystem::file_size(base_path) : info.virtual_size;
+  const uint64_t base_size = virtual_size_of(base_path, base_format, info);
   if (virtual_size.count < base_size) {
     throw Fault(FaultKind::bad_request,
                 fmt::format("The disk of {} bytes is smaller than its image of {} bytes.", virtual_size.count,
@@ -80,6 +85,26 @@ void create_overlay(const std::string& base_path, std::string_view base_format,
                   bytes_text(virtual_size)},
                  kShort);
   });
+}
+
+void adopt_overlay(const std::string& overlay_path, const std::string& base_path, std::string_view base_format) {
+  {
+    // qcow2's header: magic, version, then eight bytes that say where the backing file's name stands and four its length.
+    std::fstream file(overlay_path, std::ios::in | std::ios::out | std::ios::binary);
+    char magic[4] = {};
+    if (!file.read(magic, sizeof magic) || std::string_view(magic, 4) != "QFI\xfb")
+      throw Fault(FaultKind::bad_request, "The disk that came is no qcow2 image.");
+    const char nothing[12] = {};
+    file.seekp(8);
+    if (!file.write(nothing, sizeof nothing).flush())
+      throw Fault(FaultKind::unavailable, fmt::format("cannot write {}", overlay_path), "Free some space on the host.");
+  }
+  const auto info = probe_image(overlay_path);
+  require_bootable(info, "qcow2");
+  const uint64_t base_size = virtual_size_of(base_path, base_format, probe_image(plain(base_path)));
+  if (info.virtual_size < base_size)
+    throw Fault(FaultKind::bad_request, fmt::format("The disk that came has {} bytes, fewer than its image's {}.", info.virtual_size, base_size));
+  run_qemu_img({"rebase", "-q", "-u", "-f", "qcow2", "-F", std::string(base_format), "-b", base_path, plain(overlay_path)}, kShort);
 }
 
 void create_empty(const std::string& path, Bytes virtual_size) {

@@ -53,6 +53,21 @@ def servers(b):
         for command, wanted in (("server stop", "SHUTOFF"), ("server start", "ACTIVE"), ("server reboot", "ACTIVE"), ("server reboot --hard", "ACTIVE")):
             b.do("demo", command, "s1")
             b.wait(f"{command}: {wanted}", lambda: status(b, "s1") == wanted)
+    with b.check("server resize, resize confirm, resize revert; migration list"):
+        b.do("admin", "flavor create --ram 192 --disk 2 --vcpus 1 m1.larger")
+        b.do("demo", "server resize --flavor m1.larger --wait s1")
+        shown = b.get("demo", "server show", "s1")
+        equal((shown["status"], shown["flavor"].split()[0]), ("VERIFY_RESIZE", "m1.larger"))
+        subset(["409"], b.refused("demo", "server stop", "s1"))
+        b.do("demo", "server resize revert s1")
+        b.wait("it is as it was", lambda: status(b, "s1") == "ACTIVE")
+        equal(b.get("demo", "server show", "s1")["flavor"].split()[0], "m1.nano")
+        b.do("demo", "server resize --flavor m1.larger --wait s1")
+        b.do("demo", "server resize confirm s1")
+        b.wait("it is confirmed", lambda: status(b, "s1") == "ACTIVE")
+        equal([m["Status"] for m in b.get("admin", "server migration list --type resize")], ["confirmed", "reverted"])
+        subset(["400", "A disk never shrinks"], b.refused("demo", "server resize --flavor m1.nano s1"))
+        subset(["No valid host was found"], b.refused("admin", "server migrate", b.get("demo", "server show", "s1")["id"]))
     with b.check("what is not built says so: 501 with the action's name"):
         said = b.refused("demo", "server pause", "s1")
         subset(["501", "pause", "not implemented"], said)
@@ -70,7 +85,7 @@ def servers(b):
         assert "ws" in b.get("demo", "console url show", "--serial", "s1")["url"]
     with b.check("server event list, server event show"):
         events = b.get("demo", "server event list", "s1")
-        subset(["create", "stop", "start", "reboot"], [e["Action"] for e in events])
+        subset(["create", "stop", "start", "reboot", "resize", "revertResize", "confirmResize"], [e["Action"] for e in events])
         create = [e for e in events if e["Action"] == "create"][0]
         shown = b.get("demo", "server event show", "s1", create["Request ID"])
         equal(shown["action"], "create")

@@ -284,6 +284,10 @@ ram_mb = 1000000
     def disks(self):
         return sorted(os.listdir(f"{self.state}/instances"))
 
+    def disk_files(self, server):
+        """How many root disks the server has; each resize makes another."""
+        return sum(1 for name in os.listdir(f"{self.state}/instances/{server}") if name == "disk" or name.startswith("disk.") and name[5:].isdigit())
+
     def database(self):
         return f"{self.state}/control/virga.db"
 

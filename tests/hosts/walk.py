@@ -132,6 +132,47 @@ def working(b, second):
         equal(states(b), {"first": "up", "second": "up", "third": "up"})
 
 
+def moved(b, name, to=None):
+    b.wait(f"{name} is where it goes", lambda: server(b, name)["status"] == "VERIFY_RESIZE", 30)
+    assert to is None or host_of(b, name) == to, host_of(b, name)
+
+
+def moving(b, second, third):
+    boot(b, "mover", "second")
+    b.wait("it is ACTIVE", lambda: server(b, "mover")["status"] == "ACTIVE")
+    with b.check("a server migrates to the host that was asked for, with its disk, and is confirmed"):
+        b.do("admin", "--os-compute-api-version 2.56 server migrate --host third mover")
+        moved(b, "mover", "third")
+        equal(second.status()["agent"]["servers"], 1 + sum(host_of(b, s["Name"]) == "second" for s in b.get("admin", "server list")))
+        b.do("admin", "server migrate confirm mover")
+        b.wait("it is ACTIVE", lambda: server(b, "mover")["status"] == "ACTIVE")
+        subset(["disk_copy", "from second to third"], b.virga("explain", "server", "mover"))
+    with b.check("a migration is reverted: it is where it was, and nothing is left on the other"):
+        b.do("admin", "--os-compute-api-version 2.56 server migrate --host second mover")
+        moved(b, "mover", "second")
+        b.do("admin", "server migrate revert mover")
+        b.wait("it is ACTIVE", lambda: server(b, "mover")["status"] == "ACTIVE", 30)
+        equal(host_of(b, "mover"), "third")
+        equal([(m["Source Compute"], m["Dest Compute"], m["Status"]) for m in b.get("admin", "server migration list --type cold-migration")],
+              [("third", "second", "reverted"), ("second", "third", "confirmed")])
+    for role, kill, back in (("the destination's agent", second, second), ("the source's agent", third, third)):
+        with b.check(f"kill -9 of {role} during a migration: it comes to its end"):
+            os.kill(kill.agent_pid(), signal.SIGSTOP)
+            b.do("admin", "--os-compute-api-version 2.56 server migrate --host second mover")
+            os.kill(kill.agent_pid(), signal.SIGKILL)
+            moved(b, "mover", "second")
+            b.do("admin", "server migrate revert mover")
+            b.wait("it is ACTIVE", lambda: server(b, "mover")["status"] == "ACTIVE", 30)
+    with b.check("drain: every server of a host goes elsewhere, and it takes no new ones"):
+        before = [s["Name"] for s in b.get("admin", "server list") if host_of(b, s["Name"]) == "third"]
+        said = b.virga("host", "drain", "third", "--reason", "new disks")
+        subset([f"{name} (" for name in before] + ["third is empty"], said)
+        assert "mover" in before and not [s for s in b.get("admin", "server list") if host_of(b, s["Name"]) == "third"]
+        equal(third.status()["agent"]["servers"], 0)
+        b.virga("host", "maintenance", "third", "--off")
+    b.do("admin", "server delete --wait mover")
+
+
 def dying(b, third):
     with b.check("a host that falls silent is down within 20 s, and says so wherever one looks"):
         boot(b, "on-third", "third")
@@ -252,12 +293,13 @@ def going(b, second, third):
         assert rows["second"]["servers"] >= 1
 
 
-signal.alarm(300)
+signal.alarm(400)
 bench = Bench(*sys.argv[1:4])
 bench.options = ["--os-compute-api-version", "2.53"]  # older ones cannot ask for no network
 second, third = Host(bench, "second"), Host(bench, "third")
 joining(bench, second, third)
 working(bench, second)
+moving(bench, second, third)
 dying(bench, third)
 forging(bench, second, third)
 losing(bench, second, third)

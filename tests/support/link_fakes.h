@@ -97,6 +97,10 @@ struct FakeController final : Controller {
     if (id.str() == "missing") throw Fault(FaultKind::not_found, "no such image");
     return std::make_unique<StringSource>(image);
   }
+  HostId disk_source(const HostId& host, const ServerId&, int64_t disk) override {
+    if (disk == 0) throw Fault(FaultKind::forbidden, "the server is not moving to " + host.str());
+    return kHost;
+  }
   MetadataReply metadata(const HostId&, const MetadataRequest& request) override {
     return {200, "text/plain", request.source_address + request.path};
   }
@@ -144,6 +148,12 @@ struct FakeAgent final : AgentSide {
   std::shared_ptr<ByteStream> open_console(const ServerId& server, AgentHub::Console) override {
     if (server.str() != kServer) throw Fault(FaultKind::conflict, "the server is not running", "Start it.");
     return std::make_shared<Echo>();
+  }
+  std::string disk = "disk bytes";
+  uint64_t disk_size = 10;
+  Disk open_disk(const ServerId&, int64_t) override {
+    if (disk.empty()) throw Fault(FaultKind::conflict, "the server runs", "Stop it.");
+    return {disk_size, std::make_unique<StringSource>(disk)};
   }
 };
 
