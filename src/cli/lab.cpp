@@ -9,18 +9,17 @@
 #include "base/fault.h"
 #include "cli/api.h"
 #include "cli/cloud_client.h"
-#include "cloud/lab.h"
-#include "cloud/lab_plan.h"
+#include "lab/api.h"
 
 namespace virga::cli {
 namespace {
 
 struct Words {
-  std::string folder = cloud::lab::kDefaultFolder, host, other, packages;
-  cloud::lab::UpOptions up;
+  std::string folder = lab::kDefaultFolder, host, other, packages;
+  lab::UpOptions up;
   bool as_json = false;
 
-  cloud::lab::Lab lab() const {
+  lab::Lab lab() const {
     if (geteuid() != 0)
       throw Fault(FaultKind::forbidden, "A lab needs root: it makes namespaces and mounts.",
                   "Run it with sudo.");
@@ -34,7 +33,8 @@ void print_step(const std::string& step, std::chrono::milliseconds took) {
 }
 
 void print_status(const json::object& status) {
-  if (find_array(status, "hosts")->empty()) return static_cast<void>(std::printf("There is no lab. `virga lab up` makes one.\n"));
+  if (find_array(status, "hosts")->empty())
+    return static_cast<void>(std::printf("There is no lab. `virga lab up` makes one.\n"));
   std::printf("%-8s %-12s %-5s %-10s %9s %9s  %s\n", "host", "address", "", "role", "processes", "memory",
               "");
   for (const json::value& entry : *find_array(status, "hosts")) {
@@ -89,7 +89,7 @@ void add_lab_commands(CLI::App& app) {
   auto* up_command =
       group->add_subcommand("up", "bring hosts up, and a cloud in them (again and again, until it is)");
   up_command->add_option("--hosts", w->up.hosts, "how many (default 3, or as many as there are)")
-      ->check(CLI::Range(1, cloud::lab::kMostHosts));
+      ->check(CLI::Range(1, lab::kMostHosts));
   up_command->add_option("--controllers", w->up.controllers, "how many of them are controllers (1)");
   up_command->add_option("--packages", w->up.packages,
                          "folder that keeps the Debian packages of the tiny guest");

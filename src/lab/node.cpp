@@ -1,4 +1,4 @@
-#include "cloud/lab_node.h"
+#include "lab/node.h"
 
 #include <fmt/format.h>
 #include <signal.h>
@@ -22,18 +22,18 @@
 #include "base/process.h"
 #include "base/scope_exit.h"
 #include "cloud/bring_up.h"
-#include "cloud/lab_fabric.h"
-#include "cloud/lab_plan.h"
 #include "cloud/purge.h"
+#include "lab/fabric.h"
+#include "lab/plan.h"
 
-namespace virga::cloud::lab {
+namespace virga::lab {
 namespace {
 
 namespace fs = std::filesystem;
 using std::chrono::steady_clock;
 
-ProcessName read_name(const std::string& file) {
-  ProcessName name;
+cloud::ProcessName read_name(const std::string& file) {
+  cloud::ProcessName name;
   std::ifstream(file) >> name.pid >> name.start_ticks;
   return name;
 }
@@ -52,14 +52,14 @@ std::vector<pid_t> processes_on_wires(int number) {
   if (!netns::exists(node_namespace(number)) ||
       stat(netns::path_of(node_namespace(number)).c_str(), &space) != 0)
     return found;
-  for (const pid_t pid : all_processes())
+  for (const pid_t pid : cloud::all_processes())
     if (stat(fmt::format("/proc/{}/ns/net", pid).c_str(), &other) == 0 && other.st_ino == space.st_ino &&
         other.st_dev == space.st_dev)
       found.push_back(pid);
   return found;
 }
 
-void wait_gone(const ProcessName& process) {
+void wait_gone(const cloud::ProcessName& process) {
   const auto end = steady_clock::now() + std::chrono::seconds(20);
   while (process.alive() && steady_clock::now() < end)
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
@@ -85,13 +85,13 @@ pid_t inner_pid(pid_t pid) {
 }
 
 /// Pids inside the node of what its supervisor calls by that name.
-std::vector<pid_t> supervised(const ProcessName& init, const std::string& name,
+std::vector<pid_t> supervised(const cloud::ProcessName& init, const std::string& name,
                               std::vector<std::string>& known) {
   Config config;
   config.cloud.run_dir = fmt::format("/proc/{}/root/run/virga", init.pid);
   std::vector<pid_t> found;
   try {
-    const json::object status = supervisor_status(config);
+    const json::object status = cloud::supervisor_status(config);
     known.push_back("supervisor");
     if (name == "supervisor") found.push_back(static_cast<pid_t>(find_int(status, "pid")));
     for (const json::value& value : *find_array(status, "services")) {
@@ -105,7 +105,7 @@ std::vector<pid_t> supervised(const ProcessName& init, const std::string& name,
     if (f.kind != FaultKind::unavailable) throw;
     const std::string file =
         config.cloud.run_dir + "/pid/" + name;  // its supervisor is dead; the service may live
-    if (const ProcessName left = read_name(file); left.pid > 0) found.push_back(left.pid);
+    if (const cloud::ProcessName left = read_name(file); left.pid > 0) found.push_back(left.pid);
   }
   return found;
 }
@@ -125,7 +125,7 @@ std::vector<pid_t> supervised(const ProcessName& init, const std::string& name,
   raw_argv.push_back(nullptr);
   raw_environment.push_back(nullptr);
   try {
-    claim_folder("/var/lib/virga", 0711);
+    cloud::claim_folder("/var/lib/virga", 0711);
     mkdir(kHome, 0700);
   } catch (const Fault&) {  // it is in nobody's way: the command may be there to see why
   }
@@ -165,8 +165,8 @@ NodeFolders::NodeFolders(const std::string& lab, int number)
       keeper(root + "/keeper"),
       console(root + "/console.log") {}
 
-std::optional<ProcessName> init_of(const std::string& lab, int number) {
-  const ProcessName init = read_name(NodeFolders(lab, number).init);
+std::optional<cloud::ProcessName> init_of(const std::string& lab, int number) {
+  const cloud::ProcessName init = read_name(NodeFolders(lab, number).init);
   return init.pid > 0 && init.alive() ? std::optional(init) : std::nullopt;
 }
 
@@ -175,29 +175,29 @@ void power_on(const NodeOptions& options, int number) {
   power_off(options.lab, number);  // what a start that was cut off, or a death of init alone, left
   const NodeFolders folders(options.lab, number);
   fs::create_directories(folders.root);
-  claim_folder(folders.lib, 0711);
-  claim_folder(folders.log, 0751);
+  cloud::claim_folder(folders.lib, 0711);
+  cloud::claim_folder(folders.log, 0751);
   fs::create_directories(folders.etc);
   plug_in(number);
-  ServiceSpec spec;
+  cloud::ServiceSpec spec;
   spec.name = node_name(number);
   spec.argv = {options.program,   "lab",        "--folder",      options.lab, "init",
                node_name(number), "--packages", options.packages};
   spec.name_space = node_namespace(number);
   spec.log_file = folders.console;
-  const ProcessName keeper = start_service(spec, options.lab, folders.keeper);
+  const cloud::ProcessName keeper = cloud::start_service(spec, options.lab, folders.keeper);
   std::string status;
   while (!init_of(options.lab, number))
-    if (wait_for_end(keeper, -1, 5, status))
+    if (cloud::wait_for_end(keeper, -1, 5, status))
       throw Fault(FaultKind::internal, fmt::format("{} does not come up ({}): {}", node_name(number), status,
-                                                   log_tail(folders.console, 3)));
+                                                   cloud::log_tail(folders.console, 3)));
 }
 
 void power_off(const std::string& lab, int number) {
   const NodeFolders folders(lab, number);
-  const ProcessName init = read_name(folders.init);
+  const cloud::ProcessName init = read_name(folders.init);
   if (init.pid > 0 && init.alive()) kill(init.pid, SIGKILL);
-  kill_leftovers(lab, node_name(number));  // its parent, whether its name was written down or not
+  cloud::kill_leftovers(lab, node_name(number));  // its parent, whether its name was written down or not
   if (init.pid > 0) wait_gone(init);
   const auto end = steady_clock::now() + std::chrono::seconds(20);
   for (std::vector<pid_t> left; !(left = processes_on_wires(number)).empty();) {
@@ -211,7 +211,7 @@ void power_off(const std::string& lab, int number) {
   for (const std::string& file : {folders.init, folders.keeper}) unlink(file.c_str());
 }
 
-int exec_inside(const ProcessName& init, std::vector<std::string> argv) {
+int exec_inside(const cloud::ProcessName& init, std::vector<std::string> argv) {
   const int fd = static_cast<int>(syscall(SYS_pidfd_open, init.pid, 0));
   ScopeExit closer([fd] { close(fd); });
   if (fd < 0 || !init.alive())
@@ -228,7 +228,7 @@ int exec_inside(const ProcessName& init, std::vector<std::string> argv) {
   return wait_for(child);
 }
 
-int run_inside(const ProcessName& init, const std::vector<std::string>& argv) {
+int run_inside(const cloud::ProcessName& init, const std::vector<std::string>& argv) {
   std::fflush(stdout);
   const pid_t child = fork();
   if (child < 0) throw Fault(FaultKind::internal, "No process could be forked.");
@@ -242,15 +242,15 @@ int run_inside(const ProcessName& init, const std::vector<std::string>& argv) {
   }
 }
 
-std::vector<pid_t> processes_of(const ProcessName& init) {
+std::vector<pid_t> processes_of(const cloud::ProcessName& init) {
   const std::string space = link_of(init.pid, "pid");
   std::vector<pid_t> found;
-  for (const pid_t pid : all_processes())
+  for (const pid_t pid : cloud::all_processes())
     if (!space.empty() && link_of(pid, "pid") == space) found.push_back(pid);
   return found;
 }
 
-int kill_process(const ProcessName& init, const std::string& name) {
+int kill_process(const cloud::ProcessName& init, const std::string& name) {
   std::vector<std::string> known;
   const std::vector<pid_t> inside = supervised(init, name, known);
   int killed = 0;
@@ -269,4 +269,4 @@ int kill_process(const ProcessName& init, const std::string& name) {
                            : fmt::format("Did you mean {}?", near));
 }
 
-}  // namespace virga::cloud::lab
+}  // namespace virga::lab

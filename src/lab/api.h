@@ -1,8 +1,8 @@
 #pragma once
 // A lab: several hosts of one cloud on one machine, for trying out and for tests.
 //
-// Each host is a process tree with namespaces of its own (lab_node.h), wired to the others over 172.31.0.0/24
-// (lab_fabric.h), in which this same program runs as on a machine in host mode: node 1 comes up as a
+// Each host is a process tree with namespaces of its own (lab/node.h), wired to the others over 172.31.0.0/24
+// (lab/fabric.h), in which this same program runs as on a machine in host mode: node 1 comes up as a
 // controller with guests, the others join it. Nothing of them is in the machine's own network, process
 // table's namespace or folders but the lab's folder and the names of network namespaces. There is one lab on
 // a machine.
@@ -17,8 +17,9 @@
 #include "base/json.h"
 #include "cloud/bring_up.h"
 
-namespace virga::cloud::lab {
+namespace virga::lab {
 
+inline constexpr int kMostHosts = 32;
 inline constexpr const char* kDefaultFolder = "/var/lib/virga-lab";
 
 struct UpOptions {
@@ -36,9 +37,9 @@ class Lab {
   /// Brings hosts up that are not, and unless `bare` a cloud in them, until it is one. What the hosts'
   /// commands print goes to standard output. Throws Fault(conflict) if there are more hosts already than
   /// wished.
-  void up(const UpOptions& options, const StepDone& done) const;
+  void up(const UpOptions& options, const cloud::StepDone& done) const;
   /// Ends all hosts at once and removes every trace, whatever state it finds.
-  void down(const StepDone& done) const;
+  void down(const cloud::StepDone& done) const;
   /// Drops all packets between two hosts, or with other = "" between a host and all others; or no longer
   /// does.
   void cut(const std::string& host, const std::string& other, bool cut) const;
@@ -46,7 +47,7 @@ class Lab {
   /// processes.
   int kill(const std::string& host, const std::string& process) const;
   /// Brings a host back after a power failure, and the cloud in it if there was one.
-  void start(const std::string& host, const StepDone& done) const;
+  void start(const std::string& host, const cloud::StepDone& done) const;
   /// Runs a program on a host as from a root's login there; returns its exit code. The calling process stays
   /// in the host.
   int exec(const std::string& host, const std::vector<std::string>& argv) const;
@@ -66,14 +67,14 @@ class Lab {
   int find(const std::string& host) const;
   int lock() const;
   void prepare_machine() const;
-  void power(int number, const Shape& shape, const StepDone& done) const;
-  void prepare_guest(const Shape& shape, const StepDone& done) const;
+  void power(int number, const Shape& shape, const cloud::StepDone& done) const;
+  void prepare_guest(const Shape& shape, const cloud::StepDone& done) const;
   bool has_cloud(int number) const;
   void join(int number) const;
-  void bring_cloud_up(int number, const StepDone& done) const;
+  void bring_cloud_up(int number, const cloud::StepDone& done) const;
   void run(int number, const std::vector<std::string>& argv) const;
 
   const std::string folder_, program_;
 };
 
-}  // namespace virga::cloud::lab
+}  // namespace virga::lab

@@ -1,8 +1,8 @@
-#include "cloud/lab_fabric.h"
+#include "lab/fabric.h"
 
 #include "base/netns.h"
 
-namespace virga::cloud::lab {
+namespace virga::lab {
 namespace {
 
 void ensure_wire(int a, int b, bool up) {
@@ -50,4 +50,4 @@ void unplug(int number) {
   netns::remove(node_namespace(number));
 }
 
-}  // namespace virga::cloud::lab
+}  // namespace virga::lab

@@ -1,5 +1,5 @@
 #pragma once
-// What a lab looks like (lab.h), as pure functions: names, addresses, settings, which wires are cut.
+// What a lab looks like (lab/api.h), as pure functions: names, addresses, settings, which wires are cut.
 
 #include <algorithm>
 #include <set>
@@ -7,9 +7,8 @@
 #include <utility>
 #include <vector>
 
-namespace virga::cloud::lab {
+namespace virga::lab {
 
-inline constexpr int kMostHosts = 32;
 inline constexpr const char* kFabric = "virga-lab-fabric";  ///< network namespace of the wires between nodes
 inline constexpr const char* kNodePrefix =
     "virga-lab-";                                 ///< a node's network namespace: with its name behind
@@ -57,4 +56,4 @@ std::string wire_name(int at, int to);
 std::string bridge_name(int number);  ///< "br2": the bridge of a node's wires, in the fabric
 std::string port_name(int number);    ///< "node2": its port towards the node
 
-}  // namespace virga::cloud::lab
+}  // namespace virga::lab

@@ -14,7 +14,7 @@
 
 #include "cloud/supervised_process.h"
 
-namespace virga::cloud::lab {
+namespace virga::lab {
 
 /// Where things of a node lie, in the lab's folder.
 struct NodeFolders {
@@ -35,7 +35,7 @@ struct NodeOptions {
 };
 
 /// Init of a running node, as processes outside name it.
-std::optional<ProcessName> init_of(const std::string& lab, int number);
+std::optional<cloud::ProcessName> init_of(const std::string& lab, int number);
 /// Starts a node whose wires are there, and waits until it stands. Nothing to do if it runs.
 void power_on(const NodeOptions& options, int number);
 /// Ends a node at once, and whatever else is in its network namespace; returns when all of it is gone.
@@ -46,14 +46,14 @@ int run_init(const NodeOptions& options, int number);
 /// Moves the calling process, which must have one thread, into the node; runs a program there, with the
 /// caller's standard streams; returns its exit code (127: there is no such program, 128 + signal). The
 /// environment is a fresh login's.
-int exec_inside(const ProcessName& init, std::vector<std::string> argv);
+int exec_inside(const cloud::ProcessName& init, std::vector<std::string> argv);
 /// The same in a child: the caller stays where it is.
-int run_inside(const ProcessName& init, const std::vector<std::string>& argv);
+int run_inside(const cloud::ProcessName& init, const std::vector<std::string>& argv);
 
 /// All processes of a node, as processes outside name them.
-std::vector<pid_t> processes_of(const ProcessName& init);
+std::vector<pid_t> processes_of(const cloud::ProcessName& init);
 /// kill -9 of a service by name or alias, of "supervisor", or of programs by the name that ps shows. Returns
 /// how many. Throws Fault(not_found) if nothing of that name runs there.
-int kill_process(const ProcessName& init, const std::string& name);
+int kill_process(const cloud::ProcessName& init, const std::string& name);
 
-}  // namespace virga::cloud::lab
+}  // namespace virga::lab

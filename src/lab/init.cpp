@@ -1,4 +1,4 @@
-// How a process becomes a node's init (lab_node.h).
+// How a process becomes a node's init (lab/node.h).
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -19,10 +19,10 @@
 
 #include "base/fault.h"
 #include "base/process.h"
-#include "cloud/lab_node.h"
-#include "cloud/lab_plan.h"
+#include "lab/node.h"
+#include "lab/plan.h"
 
-namespace virga::cloud::lab {
+namespace virga::lab {
 namespace {
 
 namespace fs = std::filesystem;
@@ -161,4 +161,4 @@ int run_init(const NodeOptions& options, int number) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
-}  // namespace virga::cloud::lab
+}  // namespace virga::lab

@@ -1,4 +1,4 @@
-#include "cloud/lab.h"
+#include "lab/api.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -15,13 +15,13 @@
 #include "base/netns.h"
 #include "base/process.h"
 #include "base/scope_exit.h"
-#include "cloud/lab_fabric.h"
-#include "cloud/lab_node.h"
 #include "cloud/novnc.h"
 #include "cloud/purge.h"
+#include "lab/fabric.h"
+#include "lab/node.h"
 #include "qemu/api.h"
 
-namespace virga::cloud::lab {
+namespace virga::lab {
 namespace {
 
 namespace fs = std::filesystem;
@@ -29,7 +29,7 @@ using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
 template <class F>
-void timed(const std::string& step, const StepDone& done, F&& f) {
+void timed(const std::string& step, const cloud::StepDone& done, F&& f) {
   const auto start = steady_clock::now();
   f();
   if (done) done(step, std::chrono::duration_cast<milliseconds>(steady_clock::now() - start));
@@ -40,7 +40,7 @@ std::string text_of(const std::string& file) {
 }
 
 bool userspace_datapath() {
-  return find_engines({}, {}).userspace_datapath;
+  return cloud::find_engines({}, {}).userspace_datapath;
 }
 
 /// remember_made and undo_made keep their file there.
@@ -61,11 +61,11 @@ std::vector<std::string> lab_namespaces() {
 }
 
 /// What the cloud in a node says of itself: "12 of 12 services ready", or why there is none.
-std::string cloud_state(const ProcessName& init) {
+std::string cloud_state(const cloud::ProcessName& init) {
   Config config;
   config.cloud.run_dir = fmt::format("/proc/{}/root/run/virga", init.pid);
   try {
-    const json::object status = supervisor_status(config);
+    const json::object status = cloud::supervisor_status(config);
     const json::array& services = *find_array(status, "services");
     const auto ready = std::count_if(services.begin(), services.end(), [](const json::value& s) {
       return find_string(s.as_object(), "state") == "ready";
@@ -83,16 +83,16 @@ json::object status_of(const std::string& lab, int number) {
   json::object o = {
       {"name", node_name(number)}, {"address", node_address(number)}, {"role", ""}, {"on", false}};
   if (access(folders.settings.c_str(), R_OK) == 0) o["role"] = load_config(folders.settings).cloud.role;
-  const std::optional<ProcessName> init = init_of(lab, number);
+  const std::optional<cloud::ProcessName> init = init_of(lab, number);
   if (!init) return o;
   const std::vector<pid_t> processes = processes_of(*init);
   int64_t kib = 0;
-  for (const pid_t pid : processes) kib += memory_kib_of(pid);
+  for (const pid_t pid : processes) kib += cloud::memory_kib_of(pid);
   o["on"] = true;
   o["pid"] = init->pid;
   o["processes"] = processes.size();
   o["memory_kib"] = kib;
-  o["uptime_s"] = uptime_s(*init);
+  o["uptime_s"] = cloud::uptime_s(*init);
   o["cloud"] = cloud_state(*init);
   return o;
 }
@@ -130,10 +130,10 @@ void Lab::prepare_machine() const {
   const Config ours = memory(folder_);
   for (const char* folder : {"/etc/virga", "/var/lib/virga", "/var/log/virga"}) {
     if (fs::exists(folder)) continue;
-    remember_made(ours, std::string("dir:") + folder);
+    cloud::remember_made(ours, std::string("dir:") + folder);
     mkdir(folder, 0755);
   }
-  if (!fs::exists("/run/netns")) remember_made(ours, "mount:/run/netns");
+  if (!fs::exists("/run/netns")) cloud::remember_made(ours, "mount:/run/netns");
 }
 
 /// The lab as it is wished, written down before anything is made.
@@ -160,7 +160,7 @@ Lab::Shape Lab::grow(const UpOptions& options) const {
   return {hosts, packages};
 }
 
-void Lab::power(int number, const Shape& shape, const StepDone& done) const {
+void Lab::power(int number, const Shape& shape, const cloud::StepDone& done) const {
   if (init_of(folder_, number)) return;
   const NodeFolders folders(folder_, number);
   fs::create_directories(folders.etc);
@@ -172,7 +172,7 @@ void Lab::power(int number, const Shape& shape, const StepDone& done) const {
 
 /// Runs a command on a host; what it prints is seen. Throws Fault(internal) if it fails.
 void Lab::run(int number, const std::vector<std::string>& argv) const {
-  const std::optional<ProcessName> init = init_of(folder_, number);
+  const std::optional<cloud::ProcessName> init = init_of(folder_, number);
   if (!init)
     throw Fault(FaultKind::unavailable, fmt::format("{} is off.", node_name(number)),
                 fmt::format("virga lab start {}", node_name(number)));
@@ -187,7 +187,7 @@ void Lab::run(int number, const std::vector<std::string>& argv) const {
 }
 
 /// What node 1 needs from the world, which it does not see.
-void Lab::prepare_guest(const Shape& shape, const StepDone& done) const {
+void Lab::prepare_guest(const Shape& shape, const cloud::StepDone& done) const {
   const NodeFolders folders(folder_, 1);
   Config config = memory(folders.lib);
   config.cloud.package_cache = shape.packages;
@@ -196,7 +196,7 @@ void Lab::prepare_guest(const Shape& shape, const StepDone& done) const {
   guest.package_dir = shape.packages;
   timed("tiny guest", done, [&] { qemu::build_tiny_guest(guest, [](std::string_view) {}); });
   try {
-    fetch_novnc(config);
+    cloud::fetch_novnc(config);
   } catch (const Fault& fault) {
     std::printf("  VNC consoles will open in no browser: %s\n", fault.message.c_str());
   }
@@ -209,7 +209,7 @@ bool Lab::has_cloud(int number) const {
   return access(folders.settings.c_str(), R_OK) == 0 && !load_config(folders.settings).has_control();
 }
 
-void Lab::bring_cloud_up(int number, const StepDone& done) const {
+void Lab::bring_cloud_up(int number, const cloud::StepDone& done) const {
   if (number == 1 || has_cloud(number))
     timed("cloud on " + node_name(number), done, [&] { run(number, {"virga", "up"}); });
   else
@@ -237,8 +237,8 @@ void Lab::join(int number) const {
   unlink(file.c_str());
 }
 
-void Lab::up(const UpOptions& options, const StepDone& done) const {
-  claim_folder(folder_, 0755);
+void Lab::up(const UpOptions& options, const cloud::StepDone& done) const {
+  cloud::claim_folder(folder_, 0755);
   const int held = lock();
   ScopeExit unlock([held] { close(held); });
   const Shape shape = grow(options);
@@ -250,7 +250,7 @@ void Lab::up(const UpOptions& options, const StepDone& done) const {
   for (int n = 1; n <= shape.hosts; ++n) bring_cloud_up(n, done);
 }
 
-void Lab::start(const std::string& host, const StepDone& done) const {
+void Lab::start(const std::string& host, const cloud::StepDone& done) const {
   const int number = find(host), held = lock();
   ScopeExit unlock([held] { close(held); });
   ensure_fabric(shape().hosts, Cuts::parse(text_of(folder_ + "/cuts")));
@@ -258,7 +258,7 @@ void Lab::start(const std::string& host, const StepDone& done) const {
   if (has_cloud(number)) bring_cloud_up(number, done);
 }
 
-void Lab::down(const StepDone& done) const {
+void Lab::down(const cloud::StepDone& done) const {
   const std::vector<std::string> spaces = lab_namespaces();
   int held = -1;
   if (fs::exists(folder_)) held = lock();
@@ -273,9 +273,10 @@ void Lab::down(const StepDone& done) const {
   });
   timed("traces removed", done, [&] {
     remove_fabric();
-    undo_made(memory(folder_));
-    if (fs::exists(folder_)) claim_folder(folder_, 0755);  // an `up` that was killed may not have come to that
-    remove_claimed_folder(folder_);
+    cloud::undo_made(memory(folder_));
+    if (fs::exists(folder_))
+      cloud::claim_folder(folder_, 0755);  // an `up` that was killed may not have come to that
+    cloud::remove_claimed_folder(folder_);
   });
 }
 
@@ -289,7 +290,7 @@ void Lab::cut(const std::string& host, const std::string& other, bool cut) const
 
 int Lab::kill(const std::string& host, const std::string& process) const {
   const int number = find(host);
-  const std::optional<ProcessName> init = init_of(folder_, number);
+  const std::optional<cloud::ProcessName> init = init_of(folder_, number);
   if (!process.empty()) {
     if (!init)
       throw Fault(FaultKind::conflict, fmt::format("{} is off.", host),
@@ -302,7 +303,7 @@ int Lab::kill(const std::string& host, const std::string& process) const {
 }
 
 int Lab::exec(const std::string& host, const std::vector<std::string>& argv) const {
-  const std::optional<ProcessName> init = init_of(folder_, find(host));
+  const std::optional<cloud::ProcessName> init = init_of(folder_, find(host));
   if (!init)
     throw Fault(FaultKind::conflict, fmt::format("{} is off.", host),
                 fmt::format("virga lab start {}", host));
@@ -321,4 +322,4 @@ int Lab::init(const std::string& host, const std::string& packages) const {
   return run_init({folder_, program_, packages}, find(host));
 }
 
-}  // namespace virga::cloud::lab
+}  // namespace virga::lab

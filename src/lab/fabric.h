@@ -9,9 +9,9 @@
 //
 // All functions are idempotent, block, and throw Fault(internal) with the kernel's reason.
 
-#include "cloud/lab_plan.h"
+#include "lab/plan.h"
 
-namespace virga::cloud::lab {
+namespace virga::lab {
 
 /// Bridges and wires of that many nodes, each wire up or, if it is cut, down.
 void ensure_fabric(int hosts, const Cuts& cuts);
@@ -21,4 +21,4 @@ void plug_in(int number);
 /// Removes both; what runs in the namespace must have ended.
 void unplug(int number);
 
-}  // namespace virga::cloud::lab
+}  // namespace virga::lab

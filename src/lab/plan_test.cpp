@@ -1,11 +1,12 @@
-#include "cloud/lab_plan.h"
+#include "lab/plan.h"
 
 #include <gtest/gtest.h>
 
 #include "base/config.h"
 #include "base/fault.h"
+#include "lab/api.h"
 
-namespace virga::cloud::lab {
+namespace virga::lab {
 namespace {
 
 TEST(LabPlan, AHostIsNamedAsItsNumber) {
@@ -81,4 +82,4 @@ TEST(LabPlan, CutsAreReadAsTheyAreWritten) {
 }
 
 }  // namespace
-}  // namespace virga::cloud::lab
+}  // namespace virga::lab

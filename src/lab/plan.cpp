@@ -1,4 +1,4 @@
-#include "cloud/lab_plan.h"
+#include "lab/plan.h"
 
 #include <fmt/format.h>
 
@@ -7,7 +7,7 @@
 #include "base/config.h"
 #include "base/fault.h"
 
-namespace virga::cloud::lab {
+namespace virga::lab {
 
 std::string node_name(int number) {
   return fmt::format("node{}", number);
@@ -45,7 +45,7 @@ namespace {
 /// A node does not see the world: the tiny guest's packages are shown to it.
 Config any_settings() {
   Config c;
-  c.cloud.package_cache = std::string(kOwnRun) + "/packages";
+  c.cloud.package_cache = fmt::format("{}/packages", kOwnRun);
   return c;
 }
 
@@ -121,4 +121,4 @@ void Cuts::set(bool cut, int node, int other, int hosts) {
   }
 }
 
-}  // namespace virga::cloud::lab
+}  // namespace virga::lab
