@@ -14,6 +14,7 @@
 #include "link/agent.grpc.pb.h"
 #include "link/convert.h"
 #include "link/disk_transfer.h"
+#include "link/grpc.h"
 #include "link/outbox.h"
 #include "link/pool.h"
 #include "link/status.h"
@@ -492,6 +493,7 @@ class Connection final : public AgentConnection {
 }  // namespace
 
 std::unique_ptr<AgentConnection> dial(DialOptions options, AgentSide& side) {
+  prepare_grpc();
   return std::make_unique<Connection>(std::move(options), side);
 }
 

@@ -12,6 +12,7 @@
 #include "base/scope_exit.h"
 #include "link/control_stream.h"
 #include "link/disk_transfer.h"
+#include "link/grpc.h"
 #include "link/server_console.h"
 #include "link/status.h"
 
@@ -425,6 +426,7 @@ class Hub final : public AgentHub, public StreamOwner, public Service {
 }  // namespace
 
 std::unique_ptr<AgentHub> serve(const ServeOptions& options, Controller& controller) {
+  prepare_grpc();
   return std::make_unique<Hub>(options, controller);
 }
 

@@ -2,13 +2,17 @@
 
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
+#include <spdlog/sinks/ostream_sink.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <cstdlib>
 #include <filesystem>
+#include <sstream>
 
 #include "base/certificate.h"
+#include "base/log.h"
+#include "base/scope_exit.h"
 #include "tests/support/link_fakes.h"
 
 namespace virga::link {
@@ -126,6 +130,34 @@ TEST_F(LinkOverTls, AHostThatWasSentAwayIsGone) {
   hub_->disconnect(kHost, "removed");
   EXPECT_TRUE(controller_.watched.wait([&] { return controller_.disconnects == 1; }));
   EXPECT_FALSE(hub_->connected(kHost));
+}
+
+/// Connects, says something that is no handshake, and waits until the other end has had enough.
+void knock(int port) {
+  const int fd = socket(AF_INET, SOCK_STREAM, 0);
+  ScopeExit close_it([&] { close(fd); });
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  address.sin_port = htons(static_cast<uint16_t>(port));
+  ASSERT_EQ(connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+  ASSERT_EQ(write(fd, "GET / HTTP/1.1\r\n\r\n", 18), 18);
+  char byte;
+  while (read(fd, &byte, 1) > 0) {
+  }
+}
+
+TEST_F(LinkOverTls, AStrangerFillsNoLog) {
+  std::ostringstream lines;
+  const auto before = spdlog::default_logger();
+  spdlog::set_default_logger(std::make_shared<spdlog::logger>("test", std::make_shared<spdlog::sinks::ostream_sink_mt>(lines)));
+  ScopeExit put_back([&] { spdlog::set_default_logger(before); });
+  testing::internal::CaptureStderr();
+  for (int i = 0; i < 50; ++i) knock(std::stoi(address_.substr(address_.find(':') + 1)));
+  hub_.reset();  // whatever it has to say, it has said
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
+  const std::string all = lines.str();  // tests before this one may have used up what is let through
+  EXPECT_LE(std::count(all.begin(), all.end(), '\n'), 10) << all;
 }
 
 }  // namespace
