@@ -113,7 +113,8 @@ struct ControlPlane {
 
   compute::Options compute_options(const Config& config) {
     compute::Options o;
-    o.admit = [this](db::Tx& tx, const link::HostFacts& facts, const std::string& pem) { admit(tx, facts, pem); };
+    o.admit = [this](db::Tx& tx, const link::HostFacts& facts, const std::string& pem) { return admit(tx, facts, pem); };
+    o.settle_certificate = [this](db::Tx& tx, const link::HostFacts&, const std::string& pem) { enrolment->settle_certificate(tx, proof_in(pem)); };
     o.renew = [this](const HostId& host, const std::string& request) { return enrolment->renew(host, request); };
     o.forget_host = [this](db::Tx& tx, const HostId& host) { enrolment->remove(tx, host); };
     o.cpu_allocation_ratio = config.compute.cpu_allocation_ratio;
@@ -132,15 +133,18 @@ struct ControlPlane {
     return o;
   }
 
-  /// Who comes with a certificate is held to what was enrolled under it.
-  void admit(db::Tx& tx, const link::HostFacts& facts, const std::string& pem) {
-    if (pem.empty()) return;
+  static enrolment::PeerProof proof_in(const std::string& pem) {
     const auto chain = read_certificates(pem, "the agent's certificate");
-    const enrolment::PeerProof proof{enrolment::host_of(chain.front()), fingerprint(chain.front())};
+    return {enrolment::host_of(chain.front()), fingerprint(chain.front())};
+  }
+
+  /// Who comes with a certificate is held to what was enrolled under it.
+  bool admit(db::Tx& tx, const link::HostFacts& facts, const std::string& pem) {
+    if (pem.empty()) return false;
+    const enrolment::PeerProof proof = proof_in(pem);
     if (proof.host != facts.id)
       throw Fault(FaultKind::forbidden, fmt::format("This certificate is of the host {}, not of {}.", proof.host.str(), facts.id.str()));
-    enrolment->admit(tx, proof, facts.hostname);
-    enrolment->settle_certificate(tx, proof);
+    return enrolment->admit(tx, proof, facts.hostname);
   }
 
   json::array problems() const {

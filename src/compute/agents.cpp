@@ -13,7 +13,10 @@ namespace virga::compute {
 
 void Agents::admit(const link::HostFacts& facts, const std::string& certificate) {
   const auto& ask = core_.options.admit;
-  if (ask) core_.database.write([&](db::Tx& tx) { ask(tx, facts, certificate); });
+  if (!ask) return;
+  // Each connection of each host comes by here, all at once after a restart: no commit unless there is news.
+  if (core_.database.read([&](db::Tx& tx) { return ask(tx, facts, certificate); }))
+    core_.database.write([&](db::Tx& tx) { core_.options.settle_certificate(tx, facts, certificate); });
 }
 
 link::Assignment Agents::connect(const link::HostFacts& facts) {

@@ -33,8 +33,10 @@ struct Options {
   std::vector<std::string> novnc_folders;  ///< the first that has a file serves it at /console
 
   // What enrolment knows of hosts; without these every host may connect.
-  /// Throws Fault(forbidden) unless who has this certificate (PEM, or "" on this machine) may speak for the host.
-  std::function<void(db::Tx&, const link::HostFacts&, const std::string&)> admit = {};
+  /// Throws Fault(forbidden) unless who has this certificate (PEM, or "" on this machine) may speak for the host. Only
+  /// reads; true if it is to be remembered that the host uses this certificate now: then `settle_certificate` writes that.
+  std::function<bool(db::Tx&, const link::HostFacts&, const std::string&)> admit = {};
+  std::function<void(db::Tx&, const link::HostFacts&, const std::string&)> settle_certificate = {};
   std::function<std::string(const HostId&, const std::string&)> renew = {};  ///< see link::Controller
   std::function<void(db::Tx&, const HostId&)> forget_host = {};             ///< it was removed
 };

@@ -49,7 +49,7 @@ TEST(Hosts, ASilentOneIsNotKnownToBeDown) {
 TEST(Hosts, ADoorkeeperIsAskedBeforeAnythingIsChanged) {
   Options options;
   std::vector<std::string> asked;
-  options.admit = [&](db::Tx&, const link::HostFacts& facts, const std::string& certificate) {
+  options.admit = [&](db::Tx&, const link::HostFacts& facts, const std::string& certificate) -> bool {
     asked.push_back(facts.hostname + " " + certificate);
     throw Fault(FaultKind::forbidden, "no");
   };
@@ -57,6 +57,26 @@ TEST(Hosts, ADoorkeeperIsAskedBeforeAnythingIsChanged) {
   EXPECT_THROW(cloud.compute->admit(host_facts("cafe1"), "pem"), Fault);
   EXPECT_EQ(asked, std::vector<std::string>{"cafe1 pem"});
   EXPECT_EQ(cloud.get("/compute/v2.1/os-services?binary=nova-compute", "admin").count("services"), 0u);
+}
+
+TEST(Hosts, LetInWithoutACommitUnlessTheirCertificateIsNew) {
+  Options options;
+  bool is_new = false;
+  std::vector<std::string> settled;
+  options.admit = [&](db::Tx&, const link::HostFacts&, const std::string&) { return is_new; };
+  options.settle_certificate = [&](db::Tx&, const link::HostFacts& facts, const std::string& certificate) {
+    settled.push_back(facts.hostname + " " + certificate);
+  };
+  ComputeCloud cloud("", std::move(options));
+  const auto commits = [&] { return cloud.database().stats().commits; };
+  const auto before = commits();
+  cloud.compute->admit(host_facts("cafe1"), "pem");
+  EXPECT_EQ(commits(), before);
+  EXPECT_TRUE(settled.empty());
+  is_new = true;
+  cloud.compute->admit(host_facts("cafe1"), "new");
+  EXPECT_EQ(commits(), before + 1);
+  EXPECT_EQ(settled, std::vector<std::string>{"cafe1 new"});
 }
 
 TEST(Hosts, GetTheImagesOfTheirOwnServersOnly) {

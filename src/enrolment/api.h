@@ -53,8 +53,9 @@ class Enrolment {
   /// A new certificate and key for this controller under these names, for its end of the agent link and for OVN's
   /// southbound database.
   virtual PemPair controller_certificate(const std::vector<std::string>& names) = 0;
-  /// Throws Fault(forbidden) that says why unless a connection with this proof may speak for that host.
-  virtual void admit(db::Tx& tx, const PeerProof& proof, const std::string& hostname) = 0;
+  /// Throws Fault(forbidden) that says why unless a connection with this proof may speak for that host. True if its
+  /// certificate is a new one that it uses for the first time: then settle_certificate is due. Only reads.
+  virtual bool admit(db::Tx& tx, const PeerProof& proof, const std::string& hostname) = 0;
   /// Remembers that the host uses this certificate now: older ones are no longer taken.
   virtual void settle_certificate(db::Tx& tx, const PeerProof& proof) = 0;
   /// Another certificate (PEM) for an enrolled host. Throws Fault(bad_request), Fault(forbidden).

@@ -137,7 +137,7 @@ http::Response EnrolmentService::list_hosts(api::Call&) {
   return api::reply(200, json::object{{"hosts", std::move(all)}});
 }
 
-void EnrolmentService::admit(db::Tx& tx, const PeerProof& proof, const std::string& hostname) {
+bool EnrolmentService::admit(db::Tx& tx, const PeerProof& proof, const std::string& hostname) {
   const auto host = find_host(tx, proof.host);
   if (!host)
     throw refused("This host is not enrolled here, or was removed.", "Enrol it: virga token create; virga join");
@@ -146,6 +146,7 @@ void EnrolmentService::admit(db::Tx& tx, const PeerProof& proof, const std::stri
   if (hostname != host->hostname)
     throw refused(fmt::format("This host was enrolled as {}, not as {}.", host->hostname, hostname),
                   "Give it its name back (compute.host_name), or remove it and enrol it under the new one.");
+  return proof.fingerprint == host->next_fingerprint;
 }
 
 void EnrolmentService::settle_certificate(db::Tx& tx, const PeerProof& proof) {

@@ -16,7 +16,7 @@ class EnrolmentService final : public Enrolment {
   api::Service& service() override { return service_; }
   std::string ca() override { return ca_.pair().certificate; }
   PemPair controller_certificate(const std::vector<std::string>& names) override;
-  void admit(db::Tx& tx, const PeerProof& proof, const std::string& hostname) override;
+  bool admit(db::Tx& tx, const PeerProof& proof, const std::string& hostname) override;
   void settle_certificate(db::Tx& tx, const PeerProof& proof) override;
   std::string renew(const HostId& host, const std::string& request) override;
   bool remove(db::Tx& tx, const HostId& host) override;
