@@ -106,6 +106,8 @@ def write_conf(cloud, setup, work, validation=True, compliance=None):
     put("identity", uri_v3=cloud.url + "/identity/v3", auth_version="v3", region="RegionOne", default_domain_id="default")
     put("identity-feature-enabled", api_v2="false", api_v2_admin="false", api_v3="true", trust="true", application_credentials="true", project_tags="true",
         domain_specific_drivers="false", security_compliance=str(bool(compliance)).lower(), access_rules="true", external_idp="false")
+    if "SSL_CERT_FILE" in os.environ:  # whom this cloud's TLS is to be believed by
+        put("identity", ca_certificates_file=os.environ["SSL_CERT_FILE"])
     if compliance:
         failures, seconds, unique = compliance
         put("identity", user_lockout_failure_attempts=failures, user_lockout_duration=seconds, user_unique_last_password_count=unique)
@@ -114,8 +116,8 @@ def write_conf(cloud, setup, work, validation=True, compliance=None):
     put("compute", image_ref=image, image_ref_alt=cloud.second_image(image), flavor_ref=cloud.flavor("m1.tempest", 128, 1),
         flavor_ref_alt=cloud.flavor("m1.tempest-alt", 192, 1), build_timeout=240, build_interval=1, ready_wait=0, fixed_network_name="private",
         min_microversion=low, max_microversion=high, min_compute_nodes=2 if setup == "A" else 1)
-    put("compute-feature-enabled", resize="false", pause="false", suspend="false", shelve="false", snapshot="false", rescue="false", live_migration="false",
-        cold_migration="false", console_output="true", vnc_console="true", serial_console="true", config_drive="true", personality="true", interface_attach="true",
+    put("compute-feature-enabled", resize="true", pause="false", suspend="false", shelve="false", snapshot="false", rescue="false", live_migration="false",
+        cold_migration=str(setup == "A").lower(), console_output="true", vnc_console="true", serial_console="true", config_drive="true", personality="true", interface_attach="true",
         attach_encrypted_volume="false", metadata_service="true", change_password="false", volume_backed_live_migration="false", volume_multiattach="false",
         swap_volume="false", spice_console="false", block_migration_for_live_migration="false", xenapi_apis="true", scheduler_enabled_filters="all")
     put("network", public_network_id=public, floating_network_name="public", project_networks_reachable="false", build_timeout=120)
