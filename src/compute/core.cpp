@@ -63,6 +63,17 @@ std::map<std::string, Time> Liveness::problems(const HostId& host) const {
   return it == hosts_.end() ? std::map<std::string, Time>{} : it->second.problems;
 }
 
+std::optional<std::set<std::string>> Liveness::seen_since(Time oldest, size_t most) const {
+  std::lock_guard lock(mutex_);
+  std::set<std::string> seen;
+  for (const auto& [host, entry] : hosts_) {
+    if (entry.seen <= oldest) continue;
+    if (seen.size() == most) return std::nullopt;
+    seen.insert(host.str());
+  }
+  return seen;
+}
+
 std::optional<Time> Liveness::last_seen(const HostId& host) const {
   std::lock_guard lock(mutex_);
   const auto it = hosts_.find(host);
@@ -74,6 +85,16 @@ bool Core::is_up(const HostId& host, const std::string& db_last_seen) const {
   const Time oldest = clock.now() - kHostDownAfter;
   if (const auto seen = liveness.last_seen(host); seen && *seen > oldest) return true;
   return db_last_seen > to_db(oldest);
+}
+
+std::optional<std::set<std::string>> Core::few_up(db::Tx& tx, size_t most) const {
+  const Time oldest = clock.now() - kHostDownAfter;
+  auto up = liveness.seen_since(oldest, most);
+  if (!up) return std::nullopt;
+  for (const auto& row :
+       tx.query(fmt::format("SELECT id FROM hosts WHERE last_seen > ? LIMIT {}", most + 1), to_db(oldest)))
+    up->insert(row.text(0));
+  return up->size() > most ? std::nullopt : std::move(up);
 }
 
 void Core::wake(const ServerId& server) {

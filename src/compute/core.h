@@ -5,6 +5,8 @@
 #include <atomic>
 #include <map>
 #include <mutex>
+#include <optional>
+#include <set>
 #include <string>
 #include <unordered_map>
 
@@ -28,6 +30,8 @@ class Liveness {
   std::map<HostId, Time> take_seen();
   /// What the host says keeps it from its work, and since when.
   std::map<std::string, Time> problems(const HostId& host) const;
+  /// Hosts heard of since then; nothing if they are more than `most`.
+  std::optional<std::set<std::string>> seen_since(Time oldest, size_t most) const;
   /// Latest sign of life known here, if any.
   std::optional<Time> last_seen(const HostId& host) const;
 
@@ -64,6 +68,8 @@ struct Core {
   /// True if the host was heard lately, here or by another controller: a connection alone proves nothing, since a host
   /// whose power is cut does not end it.
   bool is_up(const HostId& host, const std::string& db_last_seen) const;
+  /// All hosts of which is_up says so, by id; nothing if they are more than `most`.
+  std::optional<std::set<std::string>> few_up(db::Tx& tx, size_t most) const;
 };
 
 /// Next value of a counter row.

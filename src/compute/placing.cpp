@@ -11,6 +11,7 @@ namespace {
 
 constexpr size_t kFirstPage = 64;
 constexpr size_t kNextPages = 8;  ///< each page is so many times as large as the one before
+constexpr size_t kFewUp = 500;    ///< so many hosts are sooner looked at one by one than come across
 
 constexpr std::string_view kDisabledTrait = "COMPUTE_STATUS_DISABLED";
 
@@ -143,7 +144,7 @@ class Search {
     return page_by_page(demand);
   }
 
-  bool page_by_page(const placement::Demand& demand) {
+  bool page_by_page(placement::Demand demand) {
     std::optional<placement::Candidate> last;
     for (size_t limit = kFirstPage;; limit *= kNextPages) {
       auto page = core_.placement.candidates(tx_, demand, limit, last ? &*last : nullptr);
@@ -151,7 +152,19 @@ class Search {
       if (judge(page, host_states(&page))) return true;
       if (page.size() < limit) return false;
       last = std::move(page.back());
+      if (limit == kFirstPage) keep_to_those_up(demand);
     }
+  }
+
+  /// Of a whole page nobody would do: after an outage of nearly all hosts a walk would pass by all that are down, so only
+  /// the few that are up are asked for from here on.
+  void keep_to_those_up(placement::Demand& demand) const {
+    auto up = core_.few_up(tx_, kFewUp);
+    if (!up) return;
+    if (demand.only)
+      std::erase_if(*demand.only, [&](const std::string& host) { return !up->contains(host); });
+    else
+      demand.only.emplace(up->begin(), up->end());
   }
 
   /// Takes the best, or the next if that has filled up meanwhile. True if one was taken.

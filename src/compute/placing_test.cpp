@@ -244,6 +244,7 @@ TEST_F(PlacingTest, HintsAndGroupsMustAgree) {
 }
 
 TEST_F(PlacingTest, AHostBehindAPageOfHostsThatAreDownIsFound) {
+  const std::string heard_elsewhere = "dead-7";  // another controller wrote that it hears it
   cloud.database().write([&](db::Tx& tx) {
     for (int i = 0; i < 200; ++i) {
       const std::string id = new_uuid(), name = fmt::format("dead-{}", i);
@@ -262,6 +263,8 @@ TEST_F(PlacingTest, AHostBehindAPageOfHostsThatAreDownIsFound) {
     }
   });
   EXPECT_EQ(booted({}).substr(0, 4), "node");
+  aggregate("one", {{"availability_zone", "one"}}, {"node3"});
+  EXPECT_EQ(booted({{"availability_zone", "one"}}), "node3");
   cloud.make_flavor("huge", "huge", 1 << 19, 1);
   const std::string why = booted({{"flavorRef", "huge"}});
   EXPECT_TRUE(
@@ -270,6 +273,11 @@ TEST_F(PlacingTest, AHostBehindAPageOfHostsThatAreDownIsFound) {
       << why;
   const auto steps = cloud.get("/compute/virga/explain/server/" + last, "admin");
   EXPECT_EQ(steps.count("operations.0.steps"), 4u) << steps.body;
+  cloud.database().write([&](db::Tx& tx) {
+    tx.exec("UPDATE hosts SET last_seen = ? WHERE hostname = ?", cloud.clock().now(), heard_elsewhere);
+  });
+  const std::string there = cloud.boot("vm").at("server.id");
+  EXPECT_EQ(cloud.show(there, "admin").at("server.OS-EXT-SRV-ATTR:host"), heard_elsewhere);  // it has the most room
 }
 
 }  // namespace
