@@ -26,6 +26,10 @@ using namespace std::chrono_literals;
 constexpr auto kHeartbeat = 5s;
 constexpr auto kMinBackoff = 50ms;
 constexpr auto kMaxBackoff = 5s;
+// How long one attempt to connect may take. Short at first, so that a controller without power is passed over soon; longer
+// after each failure, since one to which a thousand agents come back at once needs its time, and attempts given up are
+// work for nothing.
+constexpr std::chrono::milliseconds kMinPatience = 2s, kMaxPatience = 30s;
 
 using Control = grpc::ClientReaderWriter<v1::AgentMessage, v1::ControllerMessage>;
 
@@ -199,11 +203,12 @@ class Connection final : public AgentConnection {
   void choose_channel() {
     const std::string& target = options_.targets[turn_ % options_.targets.size()];
     const Credentials credentials = target.rfind("unix:", 0) == 0 || !options_.credentials ? Credentials{} : options_.credentials();
-    if (channel_ && target == target_ && credentials == credentials_) return;
+    const auto patience = std::min<std::chrono::milliseconds>(kMinPatience * (1 << std::min(failures_, 8)), kMaxPatience);
+    if (channel_ && target == target_ && credentials == credentials_ && patience == patience_) return;
     grpc::ChannelArguments arguments;
     arguments.SetMaxReceiveMessageSize(kMaxMessage);
     arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 50);
-    arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 2000);  // how long one attempt may take
+    arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, static_cast<int>(patience.count()));  // how long one attempt may take
     arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
     arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
     // A controller whose power is cut, or a cable that is, sends nothing.
@@ -220,6 +225,7 @@ class Connection final : public AgentConnection {
     stub_ = v1::AgentLink::NewStub(channel);
     target_ = target;
     credentials_ = credentials;
+    patience_ = patience;
   }
 
   void run() {
@@ -227,8 +233,8 @@ class Connection final : public AgentConnection {
     std::minstd_rand random(std::random_device{}());
     while (true) {
       const bool was_welcomed = session();
-      if (was_welcomed) backoff = kMinBackoff;
-      else ++turn_;
+      if (was_welcomed) backoff = kMinBackoff, failures_ = 0;
+      else ++turn_, ++failures_;
       const auto wait = backoff / 2 + std::chrono::milliseconds(random() % (backoff.count() / 2 + 1));
       if (pause(wait)) return;
       backoff = std::min<std::chrono::milliseconds>(backoff * 2, kMaxBackoff);
@@ -469,7 +475,9 @@ class Connection final : public AgentConnection {
 
   const DialOptions options_;
   AgentSide& side_;
-  size_t turn_ = 0;  ///< run()'s, as are the next two
+  size_t turn_ = 0;  ///< run()'s, as are the next four
+  int failures_ = 0;  ///< attempts since the last welcome
+  std::chrono::milliseconds patience_{0};
   std::string target_;
   Credentials credentials_;
   std::shared_ptr<grpc::Channel> channel_;
