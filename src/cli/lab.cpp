@@ -74,6 +74,13 @@ void add_failures(CLI::App& group, const std::shared_ptr<Words>& w) {
   kill->add_option("process", w->other,
                    "a service (serve, agent, libvirtd, …), supervisor, or a program's name");
   kill->callback([w] { std::printf("%d killed\n", w->lab().kill(w->host, w->other)); });
+  auto* pause = group.add_subcommand("pause", "stop a process of a host, or all, without ending it (SIGSTOP)");
+  pause->add_option("host", w->host, "node1, node2, …")->required();
+  pause->add_option("process", w->other, "as for kill; without it: all of the host's");
+  pause->callback([w] { std::printf("%d paused\n", w->lab().pause(w->host, w->other)); });
+  auto* resume = group.add_subcommand("resume", "the end of a pause: all processes of a host go on");
+  resume->add_option("host", w->host, "node1, node2, …")->required();
+  resume->callback([w] { w->lab().resume(w->host); });
   auto* start = group.add_subcommand("start", "bring a host back, with its disk, and the cloud in it");
   start->add_option("host", w->host, "node1, node2, …")->required();
   start->callback([w] { w->lab().start(w->host, print_step); });

@@ -16,6 +16,7 @@
 
 #include "base/json.h"
 #include "cloud/bring_up.h"
+#include "cloud/supervised_process.h"
 
 namespace virga::lab {
 
@@ -43,9 +44,14 @@ class Lab {
   /// Drops all packets between two hosts, or with other = "" between a host and all others; or no longer
   /// does.
   void cut(const std::string& host, const std::string& other, bool cut) const;
-  /// A power failure of the host; or with a process, kill -9 of that (see kill_process). Returns how many
+  /// A power failure of the host; or with a process, kill -9 of that (see signal_process). Returns how many
   /// processes.
   int kill(const std::string& host, const std::string& process) const;
+  /// Stops a process of the host, or with process = "" all of them, so that it neither works nor ends
+  /// (SIGSTOP). Returns how many.
+  int pause(const std::string& host, const std::string& process) const;
+  /// All that is paused on the host goes on.
+  int resume(const std::string& host) const;
   /// Brings a host back after a power failure, and the cloud in it if there was one.
   void start(const std::string& host, const cloud::StepDone& done) const;
   /// Runs a program on a host as from a root's login there; returns its exit code. The calling process stays
@@ -65,6 +71,7 @@ class Lab {
   Shape shape() const;
   Shape grow(const UpOptions& options) const;
   int find(const std::string& host) const;
+  cloud::ProcessName running(const std::string& host) const;
   int lock() const;
   void prepare_machine() const;
   void power(int number, const Shape& shape, const cloud::StepDone& done) const;

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <signal.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -288,26 +289,31 @@ void Lab::cut(const std::string& host, const std::string& other, bool cut) const
   ensure_fabric(hosts, cuts);
 }
 
+/// Init of a host. Throws Fault(conflict) if the host is off.
+cloud::ProcessName Lab::running(const std::string& host) const {
+  if (const std::optional<cloud::ProcessName> init = init_of(folder_, find(host))) return *init;
+  throw Fault(FaultKind::conflict, fmt::format("{} is off.", host), fmt::format("virga lab start {}", host));
+}
+
 int Lab::kill(const std::string& host, const std::string& process) const {
+  if (!process.empty()) return signal_process(running(host), process, SIGKILL);
   const int number = find(host);
   const std::optional<cloud::ProcessName> init = init_of(folder_, number);
-  if (!process.empty()) {
-    if (!init)
-      throw Fault(FaultKind::conflict, fmt::format("{} is off.", host),
-                  fmt::format("virga lab start {}", host));
-    return kill_process(*init, process);
-  }
   const int processes = init ? static_cast<int>(processes_of(*init).size()) : 0;
   power_off(folder_, number);
   return processes;
 }
 
+int Lab::pause(const std::string& host, const std::string& process) const {
+  return signal_process(running(host), process, SIGSTOP);
+}
+
+int Lab::resume(const std::string& host) const {
+  return signal_process(running(host), "", SIGCONT);
+}
+
 int Lab::exec(const std::string& host, const std::vector<std::string>& argv) const {
-  const std::optional<cloud::ProcessName> init = init_of(folder_, find(host));
-  if (!init)
-    throw Fault(FaultKind::conflict, fmt::format("{} is off.", host),
-                fmt::format("virga lab start {}", host));
-  return exec_inside(*init, argv);
+  return exec_inside(running(host), argv);
 }
 
 json::object Lab::status() const {

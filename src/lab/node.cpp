@@ -250,19 +250,20 @@ std::vector<pid_t> processes_of(const cloud::ProcessName& init) {
   return found;
 }
 
-int kill_process(const cloud::ProcessName& init, const std::string& name) {
+int signal_process(const cloud::ProcessName& init, const std::string& name, int signal) {
   std::vector<std::string> known;
-  const std::vector<pid_t> inside = supervised(init, name, known);
-  int killed = 0;
+  const std::vector<pid_t> inside = name.empty() ? std::vector<pid_t>{} : supervised(init, name, known);
+  int reached = 0;
   for (const pid_t pid : processes_of(init)) {
     if (pid == init.pid) continue;
-    const bool meant = inside.empty()
-                           ? comm_of(pid) == name.substr(0, 15)  // the kernel keeps no more of a name
-                           : std::find(inside.begin(), inside.end(), inner_pid(pid)) != inside.end();
-    if (meant && kill(pid, SIGKILL) == 0) ++killed;
+    const bool meant =
+        name.empty() ||
+        (inside.empty() ? comm_of(pid) == name.substr(0, 15)  // the kernel keeps no more of a name
+                        : std::find(inside.begin(), inside.end(), inner_pid(pid)) != inside.end());
+    if (meant && kill(pid, signal) == 0) ++reached;
     known.push_back(comm_of(pid));
   }
-  if (killed) return killed;
+  if (reached || name.empty()) return reached;
   const std::string near = nearest_word(name, known);
   throw Fault(FaultKind::not_found, fmt::format("Nothing called {} runs there.", name),
               near.empty() ? "`virga lab exec HOST -- virga status` lists its services."

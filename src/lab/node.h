@@ -52,8 +52,9 @@ int run_inside(const cloud::ProcessName& init, const std::vector<std::string>& a
 
 /// All processes of a node, as processes outside name them.
 std::vector<pid_t> processes_of(const cloud::ProcessName& init);
-/// kill -9 of a service by name or alias, of "supervisor", or of programs by the name that ps shows. Returns
-/// how many. Throws Fault(not_found) if nothing of that name runs there.
-int kill_process(const cloud::ProcessName& init, const std::string& name);
+/// Sends a signal to a service by name or alias, to "supervisor", to programs by the name that ps shows, or
+/// with name = "" to all processes but init. Returns how many got it. Throws Fault(not_found) if nothing of
+/// that name runs there.
+int signal_process(const cloud::ProcessName& init, const std::string& name, int signal);
 
 }  // namespace virga::lab
