@@ -100,19 +100,45 @@ class FacadeTest : public ::testing::Test {
   void release(const std::string& server) {
     cloud_.database().write([&](db::Tx& tx) { networks_->release_server_ports(tx, ServerId(server)); });
   }
-  int64_t port_quota_used() {
-    return cloud_.database().read([](db::Tx& tx) {
-      const auto row = tx.first(
-          "SELECT used FROM network_quota_usages WHERE project_id = 'demo-project' AND resource = 'port'");
+  int64_t quota_used(const std::string& resource) {
+    return cloud_.database().read([&](db::Tx& tx) {
+      const auto row =
+          tx.first("SELECT used FROM network_quota_usages WHERE project_id = 'demo-project' AND resource = ?",
+                   resource);
       return row ? row->integer(0) : 0;
     });
   }
+  int64_t port_quota_used() { return quota_used("port"); }
 
   test::TestCloud cloud_;
   api::Caller demo_ = caller_of("demo-project", {"member"});
   std::unique_ptr<Networks> networks_;
   std::string net_, subnet_, ext_;
 };
+
+TEST_F(FacadeTest, SecurityGroupsAndAllTheirRulesAreCountedAndGivenBack) {
+  start();
+  ASSERT_EQ(cloud_.get("/network/v2.0/security-groups", "demo").status, 200);
+  EXPECT_EQ(quota_used("security_group"), 1);
+  EXPECT_EQ(quota_used("security_group_rule"), 4);  // of the default group
+  const std::string web = make("security-groups", "security_group", {{"name", "web"}});
+  const std::string other = make("security-groups", "security_group", {{"name", "other"}});
+  make("security-group-rules", "security_group_rule",
+       {{"security_group_id", web},
+        {"direction", "ingress"},
+        {"protocol", "tcp"},
+        {"port_range_min", 80},
+        {"port_range_max", 80}});
+  make("security-group-rules", "security_group_rule",
+       {{"security_group_id", other}, {"direction", "ingress"}, {"remote_group_id", web}});
+  EXPECT_EQ(quota_used("security_group"), 3);
+  EXPECT_EQ(quota_used("security_group_rule"), 10);
+  EXPECT_EQ(cloud_.del("/network/v2.0/security-groups/" + web, "demo").status, 204);
+  EXPECT_EQ(quota_used("security_group"), 2);
+  EXPECT_EQ(quota_used("security_group_rule"), 6);  // the other group's rule about it went, too
+  EXPECT_EQ(cloud_.del("/network/v2.0/security-groups/" + other, "demo").status, 204);
+  EXPECT_EQ(quota_used("security_group_rule"), 4);
+}
 
 TEST_F(FacadeTest, AMacThatIsTakenIsDrawnAgainUnlessItWasAskedFor) {
   start();
@@ -147,7 +173,8 @@ TEST_F(FacadeTest, GroupsAndAddressesOfARunningServer) {
   auto& groups = networks_->security_groups();
   const auto names = [&] {
     std::set<std::string> out;
-    for (const auto& g : cloud_.database().read([&](db::Tx& tx) { return groups.of_server(tx, ServerId("s1")); }))
+    for (const auto& g :
+         cloud_.database().read([&](db::Tx& tx) { return groups.of_server(tx, ServerId("s1")); }))
       out.insert(find_string(g, "name"));
     return out;
   };
@@ -159,11 +186,13 @@ TEST_F(FacadeTest, GroupsAndAddressesOfARunningServer) {
   EXPECT_EQ(cloud_.del("/network/v2.0/security-groups/" + group, "demo").status, 409);
   write([&](db::Tx& tx) { groups.remove_from_server(tx, demo_, ServerId("s1"), "web"); });
   EXPECT_EQ(names(), std::set<std::string>{"default"});
-  EXPECT_THROW(write([&](db::Tx& tx) { groups.remove_from_server(tx, demo_, ServerId("s1"), "web"); }), Fault);
+  EXPECT_THROW(write([&](db::Tx& tx) { groups.remove_from_server(tx, demo_, ServerId("s1"), "web"); }),
+               Fault);
 
   const auto addresses = [&] {
     std::vector<std::string> out;
-    for (const auto& port : cloud_.database().read([&](db::Tx& tx) { return networks_->server_ports(tx, ServerId("s1")); }))
+    for (const auto& port :
+         cloud_.database().read([&](db::Tx& tx) { return networks_->server_ports(tx, ServerId("s1")); }))
       for (const auto& ip : port.fixed_ips) out.push_back(ip.address);
     return out;
   };
@@ -238,7 +267,8 @@ TEST_F(FacadeTest, ManyServersAtOnceKeepOrder) {
             {.network_id = net_, .port_id = {}, .fixed_ip = fmt::format("10.0.0.{}", 100 + i)}});
   }
   const auto all = cloud_.database().read([&](db::Tx& tx) { return networks_->server_ports(tx, ids); });
-  const auto shown = cloud_.database().read([&](db::Tx& tx) { return networks_->server_ports(tx, ids, PortDetail::shown); });
+  const auto shown =
+      cloud_.database().read([&](db::Tx& tx) { return networks_->server_ports(tx, ids, PortDetail::shown); });
   ASSERT_EQ(all.size(), ids.size());
   ASSERT_EQ(shown.size(), ids.size());
   EXPECT_EQ(shown[3][1].fixed_ips[0].address, all[3][1].fixed_ips[0].address);
@@ -460,7 +490,8 @@ TEST_F(ReconcilerTest, ADatabaseOlderThanOvnTakesNothingAway) {
   set_epoch(6);  // as a backup would have it, without the server
   release("s1");
   networks_->start();
-  ASSERT_TRUE(eventually([&] { return cloud_.database().read([](db::Tx& tx) { return db::is_known_older(tx); }); }));
+  ASSERT_TRUE(
+      eventually([&] { return cloud_.database().read([](db::Tx& tx) { return db::is_known_older(tx); }); }));
   EXPECT_TRUE(northd.has_port(port));
   cloud_.database().write([](db::Tx& tx) { EXPECT_TRUE(db::accept_as_newest(tx)); });
   EXPECT_TRUE(eventually([&] { return !northd.has_port(port); }));
@@ -476,7 +507,8 @@ TEST_F(ReconcilerTest, GatewaysFollowTheHosts) {
   EXPECT_TRUE(eventually([&] { return northd.count("Logical_Router_Port") == 2; }));
   const auto add = [&](const char* name, const char* address, const char* mappings) {
     southbound.tool("ovn-sbctl", {"chassis-add", name, "geneve", address});
-    southbound.tool("ovn-sbctl", {"set", "Chassis", name, std::string("other_config:ovn-bridge-mappings=") + mappings});
+    southbound.tool("ovn-sbctl",
+                    {"set", "Chassis", name, std::string("other_config:ovn-bridge-mappings=") + mappings});
   };
   add("ch0", "127.0.0.3", "\"\"");  // no way out there
   add("ch1", "127.0.0.1", "public:br-ex");

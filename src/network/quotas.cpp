@@ -21,20 +21,32 @@ int64_t NetworkService::quota_limit(db::Tx& tx, const std::string& project, cons
   return it == default_limits().end() ? -1 : it->second;
 }
 
-void NetworkService::use_quota(db::Tx& tx, const std::string& project, std::string_view resource, int64_t amount) {
-  if (project.empty()) return;  // ours, not a project's
-  const int64_t limit = amount > 0 ? quota_limit(tx, project, std::string(resource)) : -1;
+namespace {
+
+/// False if more would be used than `limit` (-1: unlimited).
+bool add_usage(db::Tx& tx, const std::string& project, std::string_view resource, int64_t amount, int64_t limit) {
   const auto take = [&] {
     return tx.exec("UPDATE network_quota_usages SET used = used + ? WHERE project_id = ? AND resource = ? AND (? < 0 OR used + ? <= ?)", amount, project, resource, limit, amount, limit) == 1;
   };
-  if (take()) return;
+  if (take()) return true;
   try {
     tx.exec("INSERT INTO network_quota_usages (project_id, resource, used) VALUES (?, ?, 0)", project, resource);
-    if (take()) return;
+    return take();
   } catch (const db::UniqueViolation&) {
-    // it was there, and full
+    return false;  // it was there, and full
   }
-  throw conflict(fmt::format("Quota exceeded for resources: ['{}'].", resource), "OverQuota");
+}
+
+}  // namespace
+
+void NetworkService::use_quota(db::Tx& tx, const std::string& project, std::string_view resource, int64_t amount) {
+  if (project.empty()) return;  // ours, not a project's
+  const int64_t limit = amount > 0 ? quota_limit(tx, project, std::string(resource)) : -1;
+  if (!add_usage(tx, project, resource, amount, limit)) throw conflict(fmt::format("Quota exceeded for resources: ['{}'].", resource), "OverQuota");
+}
+
+void NetworkService::count_quota(db::Tx& tx, const std::string& project, std::string_view resource, int64_t amount) {
+  if (!project.empty() && amount != 0) add_usage(tx, project, resource, amount, -1);
 }
 
 namespace {

@@ -133,6 +133,7 @@ void add_default_rules(NetworkService& s, db::Tx& tx, const Object& group, bool 
                 {"created_at", s.now()},
                 {"updated_at", s.now()}};
     insert_rule(s, tx, std::move(rule));
+    s.count_quota(tx, text_of(group, "project_id"), "security_group_rule", 1);
   };
   for (const char* ethertype : {"IPv4", "IPv6"}) {
     add("egress", ethertype, false);
@@ -154,7 +155,9 @@ void remove_group(NetworkService& s, db::Tx& tx, const api::Caller& caller, cons
   if (has_value(current, "default_of") && !caller.is_admin()) throw conflict("Insufficient rights for removing default security group.", "SecurityGroupCannotRemoveDefault");
   if (tx.first("SELECT 1 FROM network_port_groups WHERE security_group_id = ?", id)) throw conflict(fmt::format("Security Group {} in use.", id), "SecurityGroupInUse");
   for (const auto& r : tx.query("SELECT security_group_id FROM network_security_group_rules WHERE remote_group_id = ? AND security_group_id <> ?", id, id)) s.touch(tx, Dirty::Kind::security_group, r.text(0));
-  tx.exec("DELETE FROM network_security_group_rules WHERE remote_group_id = ?", id);
+  for (const auto& r : tx.query("SELECT project_id, COUNT(*) FROM network_security_group_rules WHERE security_group_id = ? OR remote_group_id = ? GROUP BY project_id", id, id))
+    s.count_quota(tx, r.text(0), "security_group_rule", -r.integer(1));
+  tx.exec("DELETE FROM network_security_group_rules WHERE security_group_id = ? OR remote_group_id = ?", id, id);
   tx.exec("DELETE FROM network_security_groups WHERE id = ?", id);
   s.touch(tx, Dirty::Kind::security_group, id);
 }
@@ -187,6 +190,7 @@ void NetworkService::ensure_default_group(db::Tx& tx, const std::string& project
   Object group{{"id", new_uuid()}, {"project_id", project_id}, {"name", "default"}, {"description", "Default security group"}, {"stateful", true},
                {"default_of", project_id}, {"revision_number", 1}, {"created_at", now()}, {"updated_at", now()}};
   api::insert_record(tx, groups_->resource, groups_->table, group);
+  count_quota(tx, project_id, "security_group", 1);
   add_default_rules(*this, tx, group, true);
 }
 

@@ -51,6 +51,8 @@ class NetworkService final : public Networks {
   void touch(db::Tx& tx, Dirty::Kind kind, const std::string& id);
   std::string now() const { return to_iso_us(clock_.now()); }
   void use_quota(db::Tx& tx, const std::string& project, std::string_view resource, int64_t amount);
+  /// Counts what nobody asked for (a default group, its rules): a full quota does not refuse it.
+  void count_quota(db::Tx& tx, const std::string& project, std::string_view resource, int64_t amount);
 
   // ports.cpp
   /// Writes a port with its addresses and groups. `record` is a validated port with id, project and times; returns it stored.
