@@ -1,5 +1,9 @@
 #include "host/metadata.h"
 
+#include <net/if.h>
+
+#include <algorithm>
+
 #include "base/log.h"
 #include "base/netns.h"
 #include "http/api.h"
@@ -10,6 +14,7 @@ namespace virga::host {
 namespace {
 constexpr char kAddress[] = "169.254.169.254";
 constexpr uint16_t kPort = 80;
+constexpr std::chrono::seconds kRetry{2}, kLook{10};
 }  // namespace
 
 link::MetadataReply MetadataCache::get(const link::MetadataRequest& request) {
@@ -143,22 +148,57 @@ void MetadataService::want(std::vector<MetadataNetwork> networks) {
 
 void MetadataService::run() {
   std::unique_lock lock(mutex_);
-  bool retry = false;
+  bool retry = false, first = true;
   while (!stopping_) {
-    const auto wake = [this] { return stopping_ || dirty_; };
-    if (retry)
-      changed_.wait_for(lock, std::chrono::seconds(2), wake);
-    else
-      changed_.wait(lock, wake);
+    changed_.wait_for(lock, retry ? kRetry : kLook, [this] { return stopping_ || dirty_; });
     if (stopping_) break;
-    dirty_ = false;
+    const bool told = std::exchange(dirty_, false);
     const auto wanted = wanted_;
     lock.unlock();
-    retry = !sync(wanted);
+    if (told || retry) retry = !sync(wanted);
+    if (told && std::exchange(first, false)) remove_leftovers(wanted);
+    remove_dead_ports();
     lock.lock();
   }
   lock.unlock();
   endpoints_.clear();
+}
+
+/// Namespaces that another agent of this host made, before it was killed.
+void MetadataService::remove_leftovers(const std::vector<MetadataNetwork>& wanted) {
+  const std::string end = "-" + options_.tag;
+  for (const std::string& name : netns::list()) {
+    const bool ours = name.rfind("vmeta-", 0) == 0 && name.size() == 14 + end.size() &&
+                      name.compare(14, end.size(), end) == 0;
+    const bool used = std::any_of(wanted.begin(), wanted.end(),
+                                  [&](const auto& n) { return namespace_of(n.network) == name; });
+    if (!ours || used) continue;
+    try {
+      netns::remove(name);  // and with it the pair of devices, so that its port is dead
+    } catch (const Fault& fault) {
+      log::warn("metadata: {}", fault.message);
+    }
+  }
+}
+
+void MetadataService::remove_dead_ports() {
+  if (!switch_->wait_connected(std::chrono::milliseconds(0))) return;
+  try {
+    // A device is there before its port is added, so a port without one belongs to what is gone.
+    const size_t count = switch_->delete_ports(options_.bridge, [](const std::string& name) {
+      return is_our_port(name) && if_nametoindex(name.c_str()) == 0 && errno == ENODEV;
+    });
+    if (count) log::info("{} ports of {} whose devices are gone were removed", count, options_.bridge);
+  } catch (const Fault& fault) {
+    log::warn("{}: {}", options_.bridge, fault.message);
+  }
+}
+
+bool is_our_port(const std::string& name) {
+  const size_t start = name.rfind("tap", 0) == 0 ? 3 : name.rfind("vm", 0) == 0 ? 2 : 0;
+  if (start == 0 || name.size() != start + 11 || name[start + 8] != '-') return false;
+  return std::all_of(name.begin() + static_cast<long>(start), name.end(),
+                     [](char c) { return c == '-' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
 }
 
 bool MetadataService::sync(const std::vector<MetadataNetwork>& wanted) {

@@ -4,6 +4,10 @@
 // localport); a listener opened in there tells by (network, source address) which server asks, and the
 // controller answers. What a guest writes into X-Forwarded-For is not looked at.
 //
+// What was here before it began is looked at as well: namespaces of an agent that was killed, and ports of
+// br-int whose device is gone (a power failure takes guests and namespaces, and leaves Open vSwitch's
+// database).
+//
 // One thread makes and removes namespaces; each network has a small HTTP server. Thread-safe.
 
 #include <condition_variable>
@@ -44,6 +48,8 @@ class MetadataService {
  private:
   void run();
   bool sync(const std::vector<MetadataNetwork>& wanted);
+  void remove_leftovers(const std::vector<MetadataNetwork>& wanted);
+  void remove_dead_ports();
 
   const Options options_;
   const Ask ask_;
@@ -55,6 +61,9 @@ class MetadataService {
   std::map<NetworkId, std::unique_ptr<NetworkEndpoint>> endpoints_;  // the thread's
   std::thread thread_;
 };
+
+/// The name is one that libvirt's driver or a metadata service gives to a port of br-int.
+bool is_our_port(const std::string& name);
 
 /// Answers a guest's requests of one network; public for tests. `ask` is called from its workers.
 class MetadataCache {

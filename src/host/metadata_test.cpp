@@ -100,6 +100,16 @@ TEST(MetadataProcess, Child) {
                                 PortId("22222222-0000-4000-8000-000000000001"), "fa:16:3e:00:00:02",
                                 "10.0.0.2/24"};
   std::string name;
+  // What agents leave behind that were killed: a namespace with its devices and port, and a port without a
+  // device.
+  const std::string left = "vmeta-87654321-test", others = "vmeta-87654321-else";
+  ScopeExit remove_others([&] { netns::remove(others); });
+  for (const std::string& space : {left, others}) netns::ensure(space);
+  netns::ensure_veth("", "vm87654321-00", left, "eth0");
+  bridge.ensure_port({"vm87654321-00", "br-int", "", {}});
+  netns::ensure_veth("", "tap12345678-00", kGuest, "gone");
+  bridge.ensure_port({"tap12345678-00", "br-int", "", {}});
+  netns::remove_link("", "tap12345678-00");
   {
     MetadataService service({ovs.remote(), "br-int", "test"}, [](const link::MetadataRequest& r) {
       return link::MetadataReply{200, "text/plain", r.network.str() + " " + r.source_address + " " + r.path};
@@ -118,8 +128,11 @@ TEST(MetadataProcess, Child) {
     }
     EXPECT_NE(reply.find("12345678-0000-4000-8000-000000000001 10.0.0.5 /openstack"), std::string::npos)
         << reply;
-    EXPECT_EQ(bridge.ports("br-int").size(), 3u);
     EXPECT_TRUE(netns::exists(name));
+    for (const auto end = std::chrono::steady_clock::now() + 20s; bridge.ports("br-int").size() != 3u;)
+      ASSERT_LT(std::chrono::steady_clock::now(), end) << "what was left is still there";
+    EXPECT_FALSE(netns::exists(left));
+    EXPECT_TRUE(netns::exists(others));
   }
   EXPECT_FALSE(netns::exists(name));
   EXPECT_EQ(bridge.ports("br-int").size(), 2u);

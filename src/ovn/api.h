@@ -55,7 +55,8 @@ class NorthboundWriter {
   SyncResult sync(const NorthboundChange& change, bool mark = false);
   /// True once every chassis has applied the change with this number (a dead chassis holds this up).
   bool wait_hypervisors(int64_t nb_cfg, std::chrono::milliseconds timeout) const;
-  /// The newest epoch of the cloud's database that OVN's remembers (NB_Global, external_ids "virga:epoch"); 0 if none.
+  /// The newest epoch of the cloud's database that OVN's remembers (NB_Global, external_ids "virga:epoch"); 0
+  /// if none.
   int64_t seen_epoch() const;
   void see_epoch(int64_t epoch);
   /// Port status of all VIFs as OVN knows it now.
@@ -72,7 +73,7 @@ struct Chassis {
   std::string hostname;
   std::vector<std::string> encap_types, encap_ips;
   std::vector<std::string> physical_networks;  ///< that it has a bridge for (ovn-bridge-mappings)
-  int64_t nb_cfg = 0;            ///< last configuration number it applied
+  int64_t nb_cfg = 0;                          ///< last configuration number it applied
   int64_t nb_cfg_timestamp = 0;  ///< when, in milliseconds since the epoch: stale after a bump = dead
 };
 
@@ -130,6 +131,10 @@ class LocalSwitch {
   void delete_bridge(const std::string& name);  ///< succeeds if there is none
   void ensure_port(const Port& port);
   void delete_port(const std::string& name);  ///< succeeds if there is none
+  /// Deletes the bridge's ports of which `doomed(name)` says so, as they are at that moment: a port that
+  /// somebody has made anew under the same name stays. Returns how many. `doomed` must be quick, and not call
+  /// back.
+  size_t delete_ports(const std::string& bridge, const std::function<bool(const std::string& name)>& doomed);
 
  private:
   void commit(const std::function<json::array(const Replica&)>& plan);

@@ -278,4 +278,23 @@ void LocalSwitch::delete_port(const std::string& name) {
   });
 }
 
+size_t LocalSwitch::delete_ports(const std::string& bridge,
+                                 const std::function<bool(const std::string& name)>& doomed) {
+  size_t count = 0;
+  commit([&](const Replica& replica) {
+    json::array operations, set;
+    const auto [uuid, row] = replica.find_by_name("Bridge", bridge);
+    if (!row) return operations;
+    for (const auto& port : column(*row, "ports").as_texts())
+      if (const Row* p = replica.find("Port", port); p && doomed(column(*p, "name").as_text()))
+        set.push_back(json::array{"uuid", port});
+    count = set.size();
+    if (count)
+      operations.push_back(
+          mutate("Bridge", uuid, {json::array{"ports", "delete", json::array{"set", std::move(set)}}}));
+    return operations;
+  });
+  return count;
+}
+
 }  // namespace virga::ovn

@@ -288,6 +288,12 @@ TEST(LocalSwitch, BridgesPortsAndConfiguration) {
   ovs.delete_port("tap1");
   ovs.delete_port("tap1");
   EXPECT_EQ(ovs.ports("br-ex"), std::vector<std::string>{"br-ex"});
+  for (const char* tap : {"tap1", "tap2", "tap3"}) ovs.ensure_port({.name = tap, .bridge = "br-int"});
+  const auto second_or_third = [](const std::string& name) { return name == "tap2" || name == "tap3"; };
+  EXPECT_EQ(ovs.delete_ports("br-int", second_or_third), 2u);
+  EXPECT_EQ(ovs.delete_ports("br-int", second_or_third), 0u);
+  EXPECT_EQ(ovs.delete_ports("br-none", second_or_third), 0u);
+  EXPECT_EQ(ovs.ports("br-int").size(), 2u);
   ovs.delete_bridge("br-ex");
   EXPECT_TRUE(ovs.ports("br-ex").empty());
   EXPECT_THROW(ovs.ensure_port({.name = "x", .bridge = "br-none"}), Fault);
