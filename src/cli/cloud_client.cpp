@@ -1,6 +1,7 @@
 #include "cli/cloud_client.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include "base/fault.h"
@@ -16,6 +17,9 @@ std::string own_program() {
 }
 
 cloud::RestClient admin_client(const Config& config) {
+  if (!config.has_control())
+    throw Fault(FaultKind::conflict, "This machine is a host of a cloud whose API is elsewhere.",
+                fmt::format("Run this on a controller ({}), or with credentials from there (keystonerc_admin).", fmt::join(config.hosts.controllers, ", ")));
   cloud::Credentials c;
   c.auth_url = cloud::api_url(config);
   c.ca_file = cloud::trusted_file(config);

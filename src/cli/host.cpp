@@ -220,7 +220,13 @@ void drain(const Config& config, const HostWords& w) {
 
 void remove_host(const Config& config, const std::string& name) {
   cloud::RestClient client = compute_client(config);
-  client.remove("/compute/v2.1/os-services/" + find_string(service_of(client, name), "id"));
+  const json::object service = service_of(client, name);
+  try {
+    client.remove("/compute/v2.1/os-services/" + find_string(service, "id"));
+  } catch (const Fault& fault) {
+    if (fault.kind != FaultKind::conflict) throw;
+    throw Fault(fault.kind, fault.message, fmt::format("If it is gone for good, with what was on its disks: virga host evacuate {} --fenced; or delete its servers.", name));
+  }
   std::printf("%s is no host of this cloud any more; its certificate is good for nothing.\n", name.c_str());
 }
 

@@ -273,6 +273,14 @@ void warn_of_emulation(const Config& config) {
     std::printf("  WARNING: KVM cannot run guests here, so they run under emulation (TCG), many times slower. `virga doctor` says why.\n");
 }
 
+/// A host whose tunnels cannot work looks well until guests on two hosts want to talk.
+void warn_of_tunnels(const Config& config) {
+  const bool others = !config.has_control() || !config.hosts_address().empty();
+  if (config.compute.hypervisor == "fake" || config.trial() || !others || !config.network.underlay_interface.empty()) return;
+  if (find_bool(cloud::supervisor_status(config), "userspace_datapath"))
+    std::printf("  WARNING: guests here and on other hosts will not hear each other: network.underlay_interface is missing. `virga doctor` says more.\n");
+}
+
 /// Until a controller has let this host in.
 void wait_connected(const Config& config) {
   const auto deadline = steady_clock::now() + std::chrono::seconds(60);
@@ -304,6 +312,7 @@ void up_host(const Shared& shared, const Config& config) {
     });
   cloud::bring_up(config, launch_options(shared, config), print_step);
   warn_of_emulation(config);
+  warn_of_tunnels(config);
   timed("a controller lets it in", [&] { wait_connected(config); });
   print_step("in all", std::chrono::duration_cast<milliseconds>(steady_clock::now() - start));
   std::printf("\n%s is a host of the cloud now: `openstack hypervisor list` shows it. Here: virga status, virga service status.\n",
@@ -336,6 +345,7 @@ void up(const Shared& shared, bool foreground) {
   if (!fake) get_novnc(config);
   cloud::bring_up(config, launch_options(shared, config), print_step);
   warn_of_emulation(config);
+  warn_of_tunnels(config);
   const std::string home = home_of_caller();
   if (config.demo.enabled) timed("provisioning", [&] { cloud::provision_cloud(config, p, [](const std::string&) {}); });
   p.cacert = cloud::cacert_file(config);

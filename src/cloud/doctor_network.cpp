@@ -57,6 +57,22 @@ CheckRow uplink(const Config& config, const HostView& host) {
   return {"uplink", "External interface", Health::pass, fmt::format("{} is there and free", device), ""};
 }
 
+bool kernel_datapath(const Config& config, const HostView& host) {
+  return host.exists("/sys/module/openvswitch") && config.network.datapath != "netdev";
+}
+
+/// The userspace datapath sends tunnels only from a bridge of its own.
+CheckRow tunnels(const Config& config, const HostView& host) {
+  const char* title = "Tunnels to other hosts";
+  const auto& n = config.network;
+  if (config.trial()) return {"tunnels", title, Health::pass, "a trial has none", ""};
+  if (kernel_datapath(config, host)) return {"tunnels", title, Health::pass, fmt::format("the kernel's, from {}", n.encap_ip), ""};
+  if (!n.underlay_interface.empty()) return {"tunnels", title, Health::pass, fmt::format("through {}", n.underlay_interface), ""};
+  return {"tunnels", title, Health::warn,
+          fmt::format("the userspace datapath does not reach {}: guests here and on other hosts will not hear each other", n.encap_ip),
+          fmt::format("network.underlay_interface (or virga join --underlay-interface) = the interface that has {}; or modprobe openvswitch.", n.encap_ip)};
+}
+
 CheckRow manager(const Config& config, const HostView& host, const char* id, const char* process, const char* title,
                  const char* harm, const char* fix) {
   if (!process_runs(host, process)) return {id, title, Health::pass, "not running", ""};
@@ -79,7 +95,7 @@ CheckRow openvswitch(const Config& config, const HostView& host) {
   if (!o.ok()) return {"openvswitch", "Open vSwitch", Health::fail, "not installed", "apt-get install openvswitch-switch"};
   const std::string first = o.out.substr(0, o.out.find('\n'));
   const std::string version = first.substr(first.rfind(' ') + 1);
-  const bool kernel = host.exists("/sys/module/openvswitch") && config.network.datapath != "netdev";
+  const bool kernel = kernel_datapath(config, host);
   CheckRow row{"openvswitch", "Open vSwitch", Health::pass,
                fmt::format("{}, {}", version, kernel ? "kernel datapath" : "userspace datapath (netdev)"), ""};
   if (!kernel && (version == "3.1.0" || version == "3.1.1" || version == "3.1.2")) {
@@ -144,7 +160,7 @@ const std::vector<std::string>& needed_packages() {
 }
 
 std::vector<CheckRow> check_network(const Config& config, const HostView& host) {
-  return {ranges(config, host), uplink(config, host),
+  return {ranges(config, host), uplink(config, host), tunnels(config, host),
           manager(config, host, "networkmanager", "NetworkManager", "NetworkManager",
                   "running: it may take over bridges and the external interface",
                   "nmcli device set br-ex managed no (and the external interface), or disable NetworkManager."),

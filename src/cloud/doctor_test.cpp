@@ -116,6 +116,20 @@ TEST_F(DoctorTest, TheOpenVswitchThatAborts) {
   EXPECT_EQ(row("openvswitch").health, Health::pass);
 }
 
+TEST_F(DoctorTest, TunnelsOfTheUserspaceDatapathNeedAnInterface) {
+  config_.network.mode = "host";
+  config_.network.encap_ip = "192.0.2.10";
+  EXPECT_EQ(row("tunnels").health, Health::pass);
+  std::filesystem::remove_all(root_ + "/sys/module/openvswitch");
+  EXPECT_EQ(row("tunnels").health, Health::warn);
+  EXPECT_NE(row("tunnels").fix.find("192.0.2.10"), std::string::npos);
+  config_.network.underlay_interface = "eth0";
+  EXPECT_EQ(row("tunnels").health, Health::pass);
+  config_.network.underlay_interface = "";
+  config_.network.mode = "trial";
+  EXPECT_EQ(row("tunnels").health, Health::pass);
+}
+
 TEST_F(DoctorTest, HostModeMindsManagersAndFirewalls) {
   file("/proc/77/comm", "NetworkManager\n");
   ruleset_ = "table inet f {\n chain forward {\n type filter hook forward priority 0; policy drop;\n}}\n";
