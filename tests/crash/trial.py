@@ -47,8 +47,11 @@ class Api:
     def __init__(self, port):
         self.port, self.token, self.project = port, "", ""
 
+    def connection(self, timeout):
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+
     def call(self, method, path, body=None, headers=None, raw=False):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = self.connection(20)
         try:
             sent = {"X-Auth-Token": self.token, "X-OpenStack-Nova-API-Version": "2.60", "OpenStack-API-Version": "placement 1.30"}
             sent.update(headers or {})
