@@ -33,21 +33,32 @@ bool is_on(Power power) {
   return power == Power::running || power == Power::paused;
 }
 
-Materialised first_boot(const Situation& s, Materialised m) {
-  m.vm_state = "building";
-  m.task_state = s.has_host ? "spawning" : "scheduling";
-  if (s.seen_generation < s.generation || !s.ports_active) return m;
-  const bool there = s.desired == "running" ? is_on(s.power) : is_off(s.power);
-  if (!there) return m;
-  m.vm_state = s.desired == "running" ? "active" : "stopped";
+/// The generation was brought about, and then the guest went off, or its host did: a later difference is told, not undone.
+Materialised went_off(Materialised m) {
+  m.vm_state = "stopped";
   m.task_state.clear();
-  m.outcome = Outcome::succeeded;
+  m.stopped_by_itself = true;
   return m;
 }
 
-void reverting(Materialised& m) {
+Materialised first_boot(const Situation& s, Materialised m) {
+  m.vm_state = "building";
+  m.task_state = s.has_host ? "spawning" : "scheduling";
+  if (s.seen_generation < s.generation) return m;
+  const bool lost = s.desired == "running" && is_off(s.power);  // no port of it will come up any more
+  const bool there = s.desired == "running" ? is_on(s.power) : is_off(s.power);
+  if (!lost && (!there || !s.ports_active)) return m;
+  m.outcome = Outcome::succeeded;
+  if (lost) return went_off(m);
+  m.vm_state = s.desired == "running" ? "active" : "stopped";
+  m.task_state.clear();
+  return m;
+}
+
+Materialised reverting(Materialised m) {
   m.vm_state = "resized";
   m.task_state = "resize_reverting";
+  return m;
 }
 
 Materialised moving(const Situation& s, Materialised m) {
@@ -60,7 +71,7 @@ Materialised moving(const Situation& s, Materialised m) {
     m.vm_state = "resized";
     if (s.operation == "resize" || s.operation == "migrate") m.outcome = Outcome::succeeded;
   } else if (s.operation == "revertResize") {
-    reverting(m);
+    return reverting(m);
   } else {
     m.task_state = "resize_reverting";  // by itself: it could not come up on its destination
   }
@@ -74,30 +85,17 @@ Materialised want_running(const Situation& s, Materialised m) {
     m.task_state = s.detail == "HARD" ? "rebooting_hard" : "rebooting";
     return m;  // its ActionReport ends it
   }
-  if (s.operation == "evacuate") {
-    if (applied && is_on(s.power)) m.outcome = Outcome::succeeded;
-    else m.task_state = "rebuilding";
-    return m;
-  }
-  if (s.operation == "revertResize") {
-    if (applied && is_on(s.power)) m.outcome = Outcome::succeeded;
-    else reverting(m);
-    return m;
-  }
-  if (s.operation == "start") {
-    if (applied && is_on(s.power)) {
-      m.outcome = Outcome::succeeded;
-    } else {
-      m.vm_state = "stopped";
-      m.task_state = "powering-on";
+  const bool starts = s.operation == "start" || s.operation == "evacuate" || s.operation == "revertResize";
+  if (starts) {
+    if (!applied || !(is_on(s.power) || is_off(s.power))) {
+      if (s.operation == "revertResize") return reverting(m);
+      if (s.operation == "start") m.vm_state = "stopped";
+      m.task_state = s.operation == "start" ? "powering-on" : "rebuilding";
+      return m;
     }
-    return m;
+    m.outcome = Outcome::succeeded;
   }
-  if (applied && is_off(s.power)) {
-    m.vm_state = "stopped";
-    m.stopped_by_itself = true;
-  }
-  return m;
+  return applied && is_off(s.power) ? went_off(m) : m;
 }
 
 Materialised want_stopped(const Situation& s, Materialised m) {
@@ -108,9 +106,9 @@ Materialised want_stopped(const Situation& s, Materialised m) {
     return m;
   }
   if (s.operation == "revertResize") {
+    if (s.seen_generation < s.generation || is_on(s.power)) return reverting(m);
     m.vm_state = "stopped";
-    if (s.seen_generation >= s.generation && !is_on(s.power)) m.outcome = Outcome::succeeded;
-    else reverting(m);
+    m.outcome = Outcome::succeeded;
     return m;
   }
   if (s.operation != "stop") {

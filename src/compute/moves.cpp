@@ -53,6 +53,11 @@ bool is_on(const ServerRow& row) {
   return power == link::Power::running || power == link::Power::paused;
 }
 
+bool is_off(const ServerRow& row) {
+  const auto power = static_cast<link::Power>(row.seen_power);
+  return power == link::Power::shutoff || power == link::Power::crashed;
+}
+
 bool is_applied(const ServerRow& row) { return row.seen_generation >= row.generation; }
 
 bool has_failed(const ServerRow& row) { return row.failed_permanently && row.failed_generation >= row.generation; }
@@ -173,7 +178,7 @@ std::optional<HostId> advance_move(Core& core, db::Tx& tx, ServerRow& row) {
   } else if (row.move == kArriving) {
     const HostId there(row.host_id);
     if (has_failed(row) && turn_back(core, tx, row, row.cause, row.hint)) return there;
-    if (is_applied(row) && is_on(row) == (row.desired_state == "running")) wait_for_word(core, tx, row);
+    if (is_applied(row) && (is_on(row) || is_off(row))) wait_for_word(core, tx, row);  // off: if its guest died at once
   } else if (row.move == kReturning) {
     if (is_applied(row) && !is_on(row) && destination_is_clear(tx, need_active(tx, row))) come_back(core, tx, row);
   }

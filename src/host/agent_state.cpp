@@ -172,6 +172,8 @@ void Agent::Core::resync() {
     before = stamps_;
     full = full_wanted_;
   }
+  // Before the domains: a generation with the power from before it was applied would tell of a guest that went off.
+  const std::map<ServerId, int64_t> applied = journal_.all_applied();
   std::map<ServerId, Domain> domains;
   std::set<ServerId> found, present;
   try {
@@ -193,9 +195,12 @@ void Agent::Core::resync() {
       const auto power = it == domains.end() ? link::Power::absent : to_link(it->second.power);
       const bool newer = record.stamp > before;  // looked at since we listed: that is the truth
       if (!newer && (record.stamp == 0 || record.observed.power != power)) differing.insert(id);
-      if (!newer) record.observed.power = power;
       record.observed.id = id;
-      record.observed.generation = journal_.applied(id);
+      if (!newer) {
+        const auto known = applied.find(id);
+        record.observed.power = power;
+        record.observed.generation = known == applied.end() ? 0 : known->second;
+      }
       // Somebody removed it by hand: its files bring no event.
       if (record.observed.quarantined && !found.count(id)) differing.insert(id);
       if (quarantined(id) && found.count(id)) record.observed.quarantined = true;

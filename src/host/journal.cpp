@@ -89,6 +89,13 @@ int64_t Journal::applied(const ServerId& server) const {
   return it == servers_.end() ? 0 : it->second.applied;
 }
 
+std::map<ServerId, int64_t> Journal::all_applied() const {
+  std::lock_guard lock(mutex_);
+  std::map<ServerId, int64_t> all;
+  for (const auto& [id, server] : servers_) all.emplace(ServerId(id), server.applied);
+  return all;
+}
+
 std::optional<link::ActionReport> Journal::done(const OperationId& operation) const {
   std::lock_guard lock(mutex_);
   auto it = done_.find(operation.str());

@@ -29,6 +29,7 @@ class Journal {
   int64_t epoch() const;
   int64_t fence(const ServerId& server) const;
   int64_t applied(const ServerId& server) const;
+  std::map<ServerId, int64_t> all_applied() const;
   std::optional<link::ActionReport> done(const OperationId& operation) const;
 
   /// Durable when it returns. Values below the known ones change nothing.
