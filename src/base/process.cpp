@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <linux/close_range.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/stat.h>
@@ -66,6 +67,8 @@ struct Prepared {
   dup2(in, 0);
   dup2(out, 1);
   dup2(err, 2);
+  // Whoever called us may have left descriptors open, a lock's for one: a daemon must not hold them for ever.
+  close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
   if (c.directory.empty() || chdir(c.directory.c_str()) == 0) {
     if (c.in_child) c.in_child();
     execvpe(p.argv[0], p.argv.data(), p.envp.data());

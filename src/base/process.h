@@ -19,6 +19,7 @@ struct Command {
   size_t max_output = 16 << 20;              ///< bytes kept of each stream
   std::function<void()> in_child;            ///< runs after fork, before exec (setns, rlimits); async-signal-safe calls only
 };
+// A child has no descriptor of ours but the three standard streams, and what in_child takes FD_CLOEXEC from.
 
 struct Outcome {
   int exit_code = -1;  ///< 128 + signal if a signal ended it
