@@ -249,7 +249,7 @@ PemPair make_server_certificate(const PemPair& ca_pem, const std::vector<std::st
   for (const auto& name : names)
     alternatives +=
         fmt::format("{}{}:{}", alternatives.empty() ? "" : ",", is_address(name) ? "IP" : "DNS", name);
-  finish(made.get(), ca_pem, "serverAuth", alternatives);
+  finish(made.get(), ca_pem, "serverAuth,clientAuth", alternatives);  // controllers dial each other with it
   return {pem_of(made.get()), pem_of(key.get())};
 }
 

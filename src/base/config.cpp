@@ -108,6 +108,12 @@ std::vector<ConfigKey> make_keys() {
        "Program, run as root with a lost host's name and address, that makes sure it is off (IPMI, a power strip) and ends with 0 then. Empty: only an operator can say so.",
        F::optional_path},
       {"ha", "fence_after_s", SLOT(ha.fence_after_s), "How long a host must have been silent before it is fenced, seconds.", F::any, 20, 86400},
+      {"ha", "nats_server", SLOT(ha.nats_server),
+       "Whether this controller runs a NATS server (package nats-server), by which several controllers wake each other. Without one they look at the database every second."},
+      {"ha", "nats_port", SLOT(ha.nats_port), "Its port (TLS with certificates of the cloud's CA for hosts).", F::any, 1, 65535},
+      {"ha", "nats_url", SLOT(ha.nats_url),
+       "A NATS server that is there already, or another controller's: tls://HOST:PORT, or nats://USER:PASSWORD@HOST:PORT without TLS. virga join --controller writes it.", F::url},
+      {"ha", "nats_ca", SLOT(ha.nats_ca), "Certificates (PEM) of whom to trust there. Empty: the cloud's own CA, to which this controller shows its certificate too.", F::optional_path},
 
       {"identity", "admin_password", SLOT(identity.admin_password), "Password of admin. Empty: one is generated at the first start."},
       {"identity", "demo_password", SLOT(identity.demo_password), "Password of demo. Empty: one is generated."},
@@ -182,7 +188,7 @@ const std::map<std::string_view, std::string_view>& section_help() {
       {"policy", "Who may do what. virga policy list shows the rules in force."},
       {"network", "The data plane: Open vSwitch and OVN."},
       {"compute", "This machine as a compute host."},
-      {"ha", "What happens to servers of a compute host that is lost."},
+      {"ha", "What happens to servers of a compute host that is lost, and how several controllers work together."},
       {"identity", "Passwords and tokens."},
       {"security_compliance", "Rules for passwords and logins, as keystone's section of that name."},
       {"database", "The cloud's state."},
@@ -512,6 +518,12 @@ std::string Config::hosts_address() const {
   if (!hosts.address.empty()) return hosts.address;
   const bool nobody_else = cloud.api_address.rfind("127.", 0) == 0 || cloud.api_address == "0.0.0.0";
   return nobody_else ? "" : cloud.api_address;
+}
+
+std::string Config::nats() const {
+  if (!ha.nats_url.empty() || !ha.nats_server) return ha.nats_url;
+  const std::string address = hosts_address();
+  return fmt::format("tls://{}:{}", address.empty() ? "127.0.0.1" : address, ha.nats_port);
 }
 
 void set_config_text(Config& config, std::string_view dotted, std::string_view text) {

@@ -93,11 +93,15 @@ struct Config {
     int reserved_host_cpus = 0;
   } compute;
 
-  /// What happens to servers of a compute host that is lost.
+  /// What happens to servers of a compute host that is lost, and how several controllers work together.
   struct HighAvailability {
     std::string restart = "manual";
     std::string fence_command;
     int fence_after_s = 30;
+    bool nats_server = false;  ///< of our own, on this machine
+    int nats_port = 4222;
+    std::string nats_url;  ///< where controllers wake each other; use nats()
+    std::string nats_ca;   ///< whom to trust there; empty: the cloud's CA for hosts
   } ha;
 
   struct Identity {
@@ -161,6 +165,8 @@ struct Config {
   bool has_compute() const { return cloud.role != "controller"; }
   /// Where other machines reach this controller; "": they do not.
   std::string hosts_address() const;
+  /// Where controllers wake each other: ha.nats_url, or the server of our own; "": nowhere.
+  std::string nats() const;
   /// The namespace of the data plane: "" in host mode.
   std::string data_namespace() const { return trial() ? network.name_space : ""; }
   std::string database_url() const;

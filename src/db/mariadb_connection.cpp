@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "base/scope_exit.h"
+#include "base/text.h"
 #include "db/rows_builder.h"
 
 namespace virga::db {
@@ -149,7 +150,41 @@ void Cell::add_to(RowsBuilder& rows, MYSQL_STMT* statement, unsigned at) {
 
 }  // namespace
 
-MariadbConnection::MariadbConnection(const Url& url, unsigned read_timeout_s) : handle_(mysql_init(nullptr)) {
+namespace {
+
+/// The URL's server, and then those of its option "also" (HOST:PORT,…): the nodes of a cluster, tried in this order.
+std::vector<Url> nodes_of(const Url& url) {
+  std::vector<Url> nodes{url};
+  const auto also = url.options.find("also");
+  if (also == url.options.end()) return nodes;
+  for (const auto& node : split_words(also->second, ',')) {
+    Url other = url;
+    const size_t colon = node.rfind(':');
+    other.host = node.substr(0, colon);
+    other.port = colon == node.npos ? 3306 : std::atoi(node.c_str() + colon + 1);
+    nodes.push_back(std::move(other));
+  }
+  return nodes;
+}
+
+}  // namespace
+
+MariadbConnection::MariadbConnection(const Url& url, unsigned read_timeout_s) {
+  const auto nodes = nodes_of(url);
+  is_cluster_ = nodes.size() > 1;
+  for (size_t i = 0;; ++i) try {
+      open(nodes[i], read_timeout_s);
+      return;
+    } catch (const UnknownDatabase&) {
+      throw;
+    } catch (const Fault& fault) {
+      if (fault.kind != FaultKind::unavailable || i + 1 == nodes.size()) throw;
+      health_ = Health::good;
+    }
+}
+
+void MariadbConnection::open(const Url& url, unsigned read_timeout_s) {
+  handle_.reset(mysql_init(nullptr));
   if (!handle_) throw unavailable("No memory for a database connection.", "Free memory and try again.");
   const unsigned connect_s = 5, write_s = 60;
   MYSQL* m = handle_.get();
@@ -160,6 +195,11 @@ MariadbConnection::MariadbConnection(const Url& url, unsigned read_timeout_s) : 
   connect(url);
   run("SET NAMES utf8mb4 COLLATE utf8mb4_bin");
   run(kSession);
+  if (!is_cluster_) return;
+  // Another node's commit counts here with the next statement, not a moment later; and a node that has lost the others says so
+  // now rather than at the first use.
+  run("SET SESSION wsrep_sync_wait = 7");
+  run("SELECT COUNT(*) FROM information_schema.schemata");
 }
 
 void MariadbConnection::connect(const Url& url) {
@@ -244,7 +284,7 @@ void MariadbConnection::raise(unsigned code, std::string message) {
     case 1792: throw Fault(FaultKind::internal, "A write was made in a read of the database.");
     default: break;
   }
-  if (is_lost(code))
+  if (is_lost(code) || (is_cluster_ && code == 1047))  // another node may be in sync
     health_ = Health::lost;
   else if (is_conflict(code))
     health_ = Health::conflict;

@@ -26,6 +26,7 @@ class MariadbConnection final : public Connection {
     lost,      ///< the connection is gone
   };
   /// `read_timeout_s` 0 waits for ever (DDL on large tables).
+  /// Of several nodes (the URL's option "also") it is to the first that serves.
   explicit MariadbConnection(const Url& url, unsigned read_timeout_s = 60);
 
   Rows query(std::string_view sql, const std::vector<Value>& parameters) override;
@@ -48,6 +49,7 @@ class MariadbConnection final : public Connection {
   };
   using Statement = std::unique_ptr<MYSQL_STMT, CloseStatement>;
 
+  void open(const Url& url, unsigned read_timeout_s);
   void connect(const Url& url);
   MYSQL_STMT* execute(std::string_view sql, const std::vector<Value>& parameters);
   [[noreturn]] void raise(unsigned code, std::string message);
@@ -57,6 +59,7 @@ class MariadbConnection final : public Connection {
   StatementCache<Statement> cache_{128};  // destroyed before the handle that its statements live on
   Health health_ = Health::good;
   unsigned last_error_ = 0;
+  bool is_cluster_ = false;  ///< the URL names several nodes
 };
 
 }  // namespace virga::db

@@ -122,7 +122,8 @@ void lock(MariadbConnection& c) {
 
 void migrate_mariadb(MariadbConnection& c, const std::vector<Migration>& to) {
   lock(c);
-  const auto todo = pending(read_history(c), to);
+  const auto applied = read_history(c);
+  const auto todo = pending(applied, to, oldest_served(c, applied));
   if (todo.empty()) return;
   if (!has_history(c)) {
     c.run("ALTER DATABASE CHARACTER SET utf8mb4 COLLATE utf8mb4_bin");

@@ -1,6 +1,10 @@
 #include "db/migrate.h"
 
+#include <algorithm>
+#include <limits>
+
 #include "base/crypto.h"
+#include "base/log.h"
 
 namespace virga::db {
 namespace {
@@ -73,16 +77,27 @@ void check_numbering(const std::vector<Migration>& known) {
   }
 }
 
-std::span<const Migration> pending(const std::vector<Applied>& applied, const std::vector<Migration>& known) {
+int oldest_served(Connection& c, const std::vector<Applied>& applied) {
+  constexpr std::string_view kSays = "controllers";  // the migration that made the table
+  if (std::none_of(applied.begin(), applied.end(), [&](const Applied& a) { return a.name == kSays; })) return std::numeric_limits<int>::max();
+  return static_cast<int>(c.query("SELECT oldest FROM schema_compatibility", {}).at(0).integer(0));
+}
+
+std::span<const Migration> pending(const std::vector<Applied>& applied, const std::vector<Migration>& known, int oldest) {
   check_numbering(known);
   const int newest = known.empty() ? 0 : known.back().number;
-  if (!applied.empty() && applied.back().number > newest)
+  if (!applied.empty() && applied.back().number > newest && oldest > newest)
     throw Fault(FaultKind::conflict,
                 fmt::format("The database is at schema {:04}, newer than this virga, which knows up to {:04}.",
                             applied.back().number, newest),
                 "Install the virga that wrote it, or restore the backup from before its upgrade (FILE.bak-NNNN).");
   size_t i = 0;
   for (const Applied& a : applied) {
+    if (a.number > newest) {
+      log::warn("the database is at schema {:04}, newer than this virga, which knows up to {:04}; it serves both, for an upgrade",
+                applied.back().number, newest);
+      break;
+    }
     if (known[i].number > a.number) disagree(fmt::format("Migration {} was applied to this database and has been removed since.", label(a.number, a.name)));
     if (known[i].number < a.number)
       disagree(fmt::format("Migration {} was inserted before {}, which this database already has.",

@@ -24,8 +24,12 @@ void create_history(Connection& connection);
 bool has_history(Connection& connection);
 std::vector<Applied> read_history(Connection& connection);
 void record_applied(Connection& connection, const Migration& migration);
-/// Those still to run. Throws Fault(conflict) if the history is newer than `known` or disagrees with it.
-std::span<const Migration> pending(const std::vector<Applied>& applied, const std::vector<Migration>& known);
+/// The oldest schema whose binary the database still serves; a migration that breaks older ones raises it (table
+/// schema_compatibility). INT_MAX if it does not say.
+int oldest_served(Connection& connection, const std::vector<Applied>& applied);
+/// Those still to run. A history that is newer than `known` is as good if it says that it serves `known` too (`oldest`): then
+/// nothing is to be done. Throws Fault(conflict) if it is newer and does not, or disagrees with `known`.
+std::span<const Migration> pending(const std::vector<Applied>& applied, const std::vector<Migration>& known, int oldest);
 /// Fault(internal) unless numbers increase strictly and names are there.
 void check_numbering(const std::vector<Migration>& known);
 

@@ -64,6 +64,24 @@ TEST_P(MigrateTest, NewerEditedRemovedAndInsertedAreRefused) {
   db_->migrate({kFirst, kSecond});
 }
 
+// Version N runs beside N+1, as long as N+1 only adds.
+TEST_P(MigrateTest, ADatabaseThatServesAnOlderProgramTooIsTaken) {
+  const std::vector<Migration> known = migrations();
+  auto expanded = known;
+  expanded.push_back({9000, "expand", "CREATE TABLE later (id BIGINT NOT NULL PRIMARY KEY);\n"});
+  auto contracted = expanded;
+  contracted.push_back({9001, "contract", "UPDATE schema_compatibility SET oldest = 9000;\n"});
+  db_->migrate(expanded);
+  EXPECT_EQ(refusal(known), "");
+  EXPECT_EQ(db_->schema_version(), 9000);
+  auto edited = known;
+  edited[3].sql = "CREATE TABLE other (id BIGINT);\n";
+  EXPECT_NE(refusal(edited).find("edited"), std::string::npos);
+  db_->migrate(contracted);
+  EXPECT_EQ(refusal(expanded), "");
+  EXPECT_NE(refusal(known).find("newer than this virga"), std::string::npos);
+}
+
 // Each statement fails once, as if the process had died there; the next start completes the migration.
 TEST_P(MigrateTest, GoesOnAfterAFailureAtAnyStatement) {
   const std::vector<std::string> statements = split_statements(kSecond.sql);

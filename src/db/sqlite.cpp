@@ -235,7 +235,7 @@ class SqliteDatabase final : public Database {
     connection->run("BEGIN IMMEDIATE");
     try {
       const auto applied = read_history(*connection);
-      const auto todo = pending(applied, to);
+      const auto todo = pending(applied, to, oldest_served(*connection, applied));
       if (todo.empty()) {
         connection->run("ROLLBACK");
         return;

@@ -1,12 +1,10 @@
 #include "enrolment/ca.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
-#include "base/crypto.h"
 #include "base/fault.h"
 #include "base/ids.h"
-#include "base/process.h"
+#include "base/master_key.h"
 #include "base/sealing.h"
 #include "enrolment/table.h"
 
@@ -14,7 +12,6 @@ namespace virga::enrolment {
 namespace {
 
 constexpr std::string_view kPurpose = "hosts-ca-key";
-constexpr size_t kKeySize = 32;
 
 }  // namespace
 
@@ -29,7 +26,7 @@ PemPair HostsCa::load() {
   auto row = known();
   if (!row) {
     const PemPair made = make_ca("Virga hosts " + new_hex_id().substr(0, 8), clock_.now());
-    const CaRow mine{made.certificate, seal(master_key(true), made.key, kPurpose)};
+    const CaRow mine{made.certificate, seal(read_master_key(master_key_file_, true), made.key, kPurpose)};
     try {
       database_.write([&](db::Tx& tx) { insert_ca(tx, mine, clock_.now()); });
     } catch (const db::UniqueViolation&) {
@@ -37,26 +34,11 @@ PemPair HostsCa::load() {
     }
     row = known();
   }
-  const auto key = unseal(master_key(false), row->sealed_key, kPurpose);
+  const auto key = unseal(read_master_key(master_key_file_, false), row->sealed_key, kPurpose);
   if (!key)
     throw Fault(FaultKind::unavailable, fmt::format("{} is not the master key of this cloud's database.", master_key_file_),
                 "Copy the file from a controller that works.");
   return {row->certificate, *key};
-}
-
-std::string HostsCa::master_key(bool may_make) const {
-  std::string key;
-  if (access(master_key_file_.c_str(), F_OK) != 0) {
-    if (!may_make)
-      throw Fault(FaultKind::unavailable, fmt::format("The master key {} is missing.", master_key_file_),
-                  "Copy the file from a controller that works.");
-    write_file(master_key_file_, base64_encode(random_bytes(kKeySize)) + "\n", 0600);
-  }
-  std::string text = read_file(master_key_file_);
-  while (!text.empty() && std::isspace(static_cast<unsigned char>(text.back()))) text.pop_back();
-  if (!base64_decode(text, key) || key.size() != kKeySize)
-    throw Fault(FaultKind::unavailable, fmt::format("{} is not {} bytes of base64.", master_key_file_, kKeySize));
-  return key;
 }
 
 }  // namespace virga::enrolment

@@ -20,7 +20,6 @@ class HostsCa {
 
  private:
   PemPair load();
-  std::string master_key(bool may_make) const;
 
   const std::string master_key_file_;
   db::Database& database_;
