@@ -47,7 +47,7 @@ class Cloud {
  public:
   explicit Cloud(const std::string& dir) : database_(db::open({.url = "sqlite://" + dir + "/virga.db"})) {
     database_->migrate();
-    identity_ = identity::make_identity({.key_dir = dir + "/keys", .bcrypt_cost = 4}, *database_, policy_, clock_);
+    identity_ = identity::make_identity({.master_key_file = dir + "/master.key", .bcrypt_cost = 4}, *database_, policy_, clock_);
     identity_->bootstrap({.admin_password = "secret"});
     identity_->set_catalog({&identity_->service()});
     const auto answer = [](api::Call&) { return api::reply_text(200, "{}"); };

@@ -22,7 +22,7 @@ int main(int argc, char** argv) {
     auto database = db::open({.url = "sqlite://" + dir + "/virga.db"});
     database->migrate();
     api::Policy policy;
-    auto identity = identity::make_identity({.key_dir = dir + "/keys"}, *database, policy, clock);
+    auto identity = identity::make_identity({.master_key_file = dir + "/master.key"}, *database, policy, clock);
     identity->bootstrap({.admin_password = argv[2]});
     identity->set_catalog({&identity->service()});
     api::Dispatcher dispatcher({}, policy, *identity);

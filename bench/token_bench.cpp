@@ -14,7 +14,7 @@ using namespace virga;
 
 struct Cloud {
   Cloud()
-      : identity(identity::make_identity({.key_dir = cloud.directory() + "/keys", .bcrypt_cost = 4},
+      : identity(identity::make_identity({.master_key_file = cloud.directory() + "/master.key", .bcrypt_cost = 4},
                                          cloud.database(), cloud.policy(), cloud.clock())) {
     identity->bootstrap({.admin_password = "secret"});
     identity->set_catalog({&identity->service()});
@@ -54,8 +54,8 @@ void password_remembered(benchmark::State& state) {
 BENCHMARK(password_remembered);
 
 void unseal(benchmark::State& state) {
-  test::ScratchDir dir;
-  identity::KeyRing keys(dir.path());
+  Cloud cloud;
+  identity::KeyRing keys(identity::database_keys(cloud.cloud.database(), "bench", random_bytes(32), ""));
   identity::Token t;
   t.user_id = new_hex_id();
   t.scope = identity::Scope::project;

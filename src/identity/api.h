@@ -30,8 +30,9 @@ struct SecurityCompliance {
 };
 
 struct Options {
-  std::string key_dir;                              ///< token keys (Fernet-style repository: 0 staged, highest primary), 0700
-  std::string credential_key_dir;                   ///< keys of /v3/credentials; "": "credentials" in key_dir
+  std::string master_key_file;                      ///< opens the keys in the database (base/master_key.h)
+  std::string key_dir;                              ///< token keys that lie here as files are taken into the database; "" = none
+  std::string credential_key_dir;                   ///< the same for those of /v3/credentials
   std::chrono::seconds token_lifetime{3600};
   std::chrono::seconds remember_password{60};       ///< how long a verified password is remembered as a keyed hash; 0 = not
   int bcrypt_cost = 12;                             ///< 4 to 31
@@ -80,6 +81,10 @@ class Identity : public api::Authenticator {
   /// Makes the staged token key primary and stages a new one; old tokens stay valid until they expire. With
   /// `credentials` the keys of /v3/credentials too, and what they sealed is sealed again. May take long then.
   virtual Rotated rotate_keys(bool credentials) = 0;
+  /// All token keys are new: every token ends. Returns how many keys there are.
+  virtual size_t replace_token_keys() = 0;
+  /// Takes over what another controller has done to the keys. Cheap if nothing. Throws Fault(unavailable).
+  virtual void look_at_keys() = 0;
   /// Whom a token of that user and scope would stand for now. Throws Fault(not_found) that names what is not there, and
   /// Fault(forbidden) if the user would get no such token.
   virtual api::Caller caller_of(const CallerQuestion& question) = 0;

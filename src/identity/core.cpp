@@ -5,18 +5,25 @@
 #include <algorithm>
 
 #include "base/fault.h"
+#include "base/master_key.h"
 #include "identity/roles_of.h"
 
 namespace virga::identity {
+namespace {
+
+std::string master_key(const Options& options, db::Database& database) {
+  return read_master_key(options.master_key_file, !holds_keys(database));
+}
+
+}  // namespace
 
 Core::Core(Options given, db::Database& database, api::Policy& policy, const Clock& clock)
     : options(std::move(given)),
       database(database),
       policy(policy),
       clock(clock),
-      keys(options.key_dir),
-      credential_keys(options.credential_key_dir.empty() ? options.key_dir + "/credentials"
-                                                         : options.credential_key_dir),
+      keys(database_keys(database, "tokens", master_key(options, database), options.key_dir)),
+      credential_keys(database_keys(database, "credentials", master_key(options, database), options.credential_key_dir)),
       passwords(options.bcrypt_cost, options.remember_password, clock),
       password_rules(options.security.password_regex, options.security.password_regex_description) {}
 

@@ -21,12 +21,12 @@ std::optional<std::string> or_null(const std::string& text) {
   return text.empty() ? std::nullopt : std::optional<std::string>(text);
 }
 
-CredentialRow read_row(Core& core, const db::Row& r) {
-  auto blob = core.credential_keys.open(r.view(4), kMaxSealed);
+CredentialRow read_row(Core& core, db::Tx& tx, const db::Row& r) {
+  auto blob = core.credential_keys.open(r.view(4), kMaxSealed, &tx);
   if (!blob)
     throw Fault(FaultKind::internal,
                 "An unexpected error prevented the server from accessing encrypted credentials.",
-                "The key that sealed it is not in the folder of credential keys.");
+                "The key that sealed it is not in the database any more.");
   return {r.text(0), r.text(1), r.text(2), r.text(3), std::move(*blob), read_json(r.text(5))};
 }
 
@@ -51,7 +51,7 @@ std::vector<CredentialRow> find_credentials(Core& core, db::Tx& tx, const api::W
   for (const auto& row :
        tx.query(fmt::format("SELECT {} FROM identity_credentials{} ORDER BY id", kColumns, where.sql()),
                 where.values))
-    out.push_back(read_row(core, row));
+    out.push_back(read_row(core, tx, row));
   return out;
 }
 

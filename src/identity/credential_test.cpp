@@ -1,4 +1,5 @@
 #include "base/crypto.h"
+#include "base/master_key.h"
 #include "identity/ec2_signature.h"
 #include "identity/keys.h"
 #include "tests/support/identity_fixture.h"
@@ -96,7 +97,8 @@ TEST_P(CredentialTest, IsSealedAtRestAndSealedAgainByRotation) {
 TEST_P(CredentialTest, ARotationThatWasCutOffIsFinishedAtTheNextStart) {
   for (int i = 0; i < 250; ++i)  // several batches
     create(joe_token_, {{"type", "cert"}, {"blob", "secret " + std::to_string(i)}, {"user_id", joe_}});
-  const std::string keys = cloud_.directory() + "/keys/credentials/";
+  const std::string master = read_master_key(options().master_key_file, false);
+  const auto keys = [&] { return database_keys(cloud_.database(), "credentials", master, ""); };
   const auto count = [&](KeyRing& ring) {
     return cloud_.database().read([&](db::Tx& tx) {
       size_t current = 0;
@@ -106,14 +108,14 @@ TEST_P(CredentialTest, ARotationThatWasCutOffIsFinishedAtTheNextStart) {
     });
   };
   {
-    KeyRing killed(keys);  // rotated, and died before it sealed anything again
+    KeyRing killed(keys());  // rotated, and died before it sealed anything again
     killed.rotate(3);
     EXPECT_EQ(count(killed), 0u);
   }
   api::Policy policy;
   const auto next = identity::make_identity(options(), cloud_.database(), policy, cloud_.clock());
   next->bootstrap({.admin_password = "secret"});
-  KeyRing ring(keys);
+  KeyRing ring(keys());
   EXPECT_EQ(count(ring), 250u);
   const identity::Rotated done = next->rotate_keys(true);
   EXPECT_EQ(done.credentials_sealed, 250);

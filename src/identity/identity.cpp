@@ -92,6 +92,19 @@ class IdentityService final : public Identity {
     return done;
   }
 
+  size_t replace_token_keys() override {
+    // The first makes the staged key primary, the second the one that was made by the first.
+    core_.keys.rotate(2);
+    const size_t left = core_.keys.rotate(2);
+    core_.change([](db::Tx&) {});  // what is known of tokens is forgotten, on every controller
+    return left;
+  }
+
+  void look_at_keys() override {
+    core_.keys.look();
+    core_.credential_keys.look();
+  }
+
   std::optional<std::string> project_name(db::Tx& tx, const std::string& project_id) override {
     const auto project = find_project(tx, project_id);
     return project ? std::optional(project->name) : std::nullopt;

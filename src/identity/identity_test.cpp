@@ -222,7 +222,7 @@ TEST_P(IdentityTest, DisablingAnythingEndsTokensForGood) {
 TEST_P(IdentityTest, AnotherControllerSeesChangesAtOnce) {
   if (GetParam() == db::Dialect::sqlite) GTEST_SKIP() << "SQLite has one controller";
   make_joe();
-  const auto other = make_identity({.key_dir = cloud_.directory() + "/keys", .bcrypt_cost = 4},
+  const auto other = make_identity({.master_key_file = cloud_.directory() + "/master.key", .bcrypt_cost = 4},
                                    cloud_.database(), cloud_.policy(), cloud_.clock());
   const std::string token = log_in("joe", "pw", project_scope("p"));
   EXPECT_TRUE(other->authenticate(token));

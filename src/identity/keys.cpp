@@ -1,23 +1,11 @@
 #include "identity/keys.h"
 
-#include <fcntl.h>
 #include <openssl/evp.h>
-#include <sys/file.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include <charconv>
 #include <cstring>
-#include <filesystem>
-#include <map>
-#include <utility>
 
 #include "base/crypto.h"
 #include "base/fault.h"
-#include "base/kill_point.h"
-#include "base/log.h"
-#include "base/process.h"
-#include "base/scope_exit.h"
 
 namespace virga::identity {
 namespace {
@@ -41,57 +29,6 @@ const unsigned char* bytes(std::string_view text) {
   return reinterpret_cast<const unsigned char*>(text.data());
 }
 
-std::map<int, std::string> read_keys(const std::string& directory) {
-  std::map<int, std::string> found;
-  for (const auto& entry : std::filesystem::directory_iterator(directory)) {
-    const std::string name = entry.path().filename();
-    int number = -1;
-    const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), number);
-    if (error != std::errc() || end != name.data() + name.size() || number < 0) continue;
-    std::string text = read_file(entry.path()), key;
-    while (!text.empty() && std::isspace(static_cast<unsigned char>(text.back()))) text.pop_back();
-    if (base64_decode(text, key) && key.size() == kKey)
-      found[number] = key;
-    else
-      log::warn("Token key {} is not {} bytes of base64; it is left out.", entry.path().string(), kKey);
-  }
-  return found;
-}
-
-void write_key(const std::string& directory, int number) {
-  write_file(directory + "/" + std::to_string(number), base64url_encode(random_bytes(kKey)), 0600);
-}
-
-/// The staged key becomes number `number`, and its file's time says since when it is in use.
-void promote(const std::string& directory, int number) {
-  const std::string staged = directory + "/0";
-  ::utimensat(AT_FDCWD, staged.c_str(), nullptr, 0);
-  std::filesystem::rename(staged, directory + "/" + std::to_string(number));
-}
-
-std::chrono::system_clock::time_point in_use_since(const std::string& directory, int number) {
-  struct stat info {};
-  if (::stat((directory + "/" + std::to_string(number)).c_str(), &info) != 0) return {};
-  return std::chrono::system_clock::from_time_t(info.st_mtime);
-}
-
-/// Holds the repository's lock file: two processes that start together make one set of keys.
-class DirectoryLock {
- public:
-  explicit DirectoryLock(const std::string& directory)
-      : fd_(::open((directory + "/.lock").c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600)) {
-    if (fd_ < 0 || ::flock(fd_, LOCK_EX) != 0)
-      throw Fault(FaultKind::internal,
-                  "The token keys in " + directory + " cannot be locked: " + std::strerror(errno));
-  }
-  ~DirectoryLock() { ::close(fd_); }
-  DirectoryLock(const DirectoryLock&) = delete;
-  DirectoryLock& operator=(const DirectoryLock&) = delete;
-
- private:
-  int fd_;
-};
-
 }  // namespace
 
 struct KeyRing::Key {
@@ -103,72 +40,35 @@ struct KeyRing::Key {
   uint32_t fingerprint = 0;
 };
 
-KeyRing::KeyRing(std::string directory) : directory_(std::move(directory)) {
-  std::filesystem::create_directories(directory_);
-  ::chmod(directory_.c_str(), 0700);
-  {
-    const DirectoryLock lock(directory_);
-    const auto found = read_keys(directory_);
-    if (!found.contains(0)) write_key(directory_, 0);  // none yet, or a rotation was cut off
-    if (found.empty() || found.rbegin()->first == 0) write_key(directory_, 1);
-  }
-  load_if_changed();
+KeyRing::KeyRing(std::unique_ptr<KeyStore> store) : store_(std::move(store)) {
+  look();
+  if (!keys()) throw Fault(FaultKind::internal, "There are no keys.");
 }
 
 KeyRing::~KeyRing() = default;
 
-/// A directory's time is as coarse as the kernel's clock, so a change that is a moment old may not be the last with
-/// this time: it counts as a change until it has aged.
-bool KeyRing::changed_on_disk() {
-  struct stat info {};
-  if (::stat(directory_.c_str(), &info) != 0) return false;
-  const int64_t changed = info.st_mtim.tv_sec * 1'000'000'000LL + info.st_mtim.tv_nsec;
-  const int64_t now = std::chrono::nanoseconds(std::chrono::system_clock::now().time_since_epoch()).count();
-  const bool settled = now - changed > 1'000'000'000LL;
-  return std::exchange(seen_mtime_ns_, settled ? changed : 0) != changed;
-}
-
-/// Another process may have rotated. Whoever comes while one reads waits for it: the key may be among those read.
-void KeyRing::load_if_changed() {
-  const std::lock_guard guard(loading_);
-  if (!changed_on_disk()) return;
-  const DirectoryLock lock(directory_);
-  load();
-}
-
-void KeyRing::load() {
+void KeyRing::look(db::Tx* tx) {
+  auto stored = store_->newer_than(version_, tx);
+  if (!stored) return;
   auto fresh = std::make_shared<Keys>();
-  for (auto& [number, secret] : read_keys(directory_))
-    fresh->push_back(std::make_shared<Key>(std::move(secret)));
-  if (fresh->empty()) throw Fault(FaultKind::internal, "There is no token key in " + directory_ + ".");
+  for (auto& secret : stored->secrets) fresh->push_back(std::make_shared<Key>(std::move(secret)));
+  if (fresh->empty()) throw Fault(FaultKind::internal, "There are no keys.");
+  const std::lock_guard guard(installing_);
+  if (stored->version <= version_) return;
   std::atomic_store(&keys_, std::shared_ptr<const Keys>(std::move(fresh)));
+  version_ = stored->version;
+}
+
+size_t KeyRing::rotate(size_t keep, std::chrono::seconds used) {
+  const size_t left = store_->rotate(keep, used);
+  look();
+  return left;
 }
 
 bool KeyRing::is_current(std::string_view sealed) const {
   std::string raw;
   if (!base64_decode(sealed, raw) || raw.size() < kHead) return false;
   return std::memcmp(raw.data() + 1, &keys()->back()->fingerprint, kFingerprint) == 0;
-}
-
-size_t KeyRing::rotate(size_t keep, std::chrono::seconds used) {
-  const std::lock_guard guard(loading_);
-  const DirectoryLock lock(directory_);
-  auto found = read_keys(directory_);
-  if (!found.contains(0)) write_key(directory_, 0);  // a rotation was cut off
-  promote(directory_, found.empty() ? 1 : found.rbegin()->first + 1);
-  kill_point("identity.key_promoted");
-  write_key(directory_, 0);
-  kill_point("identity.key_staged");
-  found = read_keys(directory_);
-  for (auto it = found.upper_bound(0); found.size() > std::max<size_t>(keep, 2) && it != found.end();) {
-    const auto next = std::next(it);
-    if (next == found.end() || in_use_since(directory_, next->first) + used > std::chrono::system_clock::now())
-      break;
-    std::filesystem::remove(directory_ + "/" + std::to_string(it->first));
-    it = found.erase(it);
-  }
-  load();
-  return found.size();
 }
 
 const KeyRing::Key* KeyRing::find(const Keys& keys, uint32_t fingerprint) const {
@@ -199,7 +99,7 @@ std::string KeyRing::seal(std::string_view plain) const {
   return base64url_encode(out, false);
 }
 
-std::optional<std::string> KeyRing::open(std::string_view sealed, size_t most) {
+std::optional<std::string> KeyRing::open(std::string_view sealed, size_t most, db::Tx* tx) {
   std::string raw;
   if (sealed.size() > most || !base64_decode(sealed, raw) || raw.size() < kHead + kTag) return std::nullopt;
   auto* from = reinterpret_cast<unsigned char*>(raw.data());
@@ -209,7 +109,7 @@ std::optional<std::string> KeyRing::open(std::string_view sealed, size_t most) {
   auto all = keys();
   const Key* key = find(*all, fingerprint);
   if (!key) {
-    load_if_changed();
+    look(tx);
     all = keys();
     key = find(*all, fingerprint);
   }

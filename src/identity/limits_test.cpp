@@ -150,7 +150,7 @@ TEST_P(LimitsTest, TheStrictModelDoesNotBeginOnADeeperTree) {
   const std::string below = make("projects", "project", {{"name", "q"}, {"parent_id", project_}});
   make("projects", "project", {{"name", "r"}, {"parent_id", below}});
   const auto strict = make_identity(
-      {.key_dir = cloud_.directory() + "/keys", .bcrypt_cost = 4, .limit_model = "strict_two_level"},
+      {.master_key_file = cloud_.directory() + "/master.key", .bcrypt_cost = 4, .limit_model = "strict_two_level"},
       cloud_.database(), cloud_.policy(), cloud_.clock());
   EXPECT_THROW(strict->bootstrap({.admin_password = "secret"}), Fault);
 }

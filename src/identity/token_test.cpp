@@ -1,18 +1,19 @@
 #include "identity/token.h"
 
-#include <fcntl.h>
 #include <gtest/gtest.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <atomic>
+#include <filesystem>
 #include <thread>
 
 #include "base/crypto.h"
 #include "base/fault.h"
+#include "base/process.h"
+#include "base/sealing.h"
 #include "identity/keys.h"
 #include "identity/password.h"
 #include "tests/support/api_client.h"
+#include "tests/support/mariadb.h"
 
 namespace virga::identity {
 namespace {
@@ -99,9 +100,44 @@ TEST(Token, RefusesEveryTruncationAndExtension) {
   EXPECT_FALSE(unpack(whole + "x"));
 }
 
-TEST(Keys, SealAndOpen) {
-  test::ScratchDir dir;
-  KeyRing keys(dir.path() + "/keys");
+/// A database of either engine, and rings over it as two controllers have them.
+class KeysTest : public testing::TestWithParam<db::Dialect> {
+ protected:
+  void SetUp() override {
+    if (GetParam() == db::Dialect::mariadb) {  // a new schema takes it seconds: its tests share one
+      static test::TestDatabase shared(db::Dialect::mariadb);
+      shared->migrate();
+      shared->write([](db::Tx& tx) { tx.exec("DELETE FROM secret_keys"), tx.exec("DELETE FROM secret_key_rings"); });
+      db_ = &*shared;
+      return;
+    }
+    own_ = std::make_unique<test::TestDatabase>(db::Dialect::sqlite);
+    db_ = &**own_;
+    db_->migrate();
+  }
+  KeyRing ring(const std::string& import_dir = "") { return KeyRing(database_keys(*db_, "tokens", master_, import_dir)); }
+  void age(int number, std::chrono::hours by) {
+    db_->write([&](db::Tx& tx) {
+      tx.exec("UPDATE secret_keys SET in_use_since = ? WHERE number = ?", db::database_now(tx) - by, number);
+    });
+  }
+  /// A folder of keys as earlier versions made it, and its primary.
+  std::string old_folder(const std::string& name) {
+    const std::string dir = dir_.path() + "/" + name;
+    std::filesystem::create_directory(dir);
+    for (const int number : {0, 3, 7}) write_file(dir + "/" + std::to_string(number), base64url_encode(random_bytes(32)), 0600);
+    write_file(dir + "/.lock", "", 0600);
+    return dir;
+  }
+  test::TempDir dir_;
+  std::unique_ptr<test::TestDatabase> own_;
+  db::Database* db_ = nullptr;
+  std::string master_ = random_bytes(32);
+};
+INSTANTIATE_TEST_SUITE_P(Engines, KeysTest, test::engines(), test::engine_name);
+
+TEST_P(KeysTest, SealAndOpen) {
+  KeyRing keys = ring();
   const std::string text = keys.seal(pack(sample()));
   EXPECT_LE(text.size(), 255u);
   EXPECT_TRUE(keys.open(text));
@@ -115,19 +151,22 @@ TEST(Keys, SealAndOpen) {
   EXPECT_FALSE(keys.open(std::string(100'000, 'A')));
 }
 
-TEST(Keys, RepositoryIsPrivate) {
-  test::ScratchDir dir;
-  KeyRing keys(dir.path() + "/keys");
-  struct stat info {};
-  ASSERT_EQ(::stat((dir.path() + "/keys").c_str(), &info), 0);
-  EXPECT_EQ(info.st_mode & 0777, 0700u);
-  ASSERT_EQ(::stat((dir.path() + "/keys/0").c_str(), &info), 0);
-  EXPECT_EQ(info.st_mode & 0777, 0600u);
+TEST_P(KeysTest, NothingOpensThemWithoutTheMasterKey) {
+  const std::string sealed = ring().seal("x");
+  const auto rows = db_->read([](db::Tx& tx) { return tx.query("SELECT sealed FROM secret_keys"); });
+  ASSERT_EQ(rows.size(), 2u);
+  for (const auto& row : rows) EXPECT_TRUE(unseal(master_, row.text(0), "key ring tokens"));
+  const std::string right = std::exchange(master_, random_bytes(32));
+  EXPECT_THROW(ring(), Fault);
+  master_ = right;
+  EXPECT_EQ(ring().open(sealed), "x");
+  // Nor is a key of one ring one of another.
+  db_->write([](db::Tx& tx) { tx.exec("UPDATE secret_keys SET ring = 'other'"), tx.exec("UPDATE secret_key_rings SET ring = 'other'"); });
+  EXPECT_THROW(KeyRing(database_keys(*db_, "other", master_, "")), Fault);
 }
 
-TEST(Keys, RotationKeepsOldTokensUntilTheirKeyGoes) {
-  test::ScratchDir dir;
-  KeyRing keys(dir.path() + "/keys"), other(dir.path() + "/keys");
+TEST_P(KeysTest, RotationKeepsOldTokensUntilTheirKeyGoes) {
+  KeyRing keys = ring(), other = ring();
   const std::string old = keys.seal("old");
   keys.rotate(3);
   const std::string fresh = keys.seal("fresh");
@@ -136,61 +175,79 @@ TEST(Keys, RotationKeepsOldTokensUntilTheirKeyGoes) {
   keys.rotate(3);
   const std::string newest = keys.seal("newest");
   EXPECT_FALSE(keys.open(old));
+  EXPECT_EQ(other.open(old), "old");  // it has not looked yet
+  other.look();
+  EXPECT_FALSE(other.open(old));
   EXPECT_EQ(keys.open(fresh), "fresh");
-  EXPECT_EQ(other.open(newest), "newest");  // read again from the directory
+  keys.rotate(3), keys.rotate(3);
+  const std::string unknown = keys.seal("unknown");
+  EXPECT_EQ(other.open(unknown), "unknown");  // looked up
+  KeyRing third = ring();
+  keys.rotate(3), keys.rotate(3);
+  const std::string inside = keys.seal("inside");
+  EXPECT_EQ(db_->read([&](db::Tx& tx) { return third.open(inside, 512, &tx); }), "inside");
 }
 
-TEST(Keys, NoKeyGoesWhileWhatItSealedMayBeHeld) {
-  test::ScratchDir dir;
-  KeyRing keys(dir.path() + "/keys");
+TEST_P(KeysTest, NoKeyGoesWhileWhatItSealedMayBeHeld) {
+  KeyRing keys = ring();
   const std::string first = keys.seal("first");
   for (int i = 0; i < 5; ++i) EXPECT_EQ(keys.rotate(3, std::chrono::hours(1)), static_cast<size_t>(i + 3));
   EXPECT_EQ(keys.open(first), "first");
   const std::string later = keys.seal("later");
-  // Key 2 has been in use since two hours: what key 1 sealed is over.
-  const timespec old[2] = {{::time(nullptr) - 7200, 0}, {::time(nullptr) - 7200, 0}};
-  ASSERT_EQ(::utimensat(AT_FDCWD, (dir.path() + "/keys/2").c_str(), old, 0), 0);
+  age(2, std::chrono::hours(2));  // what key 1 sealed is over
   keys.rotate(3, std::chrono::hours(1));
   EXPECT_FALSE(keys.open(first));
   EXPECT_EQ(keys.open(later), "later");
 }
 
-TEST(Keys, ARotationThatWasCutOffIsMadeWhole) {
-  test::ScratchDir dir;
-  const std::string path = dir.path() + "/keys/";
-  std::string old, between;
-  {
-    KeyRing keys(path);
-    old = keys.seal("old");
-  }
-  ASSERT_EQ(::rename((path + "0").c_str(), (path + "2").c_str()), 0);  // killed after the first step
-  KeyRing keys(path);
-  EXPECT_EQ(::access((path + "0").c_str(), F_OK), 0);
-  EXPECT_EQ(keys.open(old), "old");
-  between = keys.seal("between");
-  EXPECT_FALSE(keys.is_current(old));
-  EXPECT_TRUE(keys.is_current(between));
-  ASSERT_EQ(::unlink((path + "0").c_str()), 0);  // and once more, beside a process that runs
-  EXPECT_EQ(keys.rotate(5), 4u);
-  EXPECT_EQ(keys.open(old), "old");
-  EXPECT_EQ(keys.open(between), "between");
-  EXPECT_EQ(KeyRing(path).open(keys.seal("new")), "new");
+TEST_P(KeysTest, FilesOfAnEarlierVersionAreTakenInOnce) {
+  const std::string dir = old_folder("keys");
+  std::string primary;
+  ASSERT_TRUE(base64_decode(read_file(dir + "/7"), primary));
+  KeyRing keys = ring(dir);
+  EXPECT_FALSE(std::filesystem::exists(dir));
+  const auto stored = database_keys(*db_, "tokens", master_, "")->newer_than(0, nullptr);
+  ASSERT_EQ(stored->secrets.size(), 3u);
+  EXPECT_EQ(stored->secrets.back(), primary);
+  EXPECT_EQ(ring(dir).open(keys.seal("x")), "x");
 }
 
-TEST(Keys, OthersSealAndOpenWhileOneRotates) {
-  test::ScratchDir dir;
-  KeyRing keys(dir.path() + "/keys"), other(dir.path() + "/keys");
+TEST_P(KeysTest, AnImportThatWasCutOffIsFinished) {
+  const std::string dir = old_folder("keys"), copy = dir_.path() + "/copy";
+  std::filesystem::copy(dir, copy);
+  const std::string sealed = ring(dir).seal("x");
+  // Killed after the commit: all files are still there. Then again, with some of them removed.
+  EXPECT_EQ(ring(copy).open(sealed), "x");
+  EXPECT_FALSE(std::filesystem::exists(copy));
+  std::filesystem::create_directory(copy);
+  EXPECT_EQ(ring(copy).open(sealed), "x");
+  // Of another cloud: nothing is lost.
+  const std::string other = old_folder("others");
+  EXPECT_EQ(ring(other).open(sealed), "x");
+  EXPECT_TRUE(std::filesystem::exists(other + "/7"));
+}
+
+TEST_P(KeysTest, ControllersThatStartTogetherHaveTheSameKeys) {
+  std::vector<std::thread> all;
+  std::vector<std::string> sealed(4);
+  for (auto& text : sealed) all.emplace_back([&] { text = ring().seal("x"); });
+  for (auto& t : all) t.join();
+  for (const auto& text : sealed) EXPECT_EQ(ring().open(text), "x");
+}
+
+TEST_P(KeysTest, OthersSealAndOpenWhileOneRotates) {
+  KeyRing keys = ring(), other = ring();
   const std::string old = keys.seal("old");
   std::atomic<bool> over{false};
   std::atomic<int> lost{0};
   std::vector<std::thread> threads;
-  for (KeyRing* ring : {&keys, &other})
-    threads.emplace_back([&, ring] {
+  for (KeyRing* one : {&keys, &other})
+    threads.emplace_back([&, one] {
       do {
-        if (ring->open(old) != "old" || keys.open(ring->seal("x")) != "x" || other.open(ring->seal("y")) != "y") ++lost;
+        if (one->open(old) != "old" || keys.open(one->seal("x")) != "x" || other.open(one->seal("y")) != "y") ++lost;
       } while (!over);
     });
-  for (int i = 0; i < 50; ++i) keys.rotate(3, std::chrono::hours(1));
+  for (int i = 0; i < 20; ++i) (i % 2 ? keys : other).rotate(3, std::chrono::hours(1));
   over = true;
   for (auto& thread : threads) thread.join();
   EXPECT_EQ(lost, 0);

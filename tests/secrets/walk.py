@@ -235,9 +235,8 @@ def keys_on_disk():
     s.add("database password", password)
     s.add("database URL", DATABASE)
     state = FOLDER + "/state"
-    for folder in ("token-keys", "credential-keys"):
-        for path in glob.glob(f"{state}/control/{folder}/[0-9]*"):
-            s.add("key in " + folder, open(path).read().strip())
+    s.add("master key", open(f"{state}/control/master.key").read().strip())
+    assert not any(os.path.exists(f"{state}/control/{folder}") for folder in ("token-keys", "credential-keys")), "keys lie in the clear"
     for path in glob.glob(state + "/tls/*.key"):
         for line in open(path).read().splitlines()[1:-1]:
             s.add("TLS key", line)

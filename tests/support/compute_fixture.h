@@ -16,6 +16,8 @@ class FakeIdentity final : public identity::Identity {
   void bootstrap(const identity::Bootstrap&) override {}
   void set_catalog(const std::vector<api::Service*>&) override {}
   identity::Rotated rotate_keys(bool) override { return {}; }
+  size_t replace_token_keys() override { return 0; }
+  void look_at_keys() override {}
   api::Caller caller_of(const identity::CallerQuestion&) override { throw std::logic_error("not asked here"); }
   std::optional<std::string> project_name(db::Tx&, const std::string& id) override { return id; }
   std::shared_ptr<const api::Caller> authenticate(std::string_view) override { return nullptr; }

@@ -56,14 +56,15 @@ class IdentityCloudTest : public ::testing::TestWithParam<db::Dialect> {
       tx.exec("SET foreign_key_checks = 0");
       for (const auto& row :
            tx.query("SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE() AND "
-                    "table_name LIKE 'identity|_%' ESCAPE '|' AND table_name <> 'identity_state'"))
+                    "(table_name LIKE 'identity|_%' ESCAPE '|' OR table_name LIKE 'secret|_%' ESCAPE '|') AND "
+                    "table_name <> 'identity_state'"))
         tx.exec("DELETE FROM " + row.text(0));
       tx.exec("SET foreign_key_checks = 1");
     });
   }
 
   virtual identity::Options options() const {
-    return {.key_dir = cloud_.directory() + "/keys", .bcrypt_cost = 4};
+    return {.master_key_file = cloud_.directory() + "/master.key", .bcrypt_cost = 4};
   }
 
   void SetUp() override {

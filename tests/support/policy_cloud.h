@@ -31,7 +31,7 @@ class PolicyCloud : public TestCloud {
  public:
   explicit PolicyCloud(api::PolicyOptions options = {}) : TestCloud("", std::move(options)) {
     std::filesystem::create_directory(directory() + "/images");
-    identity_ = identity::make_identity({.key_dir = directory() + "/keys", .bcrypt_cost = 4}, database(),
+    identity_ = identity::make_identity({.master_key_file = directory() + "/master.key", .bcrypt_cost = 4}, database(),
                                         policy(), clock());
     images_ = image::make_images({directory() + "/images"}, database(), clock());
     placement_ = placement::make_placement(database(), clock());
