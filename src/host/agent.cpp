@@ -8,6 +8,7 @@
 #include "base/kill_point.h"
 #include "base/log.h"
 #include "base/process.h"
+#include "base/text.h"
 #include "host/agent_core.h"
 
 namespace virga::host {
@@ -31,6 +32,18 @@ HostId load_host_id(const AgentOptions& options) {
   const auto id = new_uuid();
   write_file(path, id + "\n");
   return HostId(id);
+}
+
+constexpr const char* kControllers = "controllers";
+
+/// Those it was given, and over TCP those it was told of since.
+std::vector<std::string> known_controllers(const AgentOptions& options) {
+  std::vector<std::string> all = options.link_targets;
+  const std::string file = options.state_dir + "/" + kControllers;
+  if (options.identity_dir.empty() || !std::filesystem::exists(file)) return all;
+  for (const auto& one : split_words(read_file(file), '\n'))
+    if (std::find(all.begin(), all.end(), one) == all.end()) all.push_back(one);
+  return all;
 }
 
 }  // namespace
@@ -63,7 +76,10 @@ void Agent::Core::start() {
     metadata_ = std::make_unique<MetadataService>(
         MetadataService::Options{options_.ovsdb, options_.bridge, host_id_.str().substr(0, 4)},
         [this](const link::MetadataRequest& request) { return connection_->metadata(request); });
-  link::DialOptions dial{options_.link_targets};
+  link::DialOptions dial{known_controllers(options_)};
+  dial.learned = [file = options_.state_dir + "/" + kControllers](const std::vector<std::string>& all) {
+    write_file(file, fmt::format("{}\n", fmt::join(all, "\n")), 0600);
+  };
   if (!options_.identity_dir.empty()) dial.credentials = [dir = options_.identity_dir] { return read_credentials(dir); };
   connection_ = link::dial(std::move(dial), *this);
   thread_ = std::thread([this] { loop(); });

@@ -202,9 +202,14 @@ class Controller {
   virtual HostId disk_source(const HostId& host, const ServerId& server, int64_t disk) = 0;
   /// Another certificate (PEM) for the host, for this request (PKCS #10, PEM). Throws Fault.
   virtual std::string renew(const HostId& host, const std::string& request) = 0;
+  /// The bytes of an image's upload that this controller has, for another one. Throws Fault(not_found).
+  virtual std::unique_ptr<ByteSource> open_upload(const std::string& upload) {
+    throw Fault(FaultKind::not_found, "no upload " + upload + " here");
+  }
 };
 
-/// The controller's side of all connected agents.
+/// The controller's side of all connected agents. Consoles and logs of a host that is connected to another controller come
+/// through that one (ServeOptions::controller_of).
 class AgentHub {
  public:
   virtual ~AgentHub() = default;
@@ -220,12 +225,22 @@ class AgentHub {
   /// The last `max_bytes` of the console log, through the agent. Throws Fault(unavailable) after `timeout`.
   virtual std::string console_log(const HostId& host, const ServerId& server, size_t max_bytes,
                                   std::chrono::milliseconds timeout = std::chrono::milliseconds(10000)) = 0;
+  /// Streams an upload's bytes from the controller at that address. Throws Fault if it fails midway.
+  virtual void fetch_upload(const std::string& address, const std::string& upload,
+                            const std::function<void(std::string_view)>& sink) {
+    (void)sink;
+    throw Fault(FaultKind::unavailable, "there is no way to " + address + " for upload " + upload);
+  }
 };
 
 struct ServeOptions {
   std::string unix_socket;
   std::string address;  ///< "192.0.2.1:5001"; "": the unix socket only
   Credentials credentials;  ///< for the address
+  /// Address of the living controller that a host is connected to; "" = of none other.
+  std::function<std::string(const HostId&)> controller_of = {};
+  /// Addresses of all living controllers, which agents are told when they come.
+  std::function<std::vector<std::string>()> controllers = {};
 };
 /// Serves the link. `controller` must outlive it. `AgentHub` is usable at once; destruction closes all agents' streams.
 /// Throws Fault(conflict) if it cannot listen.
@@ -274,6 +289,8 @@ struct DialOptions {
   std::vector<std::string> targets;
   /// Asked at each connect over TCP, so that a new certificate is used from then on.
   std::function<Credentials()> credentials = {};
+  /// Told what controllers there are, if they differ from the targets, which they replace (over TCP only).
+  std::function<void(const std::vector<std::string>&)> learned = {};
 };
 /// `side` must outlive the connection.
 std::unique_ptr<AgentConnection> dial(DialOptions options, AgentSide& side);

@@ -16,6 +16,7 @@
 #include "link/disk_transfer.h"
 #include "link/grpc.h"
 #include "link/outbox.h"
+#include "link/peers.h"
 #include "link/pool.h"
 #include "link/status.h"
 
@@ -30,6 +31,7 @@ constexpr auto kMaxBackoff = 5s;
 // after each failure, since one to which a thousand agents come back at once needs its time, and attempts given up are
 // work for nothing.
 constexpr std::chrono::milliseconds kMinPatience = 2s, kMaxPatience = 30s;
+constexpr int kMaxControllers = 64;
 
 using Control = grpc::ClientReaderWriter<v1::AgentMessage, v1::ControllerMessage>;
 
@@ -82,7 +84,8 @@ class ConsolePump {
 
 class Connection final : public AgentConnection {
  public:
-  Connection(DialOptions options, AgentSide& side) : options_(std::move(options)), side_(side), requests_(2), disks_(2) {
+  Connection(DialOptions options, AgentSide& side)
+      : options_(std::move(options)), side_(side), targets_(options_.targets), requests_(2), disks_(2) {
     thread_ = std::thread([this] { run(); });
   }
 
@@ -201,7 +204,7 @@ class Connection final : public AgentConnection {
   /// A channel to the controller whose turn it is; the one there is, if nothing changed. Throws what reading our
   /// certificate throws.
   void choose_channel() {
-    const std::string& target = options_.targets[turn_ % options_.targets.size()];
+    const std::string target = targets_[turn_ % targets_.size()];
     const Credentials credentials = target.rfind("unix:", 0) == 0 || !options_.credentials ? Credentials{} : options_.credentials();
     const auto patience = std::min<std::chrono::milliseconds>(kMinPatience * (1 << std::min(failures_, 8)), kMaxPatience);
     if (channel_ && target == target_ && credentials == credentials_ && patience == patience_) return;
@@ -358,7 +361,23 @@ class Connection final : public AgentConnection {
       last_error_.clear();
     }
     log::info("agent link: connected to {}", target_);
+    learn(w);
     changed_.notify_all();
+  }
+
+  /// A controller that is added later is one more to turn to. Nobody is forgotten for an empty list.
+  void learn(const v1::Welcome& w) {
+    std::vector<std::string> all(w.controllers().begin(), w.controllers().end());
+    if (target_.rfind("unix:", 0) == 0 || all.empty() || static_cast<int>(all.size()) > kMaxControllers) return;
+    std::sort(all.begin(), all.end());
+    auto known = targets_;
+    std::sort(known.begin(), known.end());
+    if (all == known) return;
+    turn_ = 0;
+    targets_ = all;
+    if (const auto here = std::find(all.begin(), all.end(), target_); here != all.end()) turn_ = static_cast<size_t>(here - all.begin());
+    log::info("agent link: the controllers are {}", fmt::join(all, ", "));
+    if (options_.learned) options_.learned(all);
   }
 
   void write_loop(Control& stream, grpc::ClientContext& context) {
@@ -475,7 +494,8 @@ class Connection final : public AgentConnection {
 
   const DialOptions options_;
   AgentSide& side_;
-  size_t turn_ = 0;  ///< run()'s, as are the next four
+  std::vector<std::string> targets_;  ///< run()'s, as are the next five
+  size_t turn_ = 0;
   int failures_ = 0;  ///< attempts since the last welcome
   std::chrono::milliseconds patience_{0};
   std::string target_;

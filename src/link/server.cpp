@@ -13,6 +13,7 @@
 #include "link/control_stream.h"
 #include "link/disk_transfer.h"
 #include "link/grpc.h"
+#include "link/peers.h"
 #include "link/server_console.h"
 #include "link/status.h"
 
@@ -21,15 +22,6 @@ namespace {
 
 constexpr size_t kImagePiece = 256 << 10;
 constexpr int kMaxThreads = 512;  // images, consoles and metadata requests at once
-
-/// The peer's certificate, PEM; "" over the unix socket, where gRPC knows none.
-template <class Context>
-std::string certificate_of(const Context& context) {
-  const auto auth = context.auth_context();
-  if (!auth) return "";
-  const auto found = auth->FindPropertyValues("x509_pem_cert");
-  return found.empty() ? "" : std::string(found.front().data(), found.front().size());
-}
 
 /// Only who has a certificate of the CA comes as far as a call.
 std::shared_ptr<grpc::ServerCredentials> mutual(const Credentials& c) {
@@ -42,9 +34,10 @@ std::shared_ptr<grpc::ServerCredentials> mutual(const Credentials& c) {
 /// Control as a reactor, the rest synchronous.
 using Service = v1::AgentLink::WithCallbackMethod_Control<v1::AgentLink::Service>;
 
-class Hub final : public AgentHub, public StreamOwner, public Service {
+class Hub final : public AgentHub, public StreamOwner, public Service, public ConsolesHere {
  public:
-  Hub(const ServeOptions& options, Controller& controller) : controller_(controller), pool_(4) {
+  Hub(const ServeOptions& options, Controller& controller)
+      : options_(options), controller_(controller), pool_(4), peer_service_(*this, controller), peers_(options.credentials) {
     const std::string& unix_socket = options.unix_socket;
     ::unlink(unix_socket.c_str());
     grpc::ServerBuilder builder;
@@ -58,6 +51,7 @@ class Hub final : public AgentHub, public StreamOwner, public Service {
     builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 5000);
     builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 1000);
     builder.RegisterService(static_cast<Service*>(this));
+    builder.RegisterService(&peer_service_);
     builder.SetMaxReceiveMessageSize(kMaxMessage);
     builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::NUM_CQS, 1);
     builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::MIN_POLLERS, 1);
@@ -81,6 +75,7 @@ class Hub final : public AgentHub, public StreamOwner, public Service {
       for (auto& [id, call] : consoles_) call->cancel("the controller stops");
       for (auto& [id, disk] : disks_) disk->break_off("the controller stops");
     }
+    peer_service_.stop();
     server_->Shutdown(std::chrono::system_clock::now() + std::chrono::milliseconds(200));
     server_->Wait();
     pool_.stop();
@@ -111,6 +106,26 @@ class Hub final : public AgentHub, public StreamOwner, public Service {
 
   std::shared_ptr<ByteStream> open_console(const HostId& host, const ServerId& server,
                                            AgentHub::Console kind) override {
+    const auto elsewhere = other_controller(host);
+    return elsewhere.empty() ? open_console_here(host, server, kind) : peers_.open_console(elsewhere, host, server, kind);
+  }
+
+  std::string console_log(const HostId& host, const ServerId& server, size_t max_bytes,
+                          std::chrono::milliseconds timeout) override {
+    const auto elsewhere = other_controller(host);
+    return elsewhere.empty() ? console_log_here(host, server, max_bytes, timeout)
+                             : peers_.console_log(elsewhere, host, server, max_bytes, timeout);
+  }
+
+  void fetch_upload(const std::string& address, const std::string& upload,
+                    const std::function<void(std::string_view)>& sink) override {
+    peers_.fetch_upload(address, upload, sink);
+  }
+
+  // ---- ConsolesHere: of hosts that are connected here ----
+
+  std::shared_ptr<ByteStream> open_console_here(const HostId& host, const ServerId& server,
+                                                AgentHub::Console kind) override {
     auto stream = find(host);
     if (!stream) throw not_connected(host);
     const auto call = std::make_shared<ConsoleCall>(host);
@@ -124,8 +139,8 @@ class Hub final : public AgentHub, public StreamOwner, public Service {
     return call->wait_open(std::chrono::seconds(10));
   }
 
-  std::string console_log(const HostId& host, const ServerId& server, size_t max_bytes,
-                          std::chrono::milliseconds timeout) override {
+  std::string console_log_here(const HostId& host, const ServerId& server, size_t max_bytes,
+                               std::chrono::milliseconds timeout) override {
     auto stream = find(host);
     if (!stream) throw not_connected(host);
     auto reply = std::make_shared<PendingLog>();
@@ -164,6 +179,8 @@ class Hub final : public AgentHub, public StreamOwner, public Service {
     welcome.mutable_welcome()->set_major(kMajor);
     welcome.mutable_welcome()->set_minor(kMinor);
     welcome.mutable_welcome()->set_session(session);
+    if (options_.controllers)
+      for (auto& address : options_.controllers()) welcome.mutable_welcome()->add_controllers(std::move(address));
     stream->send(std::move(welcome));
     auto full = assignment;
     full.full = true;
@@ -348,6 +365,11 @@ class Hub final : public AgentHub, public StreamOwner, public Service {
                  "Check that its agent runs: `virga status`.");
   }
 
+  /// "" if the host is connected here, or nowhere.
+  std::string other_controller(const HostId& host) const {
+    return connected(host) || !options_.controller_of ? "" : options_.controller_of(host);
+  }
+
   std::shared_ptr<ControlStream> find(const HostId& host) const {
     std::lock_guard lock(mutex_);
     auto it = hosts_.find(host);
@@ -411,8 +433,11 @@ class Hub final : public AgentHub, public StreamOwner, public Service {
       call->refuse(Fault(FaultKind::conflict, refused.cause(), refused.hint()));
   }
 
+  const ServeOptions options_;
   Controller& controller_;
   Pool pool_;
+  PeerService peer_service_;
+  Peers peers_;
   mutable std::mutex mutex_;
   std::map<HostId, Host> hosts_;
   std::map<std::string, Session> sessions_;

@@ -15,6 +15,8 @@ grpc::Status to_status(const Fault& fault) {
       return {grpc::UNAUTHENTICATED, text};
     case FaultKind::bad_request:
       return {grpc::INVALID_ARGUMENT, text};
+    case FaultKind::conflict:
+      return {grpc::ABORTED, text};
     case FaultKind::precondition_failed:
       return {grpc::FAILED_PRECONDITION, text};
     case FaultKind::unavailable:
@@ -35,6 +37,8 @@ Fault to_fault(const grpc::Status& status, const std::string& what) {
       return Fault(FaultKind::gone, text);
     case grpc::PERMISSION_DENIED:
       return Fault(FaultKind::forbidden, text);
+    case grpc::ABORTED:
+      return Fault(FaultKind::conflict, text);
     case grpc::INVALID_ARGUMENT:
       return Fault(FaultKind::bad_request, text);
     default:
