@@ -26,6 +26,8 @@ link::Assignment Agents::connect(const link::HostFacts& facts) {
       return true;
     }
     register_host(core_, tx, facts);
+    if (core_.options.controllers)
+      tx.exec("UPDATE hosts SET controller_id = ? WHERE id = ?", core_.options.controllers->id(), facts.id);
     db::grow_epoch(tx);
     return false;
   });
@@ -195,6 +197,11 @@ HostId Agents::disk_source(const HostId& host, const ServerId& server, int64_t d
   });
 }
 
+std::unique_ptr<link::ByteSource> Agents::open_upload(const std::string& upload) {
+  if (!core_.options.open_upload || !looks_like_uuid(upload)) throw Fault(FaultKind::not_found, "no such upload here");
+  return std::make_unique<Source>(core_.options.open_upload(upload));
+}
+
 link::MetadataReply Agents::metadata(const HostId& host, const link::MetadataRequest& request) {
   std::optional<ServerRow> row;
   link::MetadataReply reply;
@@ -240,7 +247,7 @@ std::vector<Problem> Agents::problems() const {
                      core_.clock.now()});
     for (const auto& host : all_hosts(tx)) {
       const HostId id(host.id);
-      if (!core_.liveness.is_connected(id)) {
+      if (!core_.liveness.is_connected(id) && !core_.liveness.is_elsewhere(id)) {
         const auto seen = core_.liveness.last_seen(id);
         all.push_back({host.hostname, "its agent is not connected", seen.value_or(core_.clock.now())});
       }

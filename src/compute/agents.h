@@ -1,6 +1,7 @@
 #pragma once
 // The controller's side of the agents: who connects, what they are told, what they saw.
 
+#include <map>
 #include <thread>
 
 #include "compute/core.h"
@@ -17,12 +18,18 @@ class Agents {
     core_.liveness.beat(host, core_.clock.now(), &problems);
   }
   std::vector<Problem> problems() const;
-  void disconnected(const HostId& host) { core_.liveness.disconnected(host); }
+  void disconnected(const HostId& host);
   void observe(const HostId& host, bool full, const std::vector<link::ObservedServer>& servers,
                const std::vector<link::ActionReport>& actions);
   std::unique_ptr<link::ByteSource> open_image(const HostId& host, const ImageId& image);
   HostId disk_source(const HostId& host, const ServerId& server, int64_t disk);
+  std::unique_ptr<link::ByteSource> open_upload(const std::string& upload);
   link::MetadataReply metadata(const HostId& host, const link::MetadataRequest& request);
+
+  // elsewhere.cpp: several controllers
+  void look_again(const std::string& what, const std::string& id);
+  void look_around();
+  std::string controller_of(const HostId& host) const;
 
   /// Settles servers whose ports changed.
   void settle_servers(const std::vector<ServerId>& servers);
@@ -30,7 +37,11 @@ class Agents {
   void persist_seen();
 
  private:
+  void look_at_hosts();
+  void look_at_servers();
+
   Core& core_;
+  std::map<HostId, std::string> remains_sent_;  ///< the newest remains that each host was sent; look_around()'s
 };
 
 }  // namespace virga::compute

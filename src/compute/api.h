@@ -13,6 +13,7 @@
 
 #include "api/api.h"
 #include "base/clock.h"
+#include "controllers/api.h"
 #include "db/api.h"
 #include "identity/api.h"
 #include "image/api.h"
@@ -31,6 +32,13 @@ struct Options {
   std::chrono::seconds fence_after{30};  ///< of silence
   std::string console_base_url;           ///< "" = from the request
   std::vector<std::string> novnc_folders;  ///< the first that has a file serves it at /console
+
+  // With several controllers: who they are, and a word to the others after a commit that "server" or "host" ID is to be looked at
+  // again. A word may be lost: look_around() finds the same.
+  const controllers::Controllers* controllers = nullptr;
+  std::function<void(std::string_view what, const std::string& id)> tell_others = {};
+  /// A stream of the bytes of an upload that is here; see link::Controller::open_upload.
+  std::function<std::function<size_t(std::span<char>)>(const std::string&)> open_upload = {};
 
   // What enrolment knows of hosts; without these every host may connect.
   /// Throws Fault(forbidden) unless who has this certificate (PEM, or "" on this machine) may speak for the host. Only
@@ -61,11 +69,18 @@ class Compute : public link::Controller {
  public:
   /// What keeps hosts from their work, for `virga status`.
   virtual std::vector<Problem> problems() = 0;
-  /// Hosts to be fenced now.
+  /// Hosts to be fenced now, as far as that is this controller's work (one's at a time).
   virtual std::vector<LostHost> lost_hosts() = 0;
   /// The host is off: it counts as forced down, and its servers that wait for that are built again elsewhere. How many were;
   /// what does not find a host is tried again at the next call. Throws Fault(conflict) if the host was heard meanwhile.
   virtual int64_t host_fenced(const HostId& host) = 0;
+  /// Another controller's word (Options::tell_others).
+  virtual void look_again(const std::string& what, const std::string& id) = 0;
+  /// What other controllers have done since: which hosts they hear, what they want of hosts that are connected here. To be
+  /// called every second or so when there may be others. Throws Fault(unavailable).
+  virtual void look_around() = 0;
+  /// Address of the link of the living controller that this host is connected to, if that is another one; else "".
+  virtual std::string controller_of(const HostId& host) = 0;
   virtual api::Service& service() = 0;
   /// Consoles: noVNC-style WebSocket at /console (vnc and serial), one-time tokens, Origin checked.
   virtual api::Service& console_service() = 0;

@@ -71,6 +71,8 @@ std::optional<std::set<std::string>> Liveness::seen_since(Time oldest, size_t mo
     if (seen.size() == most) return std::nullopt;
     seen.insert(host.str());
   }
+  for (const auto& host : elsewhere_) seen.insert(host.str());
+  if (seen.size() > most) return std::nullopt;
   return seen;
 }
 
@@ -81,10 +83,44 @@ std::optional<Time> Liveness::last_seen(const HostId& host) const {
   return it->second.seen;
 }
 
+std::vector<HostId> Liveness::connected_hosts() const {
+  std::lock_guard lock(mutex_);
+  std::vector<HostId> all;
+  for (const auto& [host, entry] : hosts_)
+    if (entry.connected) all.push_back(host);
+  return all;
+}
+
+void Liveness::set_elsewhere(std::set<HostId> hosts) {
+  std::lock_guard lock(mutex_);
+  elsewhere_ = std::move(hosts);
+}
+
+bool Liveness::is_elsewhere(const HostId& host) const {
+  std::lock_guard lock(mutex_);
+  return elsewhere_.contains(host);
+}
+
+void Pushed::note(const std::string& server, What what) {
+  std::lock_guard lock(mutex_);
+  all_[server] = what;
+}
+
+bool Pushed::is(const std::string& server, What what) const {
+  std::lock_guard lock(mutex_);
+  const auto it = all_.find(server);
+  return it != all_.end() && it->second == what;
+}
+
+void Pushed::keep(const std::set<std::string>& servers) {
+  std::lock_guard lock(mutex_);
+  std::erase_if(all_, [&](const auto& entry) { return !servers.contains(entry.first); });
+}
+
 bool Core::is_up(const HostId& host, const std::string& db_last_seen) const {
   const Time oldest = clock.now() - kHostDownAfter;
   if (const auto seen = liveness.last_seen(host); seen && *seen > oldest) return true;
-  return db_last_seen > to_db(oldest);
+  return db_last_seen > to_db(oldest) || liveness.is_elsewhere(host);
 }
 
 std::optional<std::set<std::string>> Core::few_up(db::Tx& tx, size_t most) const {
@@ -112,7 +148,9 @@ void Core::wake(const ServerId& server) {
       change.servers = desired_servers(*this, tx, {*row});
     });
     kill_point("serve.before_push");
-    if (!change.servers.empty()) agents->push(host, change);
+    if (change.servers.empty()) return;
+    if (!agents->push(host, change)) return tell_others("server", server.str());
+    if (options.controllers) pushed.note(server.str(), {change.servers.front().generation, change.servers.front().fence});
   } catch (const std::exception& error) {
     // Not lost: the desired state is in the database, and the agent gets all of it whenever it connects.
     log::warn("could not wake the agent of server {}: {}", server.str(), error.what());

@@ -30,10 +30,14 @@ class Liveness {
   std::map<HostId, Time> take_seen();
   /// What the host says keeps it from its work, and since when.
   std::map<std::string, Time> problems(const HostId& host) const;
-  /// Hosts heard of since then; nothing if they are more than `most`.
+  /// Hosts heard of since then, by any controller; nothing if they are more than `most`.
   std::optional<std::set<std::string>> seen_since(Time oldest, size_t most) const;
   /// Latest sign of life known here, if any.
   std::optional<Time> last_seen(const HostId& host) const;
+  std::vector<HostId> connected_hosts() const;
+  /// Hosts that another controller, which lives, hears.
+  void set_elsewhere(std::set<HostId> hosts);
+  bool is_elsewhere(const HostId& host) const;
 
  private:
   struct Entry {
@@ -44,6 +48,25 @@ class Liveness {
   };
   mutable std::mutex mutex_;
   std::unordered_map<HostId, Entry> hosts_;
+  std::set<HostId> elsewhere_;
+};
+
+/// What agents connected here were last sent of each server, as far as operations run: whose change was not sent by this
+/// controller is found by comparison. Thread-safe.
+class Pushed {
+ public:
+  struct What {
+    int64_t generation = 0, fence = 0;
+    bool operator==(const What&) const = default;
+  };
+  void note(const std::string& server, What what);
+  bool is(const std::string& server, What what) const;
+  /// Forgets all but these.
+  void keep(const std::set<std::string>& servers);
+
+ private:
+  mutable std::mutex mutex_;
+  std::unordered_map<std::string, What> all_;
 };
 
 /// nova's service_down_time: a host silent for longer counts as down. Agents speak every 5 s.
@@ -58,13 +81,17 @@ struct Core {
   network::Networks& networks;
   placement::Placement& placement;
   Liveness liveness{};
+  Pushed pushed{};
   std::atomic<link::AgentHub*> hub{nullptr};
   const Time began = clock.now();  ///< this controller has heard of hosts since
   std::atomic<int64_t> homeless{0};  ///< servers of lost hosts that find no other, as last logged
 
-  /// Sends the server's desired state to its agent, if that is connected here. After the commit, never inside
-  /// it.
+  /// Sends the server's desired state to its agent; tells the other controllers if that is not connected here. After the
+  /// commit, never inside it.
   void wake(const ServerId& server);
+  void tell_others(std::string_view what, const std::string& id) const {
+    if (options.tell_others) options.tell_others(what, id);
+  }
   /// True if the host was heard lately, here or by another controller: a connection alone proves nothing, since a host
   /// whose power is cut does not end it.
   bool is_up(const HostId& host, const std::string& db_last_seen) const;

@@ -135,17 +135,25 @@ std::vector<ServerId> waiting_on(const Core& core, db::Tx& tx, const std::string
 
 /// Two doubts keep a controller from having hosts fenced. It may have been away itself, and hears its hosts again only now.
 /// And if most of them fall silent together, it is likely the controller that has lost its network.
+///
+/// A host that is connected to another controller counts as heard as long as that one is: what is silent may be the controller.
 std::vector<LostHost> lost_hosts(Core& core) {
   const Time silent_since = core.clock.now() - core.options.fence_after;
   if (core.began > silent_since) return {};
+  constexpr std::chrono::seconds kLease{60};
+  if (core.options.controllers && !core.database.write([&](db::Tx& tx) {
+        return controllers::take_lease(tx, "fencing", core.options.controllers->id(), kLease);
+      }))
+    return {};
   const std::string oldest = to_db(silent_since);
   return core.database.read([&](db::Tx& tx) {
     std::vector<LostHost> lost;
     size_t hosts = 0, silent_hosts = 0;
-    for (const auto& row : tx.query("SELECT id, hostname, address, forced_down, last_seen FROM hosts ORDER BY hostname")) {
+    for (const auto& row : tx.query("SELECT h.id, h.hostname, h.address, h.forced_down, h.last_seen, c.seen_at FROM hosts h LEFT JOIN controllers c "
+                                    "ON c.id = h.controller_id ORDER BY h.hostname")) {
       const HostId id(row.text(0));
       const auto heard = core.liveness.last_seen(id);
-      const bool silent = !core.is_up(id, row.text(4)) && std::max(heard ? to_db(*heard) : "", row.text(4)) < oldest;
+      const bool silent = !core.is_up(id, row.text(4)) && std::max({heard ? to_db(*heard) : "", row.text(4), row.text(5)}) < oldest;
       ++hosts;
       if (silent && !row.boolean(3)) ++silent_hosts;
       if (!silent && !row.boolean(3)) continue;

@@ -65,16 +65,28 @@ json::object service_view(const Core& core, const api::Call& call, const HostRow
   return view;
 }
 
-/// The control plane's own workers: threads of this process, so they are up whenever it answers.
-json::object control_view(const Core& core, const api::Call& call, std::string_view binary, int number) {
-  json::object view{
-      {"binary", binary},          {"host", "virga"}, {"zone", "internal"},
-      {"status", "enabled"},       {"state", "up"},   {"updated_at", to_iso_us_no_zone(core.clock.now())},
-      {"disabled_reason", nullptr}};
+/// A controller's own workers: threads of its process, so they are up whenever it answers.
+json::object control_view(const api::Call& call, std::string_view binary, const controllers::Controller& c, int number) {
+  std::string seen = c.seen_at;
+  if (seen.size() > 10) seen[10] = 'T';
+  json::object view{{"binary", binary},      {"host", c.name},
+                    {"zone", "internal"},    {"status", "enabled"},
+                    {"state", c.alive ? "up" : "down"}, {"updated_at", seen},
+                    {"disabled_reason", nullptr}};
   view["id"] = call.since(2, 53) ? json::value(fmt::format("00000000-0000-4000-8000-{:012d}", number))
                                  : json::value(1000000 + number);
   if (call.since(2, 11)) view["forced_down"] = false;
   return view;
+}
+
+/// Without a table of them (one on SQLite): this one, which answers.
+std::vector<controllers::Controller> all_controllers(Core& core) {
+  if (core.options.controllers) return core.database.read([&](db::Tx& tx) { return core.options.controllers->all(tx); });
+  controllers::Controller me;
+  me.name = "virga";
+  me.seen_at = to_db(core.clock.now());
+  me.alive = true;
+  return {me};
 }
 
 http::Response list_services(Core& core, api::Call& call) {
@@ -85,10 +97,11 @@ http::Response list_services(Core& core, api::Call& call) {
   };
   json::array all;
   int number = 1;
-  for (const char* binary : {"nova-scheduler", "nova-conductor"}) {
-    if (wanted("virga", binary)) all.push_back(control_view(core, call, binary, number));
-    ++number;
-  }
+  for (const auto& controller : all_controllers(core))
+    for (const char* binary : {"nova-scheduler", "nova-conductor"}) {
+      if (wanted(controller.name, binary)) all.push_back(control_view(call, binary, controller, number));
+      ++number;
+    }
   for (const auto& h : core.database.read([](db::Tx& tx) { return all_hosts(tx); }))
     if (wanted(h.hostname, "nova-compute")) all.push_back(service_view(core, call, h));
   return api::reply(200, json::object{{"services", std::move(all)}});
@@ -210,6 +223,7 @@ http::Response remove_service(Core& core, api::Call& call) {
   });
   core.liveness.refused(removed);
   if (auto* hub = core.hub.load()) hub->disconnect(removed, "This host was removed from the cloud.");
+  core.tell_others("host", removed.str());
   return api::reply(204);
 }
 

@@ -51,6 +51,10 @@ class Module final : public Compute {
   std::vector<Problem> problems() override { return agents_.problems(); }
   std::vector<LostHost> lost_hosts() override { return compute::lost_hosts(core_); }
   int64_t host_fenced(const HostId& host) override { return compute::host_fenced(core_, host); }
+  void look_again(const std::string& what, const std::string& id) override { agents_.look_again(what, id); }
+  void look_around() override { agents_.look_around(); }
+  std::string controller_of(const HostId& host) override { return agents_.controller_of(host); }
+  std::unique_ptr<link::ByteSource> open_upload(const std::string& upload) override { return agents_.open_upload(upload); }
   void observe(const HostId& host, bool full, const std::vector<link::ObservedServer>& servers,
                const std::vector<link::ActionReport>& actions) override {
     agents_.observe(host, full, servers, actions);

@@ -28,7 +28,7 @@ std::vector<link::DesiredServer> remains_on(db::Tx& tx, const HostId& host) {
 
 void push_remains(Core& core, const HostId& host) {
   auto* hub = core.hub.load();
-  if (!hub || !hub->connected(host)) return;
+  if (!hub || !hub->connected(host)) return core.tell_others("host", host.str());
   hub->push(host, core.database.read([&](db::Tx& tx) {
     return link::Assignment{db::cloud_epoch(tx), false, remains_on(tx, host)};
   }));

@@ -3,6 +3,10 @@
 // renamed; the row turns active in one transaction after it). What the bytes really are is recorded at upload by our
 // own header parsers (src/qemu), and boot insists on it.
 //
+// With several controllers each has a store of its own. An upload is kept where it arrived; which controllers have it stands in
+// a table. Who needs bytes that it has not fetches them from one that has, verifies and keeps them, so that in time each
+// has all of them.
+//
 // Threads: everything here is thread-safe.
 
 #include <cstdint>
@@ -15,6 +19,7 @@
 #include "api/api.h"
 #include "base/clock.h"
 #include "base/ids.h"
+#include "controllers/api.h"
 #include "db/api.h"
 
 namespace virga::image {
@@ -47,11 +52,22 @@ class Images {
   /// Removes bytes that no row names and rows whose upload was cut off. Called at start. Of a database that is older
   /// than the store it believes no absence: all bytes stay.
   virtual void collect_garbage() = 0;
+  /// The bytes of an upload that this controller has, for another one. Throws Fault(not_found).
+  virtual std::function<size_t(std::span<char>)> open_upload(const std::string& upload) {
+    throw Fault(FaultKind::not_found, "There is no upload " + upload + ".");
+  }
+  /// With several controllers: removes what was deleted on others, ends uploads whose controller died. To be called now and then.
+  virtual void look_around() {}
+  /// Fetches one image that others have and this controller has not; false if there is none. May take long.
+  virtual bool fetch_one() { return false; }
 };
 
 struct Options {
   std::string store_dir;            ///< /var/lib/virga/images
   uint64_t max_image_bytes = 1ull << 40;
+  /// With several controllers: who they are, and a way to an upload's bytes on the one whose link has that address.
+  const controllers::Controllers* controllers = nullptr;
+  std::function<void(const std::string& address, const std::string& upload, const std::function<void(std::string_view)>& sink)> fetch = {};
 };
 
 std::unique_ptr<Images> make_images(Options options, db::Database& database, const Clock& clock);

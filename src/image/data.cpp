@@ -87,6 +87,7 @@ http::Response ImageService::upload(api::Call& call) {
       throw Fault(FaultKind::bad_request, "Properties disk_format, container_format must be set prior to saving data.");
     if (!begin_upload(tx, row.id, upload_id, clock_.now()))
       throw Fault(FaultKind::conflict, fmt::format("Image status transition from {} to saving is not allowed", row.status));
+    note_copy(tx, upload_id);
     return row;
   });
   image.upload_id = upload_id;
@@ -102,7 +103,10 @@ http::Response ImageService::upload(api::Call& call) {
     }
   } catch (...) {
     try {
-      database_.write([&](db::Tx& tx) { abandon_upload(tx, image.id, upload_id, clock_.now()); });
+      database_.write([&](db::Tx& tx) {
+        abandon_upload(tx, image.id, upload_id, clock_.now());
+        forget_copy(tx, upload_id);
+      });
     } catch (const std::exception& error) {
       log::error("image {}: its cut-off upload stays in saving until the next start: {}", image.id, error.what());
     }
@@ -123,7 +127,7 @@ http::Response ImageService::download(api::Call& call) {
   response.headers.set("Content-Type", "application/octet-stream");
   if (image.checksum) response.headers.set("Content-MD5", *image.checksum);
   if (range) response.headers.set("Content-Range", fmt::format("bytes {}-{}/{}", range->first, range->first + range->length - 1, size));
-  response.source = store_.open(image.upload_id, range ? range->first : 0, range ? range->length : size);
+  response.source = open_copy(image, range ? range->first : 0, range ? range->length : size);
   response.source_length = range ? range->length : size;
   return response;
 }
@@ -171,7 +175,7 @@ std::function<size_t(std::span<char>)> ImageService::open_data(const ImageId& id
   const auto row = database_.read([&](db::Tx& tx) { return find_image(tx, id.str()); });
   if (!row || (row->status != "active" && row->status != "deactivated"))
     throw Fault(FaultKind::not_found, fmt::format("Image {} has no data.", id.str()));
-  return store_.open(row->upload_id);
+  return open_copy(*row);
 }
 
 void ImageService::collect_garbage() {
@@ -183,7 +187,11 @@ void ImageService::collect_garbage() {
     older = db::is_older_than(tx, store_.seen_epoch());
     epoch = db::cloud_epoch(tx);
     // No upload outlives the process that received it.
-    tx.exec("UPDATE image_images SET status = 'queued', updated_at = ? WHERE status = 'saving'", clock_.now());
+    if (options_.controllers)
+      tx.exec("UPDATE image_images SET status = 'queued', updated_at = ? WHERE status = 'saving' AND (upload_id IN (SELECT upload_id FROM "
+              "image_copies WHERE controller_id = ?) OR upload_id NOT IN (SELECT upload_id FROM image_copies))", clock_.now(), options_.controllers->id());
+    else
+      tx.exec("UPDATE image_images SET status = 'queued', updated_at = ? WHERE status = 'saving'", clock_.now());
     for (const auto& r : tx.query("SELECT upload_id FROM image_images WHERE status IN ('active', 'deactivated')")) keep.insert(r.text(0));
   });
   if (older) {
@@ -195,6 +203,11 @@ void ImageService::collect_garbage() {
   }
   store_.see_epoch(epoch);
   store_.keep_only(keep);
+  if (options_.controllers) database_.write([&](db::Tx& tx) {
+      tx.exec("DELETE FROM image_copies WHERE controller_id = ?", options_.controllers->id());
+      for (const auto& upload : keep)
+        if (store_.has(upload)) note_copy(tx, upload);
+    });
 }
 
 }  // namespace virga::image

@@ -1,7 +1,9 @@
 #pragma once
 // The image service's parts, private to this room.
 
+#include <array>
 #include <memory>
+#include <mutex>
 #include <string>
 
 #include "image/api.h"
@@ -19,6 +21,9 @@ class ImageService final : public Images {
   std::optional<BootImage> find(db::Tx& tx, const ImageId& id) override;
   std::function<size_t(std::span<char>)> open_data(const ImageId& id) override;
   void collect_garbage() override;
+  std::function<size_t(std::span<char>)> open_upload(const std::string& upload) override;
+  void look_around() override;
+  bool fetch_one() override;
 
  private:
   void add_routes();
@@ -40,6 +45,13 @@ class ImageService final : public Images {
   http::Response update_member(api::Call& call);
   http::Response remove_member(api::Call& call);
 
+  // copies.cpp
+  /// Opens an image's bytes; fetches them first if this controller has them not. Throws Fault(unavailable) if nobody who lives has.
+  std::function<size_t(std::span<char>)> open_copy(const ImageRow& image, uint64_t offset = 0, uint64_t length = UINT64_MAX);
+  void fetch_copy(const ImageRow& image);
+  void note_copy(db::Tx& tx, const std::string& upload) const;
+  void forget_copy(db::Tx& tx, const std::string& upload) const;
+
   /// The image if this caller may see it; throws Fault(not_found) otherwise.
   ImageRow visible(db::Tx& tx, const std::string& id, const api::Caller& caller) const;
   /// The image of the path, if the route's rule holds for it; throws Fault(forbidden) otherwise.
@@ -51,6 +63,7 @@ class ImageService final : public Images {
   db::Database& database_;
   const Clock& clock_;
   Store store_;
+  std::array<std::mutex, 8> fetching_;  ///< by upload: it is fetched once
   api::Service service_;
 };
 

@@ -103,6 +103,8 @@ std::function<size_t(std::span<char>)> Store::open(const std::string& name, uint
   };
 }
 
+bool Store::has(const std::string& name) const { return !name.empty() && access((directory_ + "/" + name).c_str(), F_OK) == 0; }
+
 void Store::remove(const std::string& name) const {
   if (!name.empty()) unlink((directory_ + "/" + name).c_str());
 }

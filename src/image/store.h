@@ -38,6 +38,7 @@ class Store {
 
   /// Reads from `offset` at most `length` bytes. The file stays readable after a removal. Throws Fault(not_found).
   std::function<size_t(std::span<char>)> open(const std::string& name, uint64_t offset = 0, uint64_t length = UINT64_MAX) const;
+  bool has(const std::string& name) const;
   void remove(const std::string& name) const;
   /// Removes temporary files and all files not in `keep`.
   void keep_only(const std::set<std::string>& keep) const;

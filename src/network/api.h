@@ -14,6 +14,7 @@
 #include "api/api.h"
 #include "base/clock.h"
 #include "base/ids.h"
+#include "controllers/api.h"
 #include "db/api.h"
 
 namespace virga::network {
@@ -118,6 +119,8 @@ class Networks {
   /// Starts and stops the reconciler threads; without it (tests) only the API works.
   virtual void start() = 0;
   virtual void stop() = 0;
+  /// Another controller has changed something (Options::tell_others): looked at soon if this one writes to OVN.
+  virtual void look_again() {}
   /// Makes sure a project has its "default" security group (called at first use too).
   virtual void ensure_default_group(db::Tx& tx, const std::string& project_id) = 0;
 };
@@ -131,6 +134,10 @@ struct Options {
   std::string dns_domain = "openstacklocal.";
   std::vector<std::string> dns_servers;  ///< given to guests of subnets that name none
   std::map<std::string, int64_t> quotas; ///< "network", "subnet", "port", "router", "floatingip", "security_group", "security_group_rule"; absent = neutron's default
+  /// With several controllers: who they are. What changes goes through a table then, and the one that holds a lease writes it to
+  /// OVN; the others are told after each commit (which may be lost: it looks every second, too).
+  const controllers::Controllers* controllers = nullptr;
+  std::function<void()> tell_others = {};
 };
 
 std::unique_ptr<Networks> make_networks(Options options, db::Database& database, const Clock& clock);

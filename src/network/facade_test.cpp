@@ -473,6 +473,46 @@ TEST_F(ReconcilerTest, CatchesUpAfterOvnWasAway) {
       [&] { return northd.count("Logical_Switch_Port") == 2; }));  // the server's and the metadata port
 }
 
+TEST_F(ReconcilerTest, OneOfTwoControllersWritesAndTheOtherTakesOver) {
+  controllers::Controllers a({.id = "a", .name = "a"}, cloud_.database()), b({.id = "b", .name = "b"}, cloud_.database());
+  Options options{.northbound = server_.remote(), .southbound = {}};
+  options.controllers = &b;
+  std::unique_ptr<Networks> other = make_networks(options, cloud_.database(), cloud_.clock());
+  options.controllers = &a;
+  start(options);
+  const auto holder = [&] { return cloud_.database().read([](db::Tx& tx) { return controllers::lease_holder(tx, "network"); }); };
+  const auto queued = [&] {
+    return cloud_.database().read([](db::Tx& tx) { return tx.first("SELECT COUNT(*) FROM network_dirty")->integer(0); });
+  };
+  networks_->start();
+  ASSERT_TRUE(eventually([&] { return holder() == "a"; }));
+  other->start();
+  make_private();
+  Northd northd(server_);
+  EXPECT_TRUE(eventually([&] { return northd.count("Logical_Switch") == 1 && queued() == 0; }));
+  // What one changes the other writes.
+  std::swap(networks_, other);
+  const std::string port = boot("s1", {{.network_id = net_, .port_id = {}, .fixed_ip = {}}})[0].id.str();
+  EXPECT_TRUE(eventually([&] { return northd.has_port(port) && queued() == 0; }));
+  northd.set_up(port, true);
+  EXPECT_TRUE(eventually([&] { return ports("s1")[0].status == "ACTIVE"; }));
+  EXPECT_EQ(holder(), "a");
+  // It ends, and gives the lease back.
+  other->stop();
+  ASSERT_TRUE(eventually([&] { return holder() == "b"; }));
+  boot("s2", {{.network_id = net_, .port_id = {}, .fixed_ip = {}}});
+  EXPECT_TRUE(eventually([&] { return northd.has_port(ports("s2")[0].id.str()) && queued() == 0; }));
+  // It died with the lease: until that ends nothing is lost, only late.
+  networks_->stop();
+  ASSERT_TRUE(cloud_.database().write([](db::Tx& tx) { return controllers::take_lease(tx, "network", "dead", std::chrono::seconds(2)); }));
+  boot("s3", {{.network_id = net_, .port_id = {}, .fixed_ip = {}}});
+  networks_->start();
+  EXPECT_GT(queued(), 0);
+  EXPECT_TRUE(eventually([&] { return northd.has_port(ports("s3")[0].id.str()) && queued() == 0; }));
+  EXPECT_EQ(holder(), "b");
+  networks_->stop();
+}
+
 TEST_F(ReconcilerTest, ADatabaseOlderThanOvnTakesNothingAway) {
   start({.northbound = server_.remote(), .southbound = {}});
   networks_->start();

@@ -12,6 +12,8 @@ using std::chrono::milliseconds;
 constexpr milliseconds kFirstPause{100}, kLongestPause{5000}, kConnectWait{2000};
 constexpr size_t kPartLimit = 5000;  ///< more dirty things than this: looking at everything is cheaper
 constexpr size_t kStatusBatch = 200;
+constexpr std::string_view kLease = "network";
+constexpr std::chrono::seconds kLeaseTime{10}, kRenewEvery{3}, kLookEvery{1};
 
 }  // namespace
 
@@ -27,6 +29,7 @@ void Reconciler::start() {
   started_ = true;
   stopping_ = false;
   pending_.everything = true;
+  leads_ = !shared();
   if (!settings_.southbound.empty())
     southbound_ = std::make_unique<ovn::SouthboundWatcher>(ovn::SouthboundWatcher::Options{
         .remote = settings_.southbound, .on_port_up = {}, .on_port_down = {}, .on_chassis_change = [this] {
@@ -69,6 +72,11 @@ void Reconciler::stop() {
   northbound_.reset();
   southbound_.reset();
   started_ = false;
+  if (std::exchange(leads_, false) && shared()) try {
+      service_.database().write([&](db::Tx& tx) { controllers::give_lease(tx, kLease, settings_.holder); });
+    } catch (const std::exception& e) {
+      log::warn("network: the lease is not given back, and ends by itself: {}", e.what());
+    }
 }
 
 void Reconciler::add(const Dirty& dirty) noexcept {
@@ -95,6 +103,7 @@ void Reconciler::run_plans() {
     }
     try {
       do_work(work);
+      if (!work.rows.empty()) service_.database().write([&](db::Tx& tx) { dequeue(tx, work.rows); });
       pause_ = milliseconds(0);
       continue;
     } catch (const Fault& fault) {
@@ -116,8 +125,24 @@ void Reconciler::run_plans() {
 Reconciler::Work Reconciler::take_work() {
   std::unique_lock lock(mutex_);
   for (;;) {
-    wake_plans_.wait(lock, [this] { return stopping_ || look_at_chassis_ || !pending_.empty(); });
+    const auto something = [this] { return stopping_ || look_at_chassis_ || look_at_queue_ || (leads_ && !pending_.empty()); };
+    if (shared()) wake_plans_.wait_for(lock, kLookEvery, something);
+    else wake_plans_.wait(lock, something);
     if (stopping_) return {};
+    if (shared()) {
+      look_at_queue_ = false;
+      lock.unlock();
+      lead();
+      Work queued;
+      take_queued(queued);
+      lock.lock();
+      if (!leads_) {
+        look_at_chassis_ = false;  // who takes over looks at everything
+        continue;
+      }
+      pending_.dirty.add(queued.dirty);
+      pending_.rows.insert(pending_.rows.end(), queued.rows.begin(), queued.rows.end());
+    }
     const bool look = std::exchange(look_at_chassis_, false);
     if (look) {
       lock.unlock();
@@ -127,6 +152,59 @@ Reconciler::Work Reconciler::take_work() {
     }
     if (!pending_.empty()) return std::exchange(pending_, {});
   }
+}
+
+/// Takes, renews or notices the loss of the lease.
+void Reconciler::lead() {
+  const auto now = std::chrono::steady_clock::now();
+  bool leads = false;
+  {
+    const std::lock_guard lock(mutex_);
+    leads = leads_ && now < leads_until_;
+  }
+  const bool was = leads;
+  try {
+    if (!northbound_->wait_connected(milliseconds(0))) {
+      if (leads) service_.database().write([&](db::Tx& tx) { controllers::give_lease(tx, kLease, settings_.holder); });
+      leads = false;
+    } else if (!leads || now >= renew_at_) {
+      const std::string holder = service_.database().read([](db::Tx& tx) { return controllers::lease_holder(tx, kLease); });
+      leads = (holder.empty() || holder == settings_.holder) && service_.database().write([&](db::Tx& tx) {
+        return controllers::take_lease(tx, kLease, settings_.holder, kLeaseTime);
+      });
+      if (leads) leads_until_ = now + kLeaseTime, renew_at_ = now + kRenewEvery;
+    }
+  } catch (const std::exception& e) {
+    log::warn("network: the lease cannot be looked at: {}", e.what());  // what is held ends by itself
+  }
+  // Who had the lease before may have been in the middle of a write: everything is looked at once more when that is over.
+  if (leads && !was) look_once_more_ = now + kLeaseTime;
+  const bool again = leads && was && look_once_more_ != Steady{} && now >= look_once_more_;
+  if (again) look_once_more_ = {};
+  if (leads != was) log::info("network: this controller {} OVN up to date", leads ? "keeps" : "no longer keeps");
+  const std::lock_guard lock(mutex_);
+  leads_ = leads;
+  pending_.everything |= (leads && !was) || again;
+  if (leads && !was) wake_status_.notify_one();
+}
+
+void Reconciler::take_queued(Work& work) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!leads_) return;
+  }
+  try {
+    work.rows = service_.database().read([](db::Tx& tx) { return queued(tx, kPartLimit + 1); });
+  } catch (const std::exception& e) {
+    log::warn("network: what changed cannot be read, trying again: {}", e.what());
+  }
+  for (const auto& row : work.rows) work.dirty.add(row.dirty);
+}
+
+void Reconciler::look_again() noexcept {
+  const std::lock_guard lock(mutex_);
+  look_at_queue_ = true;
+  wake_plans_.notify_one();
 }
 
 void Reconciler::give_back(const Work& work) {
@@ -250,7 +328,7 @@ void Reconciler::run_status() {
     std::map<std::string, bool> batch;
     {
       std::unique_lock lock(mutex_);
-      wake_status_.wait(lock, [this] { return stopping_ || !news_.empty(); });
+      wake_status_.wait(lock, [this] { return stopping_ || (leads_ && !news_.empty()); });
       if (stopping_) return;
       while (!news_.empty() && batch.size() < kStatusBatch) {
         const std::string port = news_.extract(news_.begin()).value();

@@ -3,6 +3,10 @@
 // equal to what OVN says. Level-triggered: a wake-up says "look again", never what to write; at start, after
 // each reconnection and when hosts come or go, everything is looked at.
 //
+// With several controllers one at a time does this work: who holds the lease "network". What changes stands in a table then
+// (dirty_queue.h), which the holder looks at every second, and at once when it is told to. Who takes over looks at
+// everything. A controller that OVN does not answer takes no lease.
+//
 // Two threads: one writes to OVN (and waits, with growing pauses, while OVN is away), the other writes port
 // status to the cloud's database, so that neither holds up the other.
 
@@ -15,6 +19,7 @@
 #include <string>
 #include <thread>
 
+#include "network/dirty_queue.h"
 #include "network/plan.h"
 #include "network/service.h"
 #include "network/snapshot.h"
@@ -28,6 +33,7 @@ class Reconciler {
     std::string northbound, southbound;  ///< no northbound = no OVN: nothing is done
     PlanOptions plan;
     std::function<void(const ServerId&)> on_server_port;  ///< a server's port changed its status
+    std::string holder;  ///< this controller's id, if there may be several; "": it is the only one
   };
   Reconciler(NetworkService& service, Settings settings);
   ~Reconciler();
@@ -37,16 +43,24 @@ class Reconciler {
   void stop();
   /// Thread-safe, quick, before start() too.
   void add(const Dirty& dirty) noexcept;
+  /// There may be something new in the table.
+  void look_again() noexcept;
+  /// True if what changes goes through the table.
+  bool shared() const { return !settings_.holder.empty() && !settings_.northbound.empty(); }
 
  private:
   struct Work {
     bool everything = false;
     DirtySet dirty;
+    std::vector<QueuedDirty> rows;  ///< of the table, that are in `dirty`
     bool empty() const { return !everything && dirty.empty(); }
   };
+  using Steady = std::chrono::steady_clock::time_point;
 
   void run_plans();
   Work take_work();
+  void take_queued(Work& work);
+  void lead();
   void give_back(const Work& work);
   void do_work(const Work& work);
   void compare_epochs();
@@ -70,6 +84,8 @@ class Reconciler {
   std::mutex mutex_;
   std::condition_variable wake_plans_, wake_status_;
   bool stopping_ = false, started_ = false, look_at_chassis_ = false;
+  bool leads_ = false;         ///< holds the lease, or needs none
+  bool look_at_queue_ = false;
   Work pending_;
   std::set<std::string> up_;    ///< ports that are up, as OVN says
   std::set<std::string> news_;  ///< ports whose stored status may differ from that
@@ -78,6 +94,7 @@ class Reconciler {
   std::vector<std::string> chassis_;
   std::map<std::string, std::set<std::string>> dhcp_of_network_;  ///< what was written, to find what went
   std::chrono::milliseconds pause_{0};
+  Steady leads_until_{}, renew_at_{}, look_once_more_{};
   std::thread plans_, status_;
 };
 

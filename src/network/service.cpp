@@ -1,8 +1,8 @@
 #include "network/service.h"
 
-#include "network/rules.h"
-
+#include "network/dirty_queue.h"
 #include "network/reconciler.h"
+#include "network/rules.h"
 
 namespace virga::network {
 
@@ -40,6 +40,7 @@ NetworkService::NetworkService(Options options, db::Database& database, const Cl
   settings.southbound = options_.southbound;
   settings.plan.dns_servers = options_.dns_servers;
   settings.plan.dns_domain = options_.dns_domain;
+  if (options_.controllers) settings.holder = options_.controllers->id();
   settings.on_server_port = [this](const ServerId& server) {
     if (port_status_) port_status_(server);
   };
@@ -60,7 +61,19 @@ void NetworkService::on_port_status(std::function<void(const ServerId&)> callbac
   port_status_ = std::move(callback);
 }
 
+void NetworkService::look_again() {
+  reconciler_->look_again();
+}
+
 void NetworkService::touch(db::Tx& tx, Dirty::Kind kind, const std::string& id) {
+  if (reconciler_->shared()) {
+    enqueue(tx, {kind, id});
+    tx.after_commit([this] {
+      reconciler_->look_again();
+      if (options_.tell_others) options_.tell_others();
+    });
+    return;
+  }
   tx.after_commit([reconciler = reconciler_.get(), dirty = Dirty{kind, id}] { reconciler->add(dirty); });
 }
 

@@ -44,6 +44,7 @@ class NetworkService final : public Networks {
   void on_port_status(std::function<void(const ServerId&)> callback) override;
   void start() override;
   void stop() override;
+  void look_again() override;
   void ensure_default_group(db::Tx& tx, const std::string& project_id) override;
 
   // ---- shared by the resources' files ----
