@@ -28,12 +28,13 @@ namespace {
 
 struct TokenWords {
   std::string host, id;
-  int expires = 3600;
-  bool as_json = false;
+  int expires = 0;
+  bool controller = false, as_json = false;
 };
 
 void create_token(const Config& config, const TokenWords& w) {
-  json::object wanted{{"expires_in", w.expires}};
+  json::object wanted{{"kind", w.controller ? "controller" : "host"}};
+  if (w.expires) wanted["expires_in"] = w.expires;
   if (!w.host.empty()) wanted["hostname"] = w.host;
   const std::string key = cloud::served_key_fingerprint(config);
   const json::value made = admin_client(config).post("/enrolment/v1/tokens", {{"token", std::move(wanted)}});
@@ -48,8 +49,13 @@ void create_token(const Config& config, const TokenWords& w) {
                             .c_str());
     return;
   }
-  std::printf("Until %s one machine may join with this, as root:\n\nvirga join %s --token %s\n",
-              find_string(token, "expires_at").c_str(), url.c_str(), text.c_str());
+  if (w.controller)
+    std::printf("Who has this line before %s gets the cloud: its database, and the key to what is sealed in it. One machine becomes "
+                "a controller with it, as root:\n\nvirga join --controller %s --token %s\n",
+                find_string(token, "expires_at").c_str(), url.c_str(), text.c_str());
+  else
+    std::printf("Until %s one machine may join with this, as root:\n\nvirga join %s --token %s\n",
+                find_string(token, "expires_at").c_str(), url.c_str(), text.c_str());
 }
 
 void list_tokens(const Config& config, bool as_json) {
@@ -83,7 +89,7 @@ std::string kept_file(const std::string& path) {
 }
 
 struct JoinWords : cloud::JoinRequest {
-  bool force = false;
+  bool controller = false, force = false;
 };
 
 void join(Shared& shared, const JoinWords& w) {
@@ -91,17 +97,18 @@ void join(Shared& shared, const JoinWords& w) {
   const std::string path = shared.path().empty() ? kDefaultConfig : shared.path();
   const bool is_there = access(path.c_str(), F_OK) == 0;
   const Config base = shared.load();
-  if (!w.force && base.compute.hypervisor != "fake") {
+  if (!w.force && !w.controller && base.compute.hypervisor != "fake") {
     Config as_host = base;
     as_host.network.mode = "host";
     as_host.cloud.role = "compute";
     examine(as_host);
   }
-  const Config joined = cloud::join(base, w);
+  const Config joined = w.controller ? cloud::join_as_controller(base, w) : cloud::join(base, w);
   std::filesystem::create_directories(std::filesystem::absolute(path).parent_path());
   if (is_there && access(kept_file(path).c_str(), F_OK) != 0) write_file(kept_file(path), read_file(path), 0600);
   write_file(path, commented_config(joined), 0600);
-  std::printf("Enrolled at %s; %s written.\n", w.url.c_str(), path.c_str());
+  if (w.controller) cloud::joined_as_controller(joined);
+  std::printf("%s at %s; %s written.\n", w.controller ? "A controller" : "Enrolled", w.url.c_str(), path.c_str());
   shared.config_path = path;
   up(shared, false);
 }
@@ -166,6 +173,22 @@ void list_hosts(const Config& config, bool as_json) {
     std::printf("%-24s %-16s %-9s %-12s %-16s %7lld  %s\n", find_string(h, "name").c_str(), find_string(h, "state").c_str(),
                 find_string(h, "status").c_str(), find_string(h, "zone").c_str(), find_string(h, "address").c_str(),
                 static_cast<long long>(find_int(h, "servers")), until.empty() ? "(this machine)" : until.c_str());
+  }
+}
+
+void list_controllers(const Config& config, bool as_json) {
+  const json::value answer = admin_client(config).get("/enrolment/v1/controllers");
+  const json::array& all = answer.at("controllers").as_array();
+  if (as_json) {
+    std::printf("%s\n", json::serialize(all).c_str());
+    return;
+  }
+  if (all.empty()) std::printf("One: its database is a file. (database.url is for several.)\n");
+  else std::printf("%-24s %-6s %-10s %-22s %s\n", "CONTROLLER", "STATE", "VERSION", "LINK", "API");
+  for (const auto& entry : all) {
+    const json::object& c = entry.as_object();
+    std::printf("%-24s %-6s %-10s %-22s %s\n", find_string(c, "name").c_str(), find_string(c, "state").c_str(), find_string(c, "version").c_str(),
+                find_string(c, "link").c_str(), find_string(c, "api").c_str());
   }
 }
 
@@ -235,7 +258,8 @@ void add_token_commands(CLI::App& app, Shared& shared) {
   auto* token = app.add_subcommand("token", "one-time tokens with which machines join this cloud");
   token->require_subcommand(1);
   auto* create = token->add_subcommand("create", "make one, and print what to run on the new machine");
-  create->add_option("--expires", w->expires, "how long it may be used, seconds (default 3600)")->check(CLI::Range(1, 604800));
+  create->add_option("--expires", w->expires, "how long it may be used, seconds (default 3600; 600 with --controller)")->check(CLI::Range(1, 604800));
+  create->add_flag("--controller", w->controller, "for a machine that becomes another controller (needs database.url)");
   create->add_option("--host", w->host, "for a machine of this name only");
   create->add_flag("--json", w->as_json);
   create->callback([&shared, w] { create_token(shared.load(), *w); });
@@ -259,6 +283,7 @@ void add_join_commands(CLI::App& app, Shared& shared) {
   command->add_option("--address", w->address, "address of this host's tunnels (default: the one with which it reaches the controller)");
   command->add_option("--external-interface", w->external_interface, "interface without addresses that leads to the external network (default: other hosts lead there)");
   command->add_option("--underlay-interface", w->underlay_interface, "with Open vSwitch's userspace datapath: the interface that tunnels leave by");
+  command->add_flag("--controller", w->controller, "as another controller (virga token create --controller prints that line)");
   command->add_flag("--force", w->force, "although virga doctor objects");
   command->callback([&shared, w] { join(shared, *w); });
   auto force = std::make_shared<bool>(false);
@@ -278,6 +303,11 @@ void add_host_commands(CLI::App& app, Shared& shared) {
   auto* list = host->add_subcommand("list", "each host, its state, its servers and its certificate");
   list->add_flag("--json", w->as_json);
   list->callback([&shared, w] { list_hosts(shared.load(), w->as_json); });
+  auto* controller = app.add_subcommand("controller", "the controllers of this cloud");
+  controller->require_subcommand(1);
+  auto* controllers = controller->add_subcommand("list", "each one, and whether it lives");
+  controllers->add_flag("--json", w->as_json);
+  controllers->callback([&shared, w] { list_controllers(shared.load(), w->as_json); });
   auto* pause = host->add_subcommand("maintenance", "no new servers on a host");
   pause->add_option("name", w->name)->required();
   pause->add_option("--reason", w->reason, "what `openstack compute service list --long` shows");

@@ -24,6 +24,11 @@ void rotate_keys(const Config& config, bool credentials) {
                 static_cast<long long>(strays));
 }
 
+void end_tokens(const Config& config) {
+  ask_serve(config, "POST", "/keystone/rotate-keys?end_tokens", std::chrono::minutes(1));
+  std::printf("All token keys are new: every token has ended, and everybody logs in again.\n");
+}
+
 }  // namespace
 
 void add_identity_commands(CLI::App& app, Shared& shared) {
@@ -34,7 +39,13 @@ void add_identity_commands(CLI::App& app, Shared& shared) {
       group->add_subcommand("rotate-keys", "seal new tokens with the next key; old tokens stay valid");
   rotate->add_flag("--credentials", *credentials,
                    "rotate the keys of /v3/credentials too, and seal each again");
-  rotate->callback([&shared, credentials] { rotate_keys(shared.load(), *credentials); });
+  auto end_all = std::make_shared<bool>(false);
+  rotate->add_flag("--end-all-tokens", *end_all, "replace all token keys, after one has leaked: everybody logs in again");
+  rotate->callback([&shared, credentials, end_all] {
+    const Config config = shared.load();
+    if (*end_all) end_tokens(config);
+    if (!*end_all || *credentials) rotate_keys(config, *credentials);
+  });
 }
 
 }  // namespace virga::cli

@@ -191,6 +191,19 @@ void add_libvirt(std::vector<ServiceSpec>& all, const Config& c, const Engines& 
   all.push_back(std::move(daemon));
 }
 
+/// By it the controllers of a cloud wake each other. `serve` writes its settings.
+void add_nats(std::vector<ServiceSpec>& all, const Config& c) {
+  ServiceSpec s;
+  s.name = "nats-server";
+  s.aliases = {"nats"};
+  s.argv = {"nats-server", "-c", Paths(c).nats_settings};
+  s.before_start = [settings = Paths(c).nats_settings] {
+    for (int i = 0; i < 600 && access(settings.c_str(), F_OK) != 0; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  };
+  s.log_file = c.cloud.log_dir + "/nats-server.log";
+  all.push_back(std::move(s));
+}
+
 void make_dir(const std::string& path, mode_t mode) {
   fs::create_directories(path);
   if (chmod(path.c_str(), mode) != 0)
@@ -227,7 +240,8 @@ Engines find_engines(const Config& config, const std::function<bool()>& kvm_usab
   e.libvirt_home = config.cloud.state_dir + "/libvirt";
   e.chassis = compute_host_name(config);
   e.none = config.compute.hypervisor == "fake";
-  e.central = !e.none && config.has_control();
+  // A controller that joined others leaves OVN's databases where they are.
+  e.central = !e.none && config.has_control() && config.hosts.controllers.empty();
   if (e.none) {
     e.own_ovs = e.own_ovn = e.own_controller = e.own_libvirt = false;
   } else if (!config.trial()) {
@@ -245,6 +259,7 @@ Engines find_engines(const Config& config, const std::function<bool()>& kvm_usab
   e.chassis_remote = "unix:" + (e.own_ovn ? e.sb_socket : std::string(kSystemOvnRun) + "/ovnsb_db.sock");
   if (!config.has_control()) e.chassis_remote = southbound_of(config);
   if (!config.has_compute()) e.own_libvirt = false;
+  if (!config.has_compute() && !e.central) e.own_ovs = e.own_controller = false;
   e.libvirt_socket = e.own_libvirt ? e.libvirt_run + "/libvirt-sock" : kSystemLibvirtSocket;
   const std::string& datapath = config.network.datapath;
   e.userspace_datapath = datapath == "netdev" || (datapath == "auto" && !fs::exists("/sys/module/openvswitch"));
@@ -296,6 +311,7 @@ std::vector<ServiceSpec> engine_services(const Config& config, const Engines& en
   if (engines.central) add_ovn(all, config, engines);
   if (engines.own_controller) add_controller(all, config, engines);
   if (engines.own_libvirt) add_libvirt(all, config, engines);
+  if (config.has_control() && config.ha.nats_server) add_nats(all, config);
   return all;
 }
 

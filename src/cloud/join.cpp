@@ -17,6 +17,7 @@
 #include "cloud/engines.h"
 #include "cloud/purge.h"
 #include "cloud/serve.h"
+#include "controllers/api.h"
 #include "host/api.h"
 #include "http/api.h"
 #include "http/peer.h"
@@ -24,7 +25,14 @@
 namespace virga::cloud {
 namespace {
 
+/// What differs from the default was set for this machine.
+template <class T>
+void keep_own(T& to, const T& own, const T& by_default) {
+  if (own != by_default) to = own;
+}
+
 constexpr std::chrono::milliseconds kTimeout{10'000};
+constexpr const char* kJoining = ".joining";  ///< beside the controller's folder, until it has its configuration
 
 bool is_there(const std::string& path) {
   return access(path.c_str(), F_OK) == 0;
@@ -84,17 +92,17 @@ void trust_controller(const Attempt& attempt, const std::string& url, const Join
   write_file(attempt.controller, shown, 0600);
 }
 
-json::object ask(const Attempt& attempt, const std::string& url, const json::object& body) {
+json::object ask(const Attempt& attempt, const std::string& url, const std::string& path, const json::object& body) {
   http::ClientRequest request;
   request.method = "POST";
-  request.url = url + "/enrolment/v1/hosts";
+  request.url = url + path;
   request.headers.set("Content-Type", "application/json");
   request.body = json::serialize(body);
   request.ca_file = attempt.controller;
   request.timeout = kTimeout;
   const http::Response response = http::fetch(request);
   const json::value answer = parse_json(response.body);
-  if (response.status != 201) {
+  if (response.status != 201 && response.status != 200) {
     const json::object* error = answer.is_object() ? find_object(answer.get_object(), "error") : nullptr;
     throw Fault(static_cast<FaultKind>(response.status), error ? find_string(*error, "message") : response.body);
   }
@@ -103,7 +111,7 @@ json::object ask(const Attempt& attempt, const std::string& url, const json::obj
 
 void refuse_others(const Config& base, const JoinRequest& request) {
   const Paths paths(base);
-  if (base.has_control() && is_there(paths.control))
+  if (base.has_control() && is_there(paths.control) && !is_there(paths.control + kJoining))
     throw Fault(FaultKind::conflict, "This machine is a controller with a cloud of its own.",
                 "`virga down --purge` removes that cloud, with everything in it.");
   if (!base.has_control() && has_joined(base))
@@ -157,7 +165,7 @@ Config join(const Config& base, const JoinRequest& request) {
   const CertificateRequest own = attempt.certificate_request(hostname);
   trust_controller(attempt, request.url, token);
   kill_point("join.key");
-  const json::object answer = ask(attempt, request.url,
+  const json::object answer = ask(attempt, request.url, "/enrolment/v1/hosts",
                                   {{"host",
                                     {{"token", token.secret},
                                      {"hostname", hostname},
@@ -174,5 +182,45 @@ Config join(const Config& base, const JoinRequest& request) {
   attempt.forget();
   return config;
 }
+
+Config join_as_controller(const Config& base, const JoinRequest& request) {
+  const JoinToken token = parse_join_token(request.token);
+  refuse_others(base, request);
+  const Paths paths(base);
+  claim_directories(base);
+  std::filesystem::create_directories(paths.control);
+  std::filesystem::permissions(paths.control, std::filesystem::perms::owner_all);
+  Config named = base;
+  if (!request.name.empty()) named.compute.host_name = request.name;
+  const std::string name = compute_host_name(named), address = request.address.empty() ? own_address(request.url) : request.address;
+  const Attempt attempt(base);
+  trust_controller(attempt, request.url, token);
+  // It stands aside until all is there: a controller of its own would take the folder for one that is set up.
+  const std::string id_file = paths.control + kJoining;
+  const json::object answer = ask(attempt, request.url, "/enrolment/v1/controllers",
+                                  {{"controller", {{"token", token.secret}, {"name", name}, {"id", controllers::controller_id(id_file)}}}});
+  kill_point("join.controller_answered");
+  const Config none;
+  Config config = parse_config(find_string(answer, "config"), "The controller's configuration");
+  config.cloud.state_dir = base.cloud.state_dir, config.cloud.run_dir = base.cloud.run_dir, config.cloud.log_dir = base.cloud.log_dir;
+  config.cloud.package_cache = base.cloud.package_cache, config.cloud.user = base.cloud.user;
+  keep_own(config.cloud.api_port, base.cloud.api_port, none.cloud.api_port);
+  keep_own(config.cloud.alias_ports, base.cloud.alias_ports, none.cloud.alias_ports);
+  keep_own(config.api.metrics_port, base.api.metrics_port, none.api.metrics_port);
+  keep_own(config.hosts.link_port, base.hosts.link_port, none.hosts.link_port);
+  if (config.cloud.api_address != "0.0.0.0") config.cloud.api_address = address;
+  config.hosts.address = config.network.encap_ip = address;
+  config.compute.host_name = named.compute.host_name;
+  config.hosts.controllers.clear();
+  for (const auto& one : *find_array(answer, "controllers")) config.hosts.controllers.push_back(str(one));
+  check_config(config, "The configuration of a controller");
+  write_file(paths.master_key, find_string(answer, "master_key"), 0600);
+  kill_point("join.controller_keyed");
+  write_file(paths.controller_id, read_file(id_file), 0600);
+  attempt.forget();
+  return config;
+}
+
+void joined_as_controller(const Config& config) { unlink((Paths(config).control + kJoining).c_str()); }
 
 }  // namespace virga::cloud

@@ -35,6 +35,11 @@ struct JoinRequest {
 /// Fault(conflict) if it is a controller, or a host of another cloud; Fault(forbidden) if the controller is not the one
 /// that made the token, or refuses it.
 Config join(const Config& base, const JoinRequest& request);
+/// Makes this machine another controller of the cloud, with a token made for that: takes over configuration and master key from
+/// the controller, and returns the configuration. Of `base` what is a machine's own stays: folders, ports, names. Throws as join().
+Config join_as_controller(const Config& base, const JoinRequest& request);
+/// The configuration is written: from now on this machine is a controller, and joins no other.
+void joined_as_controller(const Config& config);
 /// This machine has been enrolled.
 bool has_joined(const Config& config);
 /// What the agent here says of itself (AgentStatus as JSON); empty if it has said nothing yet.

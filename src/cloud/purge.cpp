@@ -11,12 +11,15 @@
 #include <fstream>
 
 #include "base/fault.h"
+#include "base/log.h"
 #include "base/netns.h"
 #include "base/process.h"
 #include "cloud/distribution.h"
 #include "cloud/guests.h"
+#include "cloud/serve.h"
 #include "cloud/supervised_process.h"
 #include "cloud/switch_database.h"
+#include "controllers/api.h"
 #include "db/api.h"
 #include "ovn/api.h"
 
@@ -114,8 +117,23 @@ void leave_engines(const Config& config, const Engines& engines) {
   keep_distribution(config, restored);
 }
 
+namespace {
+
+/// Another controller lives on this database: it is not ours to empty.
+bool is_shared(const Config& config, db::Database& database) {
+  const std::string file = Paths(config).controller_id;
+  const std::string own = fs::exists(file) ? controllers::controller_id(file) : "";
+  for (const db::Migration& m : db::migrations())
+    if (m.name == "controllers" && database.schema_version() < m.number) return false;  // there is no such table yet
+  return database.read([&](db::Tx& tx) {
+    return tx.first("SELECT 1 FROM controllers WHERE id <> ? AND seen_at > ?", own, db::database_now(tx) - controllers::kDeadAfter).has_value();
+  });
+}
+
+}  // namespace
+
 void empty_database(const Config& config) {
-  if (config.database.url.empty()) return;
+  if (config.database.url.empty() || (config.has_control() && !config.hosts.controllers.empty())) return;  // a controller that joined others
   std::vector<std::string> tables = {"schema_migrations", "schema_migration_progress"};
   for (const db::Migration& m : db::migrations()) {
     constexpr std::string_view kMakes = "CREATE TABLE ";
@@ -126,6 +144,10 @@ void empty_database(const Config& config) {
   }
   const auto database = db::open({config.database_url()});
   if (database->schema_version() == 0) return;
+  if (is_shared(config, *database)) {
+    log::warn("other controllers live: the database stays as it is");
+    return;
+  }
   database->write([&](db::Tx& tx) {
     tx.exec("SET SESSION foreign_key_checks = 0");  // of a connection that ends with this function
     for (const std::string& table : tables) tx.exec("DROP TABLE IF EXISTS " + table);

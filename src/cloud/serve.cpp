@@ -5,30 +5,37 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <filesystem>
 #include <functional>
+#include <mutex>
 #include <optional>
 
 #include "api/api.h"
 #include "base/allocator.h"
 #include "base/crypto.h"
 #include "base/log.h"
+#include "base/master_key.h"
 #include "base/process.h"
 #include "base/sandbox.h"
 #include "base/scope_exit.h"
 #include "cloud/api_outputs.h"
+#include "cloud/cooperation.h"
+#include "cloud/engines.h"
 #include "cloud/novnc.h"
 #include "cloud/policy_report.h"
 #include "cloud/privileges.h"
 #include "cloud/service_control.h"
 #include "cloud/tls.h"
 #include "compute/api.h"
+#include "controllers/api.h"
 #include "db/api.h"
 #include "enrolment/api.h"
 #include "http/api.h"
 #include "identity/api.h"
 #include "image/api.h"
 #include "link/api.h"
+#include "nats/api.h"
 #include "network/api.h"
 #include "placement/api.h"
 
@@ -37,12 +44,14 @@ namespace {
 
 /// All services, in the order in which one knows another.
 struct ControlPlane {
-  explicit ControlPlane(const Config& config, api::ConventionOptions conventions = {})
+  explicit ControlPlane(const Config& config, api::ConventionOptions conventions = {}, std::string admin = {})
       : paths(config),
+        admin_password(std::move(admin)),
         policy({config.policy.file, config.policy.new_defaults, config.policy.enforce_scope}),
         database(db::open({paths.database_url, config.database.readers})),
+        self(make_self(config)),
         identity(make_identity(config)),
-        images(image::make_images({paths.images}, *database, clock)),
+        images(image::make_images(image_options(), *database, clock)),
         placement(placement::make_placement(*database, clock)),
         networks(network::make_networks(network_options(config), *database, clock)),
         enrolment(enrolment::make_enrolment(enrolment_options(config), *database, clock)),
@@ -57,9 +66,39 @@ struct ControlPlane {
     policy.load();
   }
 
-  std::unique_ptr<identity::Identity> make_identity(const Config& config) {
+  /// Null on SQLite, whose database is this controller's alone.
+  std::unique_ptr<controllers::Controllers> make_self(const Config& config) {
     database->migrate();
+    if (database->dialect() == db::Dialect::sqlite) return nullptr;
+    controllers::Controller me;
+    me.id = controllers::controller_id(paths.controller_id);
+    me.name = compute_host_name(config);
+    me.version = VIRGA_VERSION;
+    if (const std::string address = config.hosts_address(); !address.empty()) me.link_address = fmt::format("{}:{}", address, config.hosts.link_port);
+    me.api_address = api_url(config);
+    return std::make_unique<controllers::Controllers>(std::move(me), *database);
+  }
+
+  /// A word to the other controllers.
+  void tell(std::string_view what, const std::string& id) {
+    const std::lock_guard lock(telling);
+    if (cooperation) cooperation->tell(what, id);
+  }
+
+  image::Options image_options() {
+    image::Options o{paths.images};
+    o.controllers = self.get();
+    o.fetch = [this](const std::string& address, const std::string& upload, const std::function<void(std::string_view)>& sink) {
+      link::AgentHub* const peers = hub;
+      if (!peers) throw Fault(FaultKind::unavailable, "this controller is only starting");
+      peers->fetch_upload(address, upload, sink);
+    };
+    return o;
+  }
+
+  std::unique_ptr<identity::Identity> make_identity(const Config& config) {
     identity::Options o;
+    o.master_key_file = paths.master_key;
     o.key_dir = paths.token_keys;
     o.region = config.cloud.region;
     o.limit_model = config.identity.limit_model;
@@ -85,8 +124,10 @@ struct ControlPlane {
             .change_password_upon_first_use = c.change_password_upon_first_use};
   }
 
-  network::Options network_options(const Config& config) const {
+  network::Options network_options(const Config& config) {
     network::Options o;
+    o.controllers = self.get();
+    o.tell_others = [this] { tell("network", "-"); };
     if (config.compute.hypervisor != "fake") {
       o.northbound = paths.northbound;
       o.southbound = paths.southbound;
@@ -108,7 +149,27 @@ struct ControlPlane {
     o.address = config.hosts_address();
     o.link_port = config.hosts.link_port;
     o.southbound_port = config.hosts.southbound_port;
+    o.controllers = self.get();
+    if (self) o.controller_config = commented_config(config_of_another(config));
     return o;
+  }
+
+  /// What a machine that becomes a controller takes over: all but what is this machine's own.
+  Config config_of_another(Config c) const {
+    const Config none;
+    c.cloud.state_dir = none.cloud.state_dir, c.cloud.run_dir = none.cloud.run_dir, c.cloud.log_dir = none.cloud.log_dir;
+    c.cloud.package_cache.clear(), c.cloud.user.clear();
+    c.cloud.role = "controller";
+    c.hosts.address.clear();
+    c.hosts.controllers = {self->link_address()};
+    c.tls.certificate.clear(), c.tls.key.clear();
+    c.network.external_interface.clear(), c.network.underlay_interface.clear();
+    c.compute.host_name.clear();
+    c.ha.nats_url = c.nats();
+    c.ha.nats_server = false;
+    c.demo.enabled = false;
+    c.identity.admin_password = admin_password;
+    return c;
   }
 
   compute::Options compute_options(const Config& config) {
@@ -117,6 +178,9 @@ struct ControlPlane {
     o.settle_certificate = [this](db::Tx& tx, const link::HostFacts&, const std::string& pem) { enrolment->settle_certificate(tx, proof_in(pem)); };
     o.renew = [this](const HostId& host, const std::string& request) { return enrolment->renew(host, request); };
     o.forget_host = [this](db::Tx& tx, const HostId& host) { enrolment->remove(tx, host); };
+    o.controllers = self.get();
+    o.tell_others = [this](std::string_view what, const std::string& id) { tell(what, id); };
+    o.open_upload = [this](const std::string& upload) { return images->open_upload(upload); };
     o.cpu_allocation_ratio = config.compute.cpu_allocation_ratio;
     o.ram_allocation_ratio = config.compute.ram_allocation_ratio;
     o.disk_allocation_ratio = config.compute.disk_allocation_ratio;
@@ -147,6 +211,14 @@ struct ControlPlane {
     return enrolment->admit(tx, proof, facts.hostname);
   }
 
+  /// Where agents find the controllers that live.
+  std::vector<std::string> links() {
+    std::vector<std::string> all;
+    for (auto& c : database->read([&](db::Tx& tx) { return self->all(tx); }))
+      if (c.alive && !c.link_address.empty()) all.push_back(std::move(c.link_address));
+    return all;
+  }
+
   json::array problems() const {
     json::array all;
     for (const auto& p : compute->problems())
@@ -155,9 +227,14 @@ struct ControlPlane {
   }
 
   Paths paths;
+  std::string admin_password;
   SystemClock clock;
   api::Policy policy;
   std::unique_ptr<db::Database> database;
+  std::unique_ptr<controllers::Controllers> self;
+  std::atomic<link::AgentHub*> hub{nullptr};
+  std::mutex telling;
+  Cooperation* cooperation = nullptr;  ///< under telling
   std::unique_ptr<identity::Identity> identity;
   std::unique_ptr<image::Images> images;
   std::unique_ptr<placement::Placement> placement;
@@ -203,6 +280,46 @@ void write_southbound_tls(const std::string& dir, const link::Credentials& proof
   write_file(dir + "/server.pem", proof.certificate + proof.key, 0600);
 }
 
+/// How this controller talks to NATS, and what the server of our own reads. Who has the master key knows the password.
+nats::Options nats_options(const Config& config, const Paths& paths) {
+  nats::Options o;
+  o.url = config.nats();
+  if (o.url.empty()) return o;
+  o.user = "virga";
+  o.password = to_hex(hmac_sha256(read_master_key(paths.master_key, false), "nats"));
+  o.ca_file = config.ha.nats_ca;
+  if (o.ca_file.empty()) {
+    o.ca_file = paths.southbound_tls + "/ca.pem";
+    o.certificate_file = paths.southbound_tls + "/server.pem";
+    o.server_name = link::kControllerName;
+  }
+  if (config.ha.nats_server)
+    write_file(paths.nats_settings,
+               fmt::format("# written by virga serve\nlisten: \"{0}:{1}\"\nmax_payload: 65536\nmax_connections: 256\nauthorization {{ user: \"{2}\", password: "
+                           "\"{3}\" }}\ntls {{ cert_file: \"{4}/server.pem\", key_file: \"{4}/server.pem\", ca_file: \"{4}/ca.pem\", verify: true }}\n",
+                           config.hosts_address().empty() ? "127.0.0.1" : config.hosts_address(), config.ha.nats_port, o.user, o.password, paths.southbound_tls),
+               0600);
+  return o;
+}
+
+/// What this controller does with the others; null if there are none.
+std::unique_ptr<Cooperation> cooperate(ControlPlane& plane, nats::Options bus) {
+  if (!plane.self) return nullptr;
+  Cooperation::Work work;
+  work.looks = {[&plane] { plane.identity->look_at_keys(); }, [&plane] { plane.compute->look_around(); },
+                [&plane] { plane.images->look_around(); }};
+  work.slow = [&plane] { return plane.images->fetch_one(); };
+  work.heard = [&plane](const std::string& what, const std::string& id) {
+    if (what == "network") plane.networks->look_again();
+    else if (what == "keys") plane.identity->look_at_keys();
+    else plane.compute->look_again(what, id);
+  };
+  auto made = std::make_unique<Cooperation>(*plane.self, std::move(bus), std::move(work));
+  const std::lock_guard lock(plane.telling);
+  plane.cooperation = made.get();
+  return made;
+}
+
 void block_awaited_signals() {
   const sigset_t set = awaited_signals();
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
@@ -226,6 +343,8 @@ Paths::Paths(const Config& config) {
   host_identity = agent_state + "/identity";
   master_key = control + "/master.key";
   southbound_tls = control + "/southbound-tls";
+  controller_id = control + "/controller-id";
+  nats_settings = control + "/nats.conf";
   instances = state + "/instances";
   image_cache = state + "/image-cache";
   guest = state + "/guest";
@@ -258,7 +377,7 @@ auto with_empty_plane(Config config, F&& ask) {
   ScopeExit clean([&] { std::filesystem::remove_all(directory); });
   config.cloud.state_dir = config.cloud.run_dir = directory;
   config.database.url.clear();
-  for (const auto& dir : {Paths(config).control, Paths(config).token_keys, Paths(config).credential_keys, Paths(config).images}) make_dir(dir, 0700);
+  for (const auto& dir : {Paths(config).control, Paths(config).images}) make_dir(dir, 0700);
   const ControlPlane plane(config);
   return ask(plane);
 }
@@ -291,7 +410,7 @@ int run_serve(const Config& config, std::vector<int> listeners) {
   tune_allocator();
   const Paths paths(config);
   make_dir(config.cloud.state_dir, 0711);
-  for (const auto& dir : {paths.control, paths.token_keys, paths.credential_keys, paths.images}) make_dir(dir, 0700);
+  for (const auto& dir : {paths.control, paths.images}) make_dir(dir, 0700);
   make_dir(config.cloud.run_dir, 0755);
   const std::string link_dir = config.cloud.run_dir + "/link";
   make_dir(link_dir, 0700);
@@ -309,7 +428,7 @@ int run_serve(const Config& config, std::vector<int> listeners) {
   }
 
   ServedCertificate certificate(config);
-  ControlPlane plane(config, outputs.conventions());
+  ControlPlane plane(config, outputs.conventions(), admin_password);
   plane.identity->bootstrap({admin_password, {}});
   plane.images->collect_garbage();
   ServiceControl control(plane.services, paths.control + "/stopped-services", [&plane] { return plane.problems(); }, outputs.metrics());
@@ -331,7 +450,10 @@ int run_serve(const Config& config, std::vector<int> listeners) {
     return json::object{{"moved", plane.compute->host_fenced(HostId(find_string(which.get_object(), "id")))}};
   });
   control.add("POST /keystone/rotate-keys", [&plane](const http::Request& request) -> json::value {
-    const identity::Rotated done = plane.identity->rotate_keys(request.query_value("credentials").has_value());
+    identity::Rotated done;
+    if (request.query_value("end_tokens")) done.token_keys = plane.identity->replace_token_keys();
+    else done = plane.identity->rotate_keys(request.query_value("credentials").has_value());
+    plane.tell("keys", "-");
     log::info("keys rotated: {} token keys, {} credentials sealed again", done.token_keys, done.credentials_sealed);
     return json::object{{"token_keys", done.token_keys}, {"credentials_sealed", done.credentials_sealed}, {"credentials_unreadable", done.credentials_unreadable}};
   });
@@ -350,14 +472,25 @@ int run_serve(const Config& config, std::vector<int> listeners) {
   control_server->listen(control_socket);
 
   link::ServeOptions link{paths.link_socket};
-  if (const std::string address = config.hosts_address(); !address.empty()) {
-    link.address = fmt::format("{}:{}", address, config.hosts.link_port);
-    const PemPair proof = plane.enrolment->controller_certificate({link::kControllerName, address});
+  const std::string address = config.hosts_address();
+  if (!address.empty() || !config.nats().empty()) {
+    std::vector<std::string> names{link::kControllerName};
+    if (!address.empty()) names.push_back(address);
+    const PemPair proof = plane.enrolment->controller_certificate(names);
     link.credentials = {plane.enrolment->ca(), proof.certificate, proof.key};
     write_southbound_tls(paths.southbound_tls, link.credentials);
   }
+  if (!address.empty()) link.address = fmt::format("{}:{}", address, config.hosts.link_port);
+  if (plane.self) {
+    plane.self->beat();  // agents that come are told of it
+    link.controller_of = [&plane](const HostId& host) { return plane.compute->controller_of(host); };
+    link.controllers = [&plane] { return plane.links(); };
+  }
+  nats::Options bus = nats_options(config, paths);  // its server's settings are there before this counts as ready
   std::unique_ptr<link::AgentHub> hub = link::serve(link, *plane.compute);
   plane.compute->attach(*hub);
+  plane.hub = hub.get();
+  std::unique_ptr<Cooperation> cooperation = cooperate(plane, std::move(bus));
   plane.networks->start();
   plane.compute->start();
   server->start();
@@ -368,6 +501,12 @@ int run_serve(const Config& config, std::vector<int> listeners) {
   log::info("ending on signal {}", received);
   server->stop();
   control_server->stop();
+  {
+    const std::lock_guard lock(plane.telling);
+    plane.cooperation = nullptr;
+  }
+  cooperation.reset();
+  plane.hub = nullptr;
   hub.reset();
   plane.compute->stop();
   plane.networks->stop();

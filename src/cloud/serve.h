@@ -26,8 +26,9 @@ std::string list_policy_matrix(Config config);
 struct Paths {
   explicit Paths(const Config& config);
   std::string database_url;
-  std::string control;                       ///< all that `serve` owns: database, keys, images
-  std::string token_keys, credential_keys, images;  ///< under control
+  std::string control;                       ///< all that `serve` owns: database, master key, images
+  std::string images;                        ///< under control
+  std::string token_keys, credential_keys;   ///< of earlier versions: taken into the database when they are found
   std::string tls;                           ///< the API's certificate, and our CA (tls.h)
   std::string secrets;                       ///< root's: passwords, the demo's key
   std::string agent_state, instances, image_cache;
@@ -35,6 +36,8 @@ struct Paths {
   std::string host_identity;                 ///< of an enrolled host: its certificate, the CA's
   std::string master_key;                    ///< opens what lies sealed in the database; the same on each controller
   std::string southbound_tls;                ///< certificate and key of OVN's southbound database, and hosts' CA
+  std::string controller_id;                 ///< of this one among several
+  std::string nats_settings;                 ///< of the NATS server here
   std::string guest;                         ///< the tiny guest's files
   std::string link_socket;                   ///< agent link, unix
   std::string serve_control;                 ///< control of single services, unix (HTTP)

@@ -11,6 +11,10 @@
 //             first used.
 //   remove    Its certificates are good for nothing from then on.
 //
+// A token of the kind "controller" makes of a machine another controller: for it that machine gets the configuration, database
+// URL included, and the master key. So it is as good as the cloud itself, lives ten minutes unless told otherwise, and serves
+// one machine.
+//
 // A token is used once, but a host that lost the answer may ask again with the same key.
 //
 // The CA is this cloud's own and signs hosts and controllers only. Its key lies in the database, sealed with a master
@@ -26,6 +30,7 @@
 #include "base/certificate.h"
 #include "base/clock.h"
 #include "base/ids.h"
+#include "controllers/api.h"
 #include "db/api.h"
 
 namespace virga::enrolment {
@@ -35,6 +40,9 @@ struct Options {
   std::string address;          ///< of this controller to hosts; "": it takes none
   int link_port = 5001;
   int southbound_port = 6642;
+  /// Who they are, if there may be several; null: this is the only one, and its database is no other's.
+  const controllers::Controllers* controllers = nullptr;
+  std::string controller_config;  ///< what a machine that becomes a controller takes over, as virga.toml
 };
 
 /// What proves who a peer of the agent link is.

@@ -16,13 +16,6 @@ Fault refused(std::string why, std::string hint = "") {
   return Fault(FaultKind::forbidden, std::move(why), std::move(hint));
 }
 
-std::string need_text(const json::object& body, std::string_view name, size_t most) {
-  std::string text = find_string(body, name);
-  if (text.empty() || text.size() > most)
-    throw Fault(FaultKind::bad_request, fmt::format("{} must be a text of 1 to {} characters.", name, most));
-  return text;
-}
-
 Certificate certificate_of(const std::string& pem) {
   return read_certificates(pem, "a certificate of ours").front();
 }
@@ -39,14 +32,23 @@ json::object view(const HostRow& h) {
           {"certificate_expires_at", db_to_iso(h.certificate_until)}};
 }
 
+}  // namespace
+
+std::string need_text(const json::object& body, std::string_view name, size_t most) {
+  std::string text = find_string(body, name);
+  if (text.empty() || text.size() > most)
+    throw Fault(FaultKind::bad_request, fmt::format("{} must be a text of 1 to {} characters.", name, most));
+  return text;
+}
+
 Fault unknown_token() {
   return refused("This token is none of this cloud's.", "Make one on a controller: virga token create");
 }
 
-/// A token that may be used with this key under this name.
-TokenRow need_token(db::Tx& tx, const std::string& secret, const std::string& key, const std::string& hostname, Time now) {
+TokenRow need_token(db::Tx& tx, std::string_view kind, const std::string& secret, const std::string& key, const std::string& hostname, Time now) {
   const auto token = find_token(tx, secret);
   if (!token) throw unknown_token();
+  if (token->kind != kind) throw refused(fmt::format("This token is for a {}.", token->kind), "virga token create, or with --controller");
   if (token->expires_at <= to_db(now))
     throw refused(fmt::format("This token ended at {}.", db_to_iso(token->expires_at)),
                   "Make another on a controller: virga token create");
@@ -57,10 +59,9 @@ TokenRow need_token(db::Tx& tx, const std::string& secret, const std::string& ke
   return *token;
 }
 
-}  // namespace
-
 void check_hostname(const std::string& name) {
-  const bool sound = name.size() <= 63 && !name.empty() && name.front() != '-' &&
+  // The name by which controllers are known is nobody else's.
+  const bool sound = name != "controller.virga" && name.size() <= 63 && !name.empty() && name.front() != '-' &&
                      std::all_of(name.begin(), name.end(), [](unsigned char c) { return std::isalnum(c) || c == '-' || c == '.'; });
   if (!sound)
     throw Fault(FaultKind::bad_request, fmt::format("\"{}\" is no host name.", name),
@@ -81,7 +82,7 @@ json::object EnrolmentService::answer_for(const HostId& host, const std::string&
   return {{"host", {{"id", host.str()}}},
           {"certificate", certificate},
           {"ca", ca()},
-          {"controllers", json::array{json::value(fmt::format("{}:{}", options_.address, options_.link_port))}},
+          {"controllers", links()},
           {"southbound_port", options_.southbound_port}};
 }
 
@@ -95,7 +96,7 @@ http::Response EnrolmentService::enrol(api::Call& call) {
   if (!database_.read([&](db::Tx& tx) { return find_token(tx, secret).has_value(); })) throw unknown_token();
   const std::string key = request_key_fingerprint(request);
   // Signed before the write: what it costs is a signature, and only who has a token gets here.
-  database_.read([&](db::Tx& tx) { need_token(tx, secret, key, hostname, clock_.now()); });
+  database_.read([&](db::Tx& tx) { need_token(tx, "host", secret, key, hostname, clock_.now()); });
   HostId id;
   std::string certificate;
   const auto prepare = [&](const HostId& for_host) {
@@ -106,7 +107,7 @@ http::Response EnrolmentService::enrol(api::Call& call) {
   prepare(HostId(new_uuid()));
   kill_point("enrolment.signed");
   database_.write([&](db::Tx& tx) {
-    const TokenRow token = need_token(tx, secret, key, hostname, clock_.now());
+    const TokenRow token = need_token(tx, "host", secret, key, hostname, clock_.now());
     if (token.used_at) {  // the answer was lost: the same host again, with a new certificate
       const auto host = find_host(tx, HostId(token.used_by));
       if (!host) throw refused("The host that this token enrolled was removed.", "Make another: virga token create");

@@ -11,6 +11,7 @@ constexpr api::RuleDefault kRules[] = {
     {"enrolment:list_tokens", kAdmin, kScopes},
     {"enrolment:delete_token", kAdmin, kScopes},
     {"enrolment:list_hosts", kAdmin, kScopes},
+    {"enrolment:list_controllers", kAdmin, kScopes},
 };
 
 }  // namespace

@@ -25,6 +25,8 @@ void EnrolmentService::add_routes() {
   add("DELETE", "/v1/tokens/{token_id}", "enrolment:delete_token", &EnrolmentService::delete_token);
   add("POST", "/v1/hosts", "", &EnrolmentService::enrol);
   add("GET", "/v1/hosts", "enrolment:list_hosts", &EnrolmentService::list_hosts);
+  add("POST", "/v1/controllers", "", &EnrolmentService::join_controller);
+  add("GET", "/v1/controllers", "enrolment:list_controllers", &EnrolmentService::list_controllers);
 }
 
 PemPair EnrolmentService::controller_certificate(const std::vector<std::string>& names) {

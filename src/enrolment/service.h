@@ -9,6 +9,10 @@ namespace virga::enrolment {
 
 /// Throws Fault(bad_request).
 void check_hostname(const std::string& name);
+/// A token of this kind that may be used with this key under this name. Throws Fault(forbidden).
+TokenRow need_token(db::Tx& tx, std::string_view kind, const std::string& secret, const std::string& key, const std::string& hostname, Time now);
+Fault unknown_token();
+std::string need_text(const json::object& body, std::string_view name, size_t most);
 
 class EnrolmentService final : public Enrolment {
  public:
@@ -27,6 +31,10 @@ class EnrolmentService final : public Enrolment {
   http::Response list_tokens(api::Call& call);
   http::Response delete_token(api::Call& call);
   http::Response enrol(api::Call& call);
+  http::Response join_controller(api::Call& call);
+  http::Response list_controllers(api::Call& call);
+  /// ADDRESS:PORT of the links of all that live, this one's first.
+  json::array links();
   http::Response list_hosts(api::Call& call);
   std::string sign(const HostId& host, const std::string& hostname, const std::string& request);
   json::object answer_for(const HostId& host, const std::string& certificate);

@@ -15,7 +15,8 @@ struct TokenRow {
   std::string id, hostname, created_by;
   std::string created_at, expires_at;
   std::optional<std::string> used_at;
-  std::string used_by, used_key;  ///< host, and its key's fingerprint
+  std::string used_by, used_key;  ///< host, and its key's fingerprint; of a controller its id twice
+  std::string kind = "host";      ///< what it makes: or "controller"
 };
 
 struct HostRow {

@@ -7,10 +7,11 @@
 namespace virga::enrolment {
 namespace {
 
-constexpr int64_t kDefaultLife = 3600, kMostLife = 7 * 24 * 3600;  // seconds
+constexpr int64_t kDefaultLife = 3600, kControllerLife = 600, kMostLife = 7 * 24 * 3600;  // seconds
 
 json::object view(const TokenRow& t) {
   return {{"id", t.id},
+          {"kind", t.kind},
           {"hostname", t.hostname.empty() ? json::value(nullptr) : json::value(t.hostname)},
           {"created_at", db_to_iso(t.created_at)},
           {"expires_at", db_to_iso(t.expires_at)},
@@ -18,8 +19,8 @@ json::object view(const TokenRow& t) {
           {"used_by", t.used_by.empty() ? json::value(nullptr) : json::value(t.used_by)}};
 }
 
-int64_t life_of(const json::object& token) {
-  if (!has_value(token, "expires_in")) return kDefaultLife;
+int64_t life_of(const json::object& token, const std::string& kind) {
+  if (!has_value(token, "expires_in")) return kind == "controller" ? kControllerLife : kDefaultLife;
   const json::value& given = token.at("expires_in");
   if (!given.is_int64() || given.get_int64() < 1 || given.get_int64() > kMostLife)
     throw Fault(FaultKind::bad_request, fmt::format("expires_in must be a number of seconds from 1 to {}.", kMostLife));
@@ -31,20 +32,26 @@ int64_t life_of(const json::object& token) {
 http::Response EnrolmentService::create_token(api::Call& call) {
   const json::object& given = call.body_of("token");
   for (const auto& [name, value] : given)
-    if (name != "expires_in" && name != "hostname")
+    if (name != "expires_in" && name != "hostname" && name != "kind")
       throw Fault(FaultKind::bad_request, fmt::format("A token has no {}.", std::string_view(name)),
-                  "It may have expires_in (seconds) and hostname.");
+                  "It may have expires_in (seconds), hostname and kind.");
   if (options_.address.empty())
     throw Fault(FaultKind::conflict, "No other machine reaches this controller.",
                 "Set cloud.api_address (or hosts.address) to an address that hosts reach, with network.mode = \"host\"; "
                 "then `virga up`.");
   TokenRow token;
+  token.kind = find_string(given, "kind", "host");
+  if (token.kind != "host" && token.kind != "controller")
+    throw Fault(FaultKind::bad_request, "kind must be host or controller.");
+  if (token.kind == "controller" && !options_.controllers)
+    throw Fault(FaultKind::conflict, "This cloud's database is a file of this controller.",
+                "Several controllers share a MariaDB: database.url. See \"Several controllers\" in docs/operations.md.");
   token.id = new_uuid();
   token.hostname = find_string(given, "hostname");
   if (!token.hostname.empty()) check_hostname(token.hostname);
   token.created_by = call.caller().user_id;
   token.created_at = to_db(clock_.now());
-  token.expires_at = to_db(clock_.now() + std::chrono::seconds(life_of(given)));
+  token.expires_at = to_db(clock_.now() + std::chrono::seconds(life_of(given, token.kind)));
   const std::string secret = new_secret();
   database_.write([&](db::Tx& tx) {
     forget_old_tokens(tx, clock_.now());

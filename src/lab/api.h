@@ -67,6 +67,7 @@ class Lab {
   struct Shape {
     int hosts = 0;
     std::string packages;
+    int controllers = 1;  ///< the first of the hosts
   };
   Shape shape() const;
   Shape grow(const UpOptions& options) const;

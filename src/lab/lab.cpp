@@ -18,6 +18,7 @@
 #include "base/scope_exit.h"
 #include "cloud/novnc.h"
 #include "cloud/purge.h"
+#include "lab/database.h"
 #include "lab/fabric.h"
 #include "lab/node.h"
 #include "qemu/api.h"
@@ -109,7 +110,8 @@ Lab::Shape Lab::shape() const {
   const std::string text = text_of(folder_ + "/lab.json");
   if (text.empty()) return {};
   const json::value value = parse_json(text);
-  return {static_cast<int>(find_int(value.as_object(), "hosts")), find_string(value.as_object(), "packages")};
+  return {static_cast<int>(find_int(value.as_object(), "hosts")), find_string(value.as_object(), "packages"),
+          static_cast<int>(find_int(value.as_object(), "controllers", 1))};
 }
 
 int Lab::find(const std::string& host) const {
@@ -139,9 +141,6 @@ void Lab::prepare_machine() const {
 
 /// The lab as it is wished, written down before anything is made.
 Lab::Shape Lab::grow(const UpOptions& options) const {
-  if (options.controllers != 1)
-    throw Fault(FaultKind::not_implemented,
-                fmt::format("A lab of {} controllers cannot be made yet; one has one.", options.controllers));
   Shape now = shape();
   if (now.hosts == 0 && !lab_namespaces().empty())
     throw Fault(FaultKind::conflict, "This machine has a lab in another folder, or the rest of one.",
@@ -150,15 +149,21 @@ Lab::Shape Lab::grow(const UpOptions& options) const {
   if (hosts < now.hosts)
     throw Fault(FaultKind::conflict, fmt::format("The lab has {} hosts already.", now.hosts),
                 "`virga lab down`, then `virga lab up` with fewer.");
+  const int controllers = std::max(options.controllers, now.controllers);
+  if (controllers < 1 || controllers > hosts)
+    throw Fault(FaultKind::bad_request, fmt::format("Of {} hosts {} cannot be controllers.", hosts, controllers));
+  if (now.hosts && controllers > 1 && now.controllers == 1)
+    throw Fault(FaultKind::conflict, "The lab's cloud has a database that only one controller can use.",
+                "`virga lab down`, then `virga lab up --controllers N`.");
   const std::string packages = !options.packages.empty() ? fs::absolute(options.packages).string()
                                : now.packages.empty()    ? folder_ + "/packages"
                                                          : now.packages;
   fs::create_directories(packages);
   write_file(folder_ + "/lab.json",
-             json::serialize(json::object{{"hosts", hosts}, {"packages", packages}}) + "\n");
+             json::serialize(json::object{{"hosts", hosts}, {"packages", packages}, {"controllers", controllers}}) + "\n");
   // In place: running nodes have this very file as their /etc/hosts.
   std::ofstream(folder_ + "/hosts", std::ios::trunc) << hosts_file(hosts);
-  return {hosts, packages};
+  return {hosts, packages, controllers};
 }
 
 void Lab::power(int number, const Shape& shape, const cloud::StepDone& done) const {
@@ -166,7 +171,8 @@ void Lab::power(int number, const Shape& shape, const cloud::StepDone& done) con
   const NodeFolders folders(folder_, number);
   fs::create_directories(folders.etc);
   if (access(folders.settings.c_str(), F_OK) != 0)
-    write_file(folders.settings, number == 1 ? controller_settings(userspace_datapath()) : machine_settings(),
+    write_file(folders.settings, number == 1 ? controller_settings(userspace_datapath(), shape.controllers > 1 ? lab_database_url() : "")
+                           : machine_settings(),
                0600);
   timed(node_name(number) + " is on", done, [&] { power_on({folder_, program_, shape.packages}, number); });
 }
@@ -207,10 +213,11 @@ void Lab::prepare_guest(const Shape& shape, const cloud::StepDone& done) const {
 bool Lab::has_cloud(int number) const {
   const NodeFolders folders(folder_, number);
   if (number == 1) return fs::exists(folders.lib + "/control");
-  return access(folders.settings.c_str(), R_OK) == 0 && !load_config(folders.settings).has_control();
+  return access(folders.settings.c_str(), R_OK) == 0 && !load_config(folders.settings).hosts.controllers.empty();
 }
 
 void Lab::bring_cloud_up(int number, const cloud::StepDone& done) const {
+  if (number == 1 && shape().controllers > 1) timed("database on node1", done, [&] { ensure_lab_database(*init_of(folder_, 1)); });
   if (number == 1 || has_cloud(number))
     timed("cloud on " + node_name(number), done, [&] { run(number, {"virga", "up"}); });
   else
@@ -232,6 +239,7 @@ void Lab::join(int number) const {
     Command create;
     create.argv = {program_,     "lab", "--folder", folder_, "exec",
                    node_name(1), "--",  "virga",    "token", "create"};
+    if (number <= shape().controllers) create.argv.push_back("--controller");
     write_file(file, run_or_throw(create), 0600);
     try_it();
   }

@@ -55,12 +55,14 @@ std::string machine_settings() {
   return commented_config(any_settings());
 }
 
-std::string controller_settings(bool userspace_datapath) {
+std::string controller_settings(bool userspace_datapath, const std::string& database_url) {
   Config c = any_settings();
   c.network.mode = "host";
   c.cloud.api_address = c.network.encap_ip = node_address(1);
   c.tls.enabled = true;
   c.demo.server = false;
+  c.database.url = database_url;
+  c.ha.nats_server = !database_url.empty();
   if (userspace_datapath) {
     c.network.datapath = "netdev";
     c.network.underlay_interface = kUnderlay;

@@ -24,8 +24,8 @@ std::string node_mac(int number);
 /// The number of "node2" in a lab of that many hosts. Throws Fault(not_found) that names the nodes there are.
 int node_number(const std::string& name, int hosts);
 
-/// virga.toml of the first node, and of another before it joins.
-std::string controller_settings(bool userspace_datapath);
+/// virga.toml of the first node, and of another before it joins. `database_url`: of a lab with several controllers; else "".
+std::string controller_settings(bool userspace_datapath, const std::string& database_url = {});
 std::string machine_settings();
 /// /etc/hosts of all nodes.
 std::string hosts_file(int hosts);
