@@ -102,6 +102,11 @@ void Agents::look_at_servers() {
                                     "JOIN hosts h ON h.id = s.host_id WHERE o.state = 'running' AND o.resource_type = 'server' AND "
                                     "h.controller_id = ? GROUP BY s.id, s.generation", core_.options.controllers->id()))
       all.push_back({row.text(0), {row.integer(1), row.integer(2)}});
+    // What goes back by itself has no operation any more.
+    for (const auto& row : tx.query("SELECT s.id, s.generation, s.fence FROM server_migrations m JOIN servers s ON s.id = m.server_id "
+                                    "JOIN hosts h ON h.id = s.host_id WHERE m.status IN ('migrating', 'post-migrating', 'reverting') "
+                                    "AND s.deleted = 0 AND h.controller_id = ?", core_.options.controllers->id()))
+      all.push_back({row.text(0), {row.integer(1), row.integer(2)}});
     return all;
   });
   std::set<std::string> running;

@@ -148,7 +148,10 @@ Materialised materialise(const Situation& s) {
     return m;
   }
   if (!s.launched) return first_boot(s, m);
-  return s.desired == "running" ? want_running(s, m) : want_stopped(s, m);
+  m = s.desired == "running" ? want_running(s, m) : want_stopped(s, m);
+  // It is what it is from the confirmation on; the operation ends when its host has removed the disk of before.
+  if (s.operation == "confirmResize" && s.seen_generation >= s.generation) m.outcome = Outcome::succeeded;
+  return m;
 }
 
 namespace {

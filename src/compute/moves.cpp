@@ -378,7 +378,7 @@ http::Response confirm_resize(Core& core, api::Call& call, const json::value&) {
     refuse_if_locked(call, row);
     need_state("confirmResize", row, {"resized"});
     const Migration migration = need_active(tx, row);
-    const auto operation = begin_operation(core, tx, row, "confirmResize", origin_of(call));
+    begin_operation(core, tx, row, "confirmResize", origin_of(call));
     source = drop_move(core, tx, row, "");
     if (migration.same_host()) {
       row.old_disk = migration.source_disk;
@@ -386,7 +386,6 @@ http::Response confirm_resize(Core& core, api::Call& call, const json::value&) {
       save_place(tx, row);
     }
     row.updated_at = to_db(core.clock.now());
-    operations::finish(tx, core.clock.now(), operation.id, true);
     settle(core, tx, row);
   });
   kill_point("serve.after_commit");

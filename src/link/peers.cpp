@@ -109,7 +109,7 @@ grpc::Status PeerService::Console(grpc::ServerContext* context,
   return answer([&] {
     require_controller(*context);
     const auto kind = need(*context, kConsole) == "vnc" ? AgentHub::Console::vnc : AgentHub::Console::serial;
-    auto local = consoles_.open_console_here(HostId(need(*context, kHost)), ServerId(need(*context, kServer)), kind);
+    auto local = hosts_.open_console_here(HostId(need(*context, kHost)), ServerId(need(*context, kServer)), kind);
     {
       const std::lock_guard lock(mutex_);
       if (stopping_) return;
@@ -148,7 +148,7 @@ grpc::Status PeerService::Console(grpc::ServerContext* context,
 grpc::Status PeerService::ReadLog(grpc::ServerContext* context, const v1::PeerLogRequest* request, v1::PeerLogReply* reply) {
   return answer([&] {
     require_controller(*context);
-    reply->set_bytes(consoles_.console_log_here(HostId(request->host()), ServerId(request->server()), request->max_bytes(),
+    reply->set_bytes(hosts_.console_log_here(HostId(request->host()), ServerId(request->server()), request->max_bytes(),
                                                 std::chrono::milliseconds(10'000)));
   });
 }
@@ -164,6 +164,15 @@ grpc::Status PeerService::FetchUpload(grpc::ServerContext* context, const v1::Pe
       piece.set_bytes(buffer.data(), got);
       if (stopping_ || !out->Write(piece)) throw Fault(FaultKind::unavailable, "the transfer was cut off");
     }
+  });
+}
+
+grpc::Status PeerService::FetchDisk(grpc::ServerContext* context, const v1::PeerDiskRequest* request,
+                                    grpc::ServerWriter<v1::DiskPiece>* out) {
+  return answer([&] {
+    require_controller(*context);
+    hosts_.send_disk_here(HostId(request->host()), ServerId(request->server()), request->disk(),
+                          [&](const v1::DiskPiece& piece) { return !stopping_ && out->Write(piece); });
   });
 }
 
@@ -203,6 +212,22 @@ std::string Peers::console_log(const std::string& address, const HostId& host, c
   const auto status = v1::ControllerLink::NewStub(channel(address))->ReadLog(&context, request, &reply);
   if (!status.ok()) throw to_fault(status, "the controller of the host did not send the console log");
   return reply.bytes();
+}
+
+void Peers::fetch_disk(const std::string& address, const HostId& host, const ServerId& server, int64_t disk,
+                       const std::function<bool(const v1::DiskPiece&)>& sink) {
+  grpc::ClientContext context;
+  v1::PeerDiskRequest request;
+  request.set_host(host.str());
+  request.set_server(server.str());
+  request.set_disk(disk);
+  const auto stub = v1::ControllerLink::NewStub(channel(address));
+  const auto reader = stub->FetchDisk(&context, request);
+  v1::DiskPiece piece;
+  while (reader->Read(&piece))
+    if (!sink(piece)) context.TryCancel();
+  const auto status = reader->Finish();
+  if (!status.ok()) throw to_fault(status, "the controller of the host that has the disk does not send it");
 }
 
 void Peers::fetch_upload(const std::string& address, const std::string& upload,

@@ -1,6 +1,6 @@
 #pragma once
 // What controllers ask of each other, over the agent link's port with their own certificates: the console or the log of a
-// guest whose host is connected to the other one, and the bytes of an image that the other one has.
+// guest whose host is connected to the other one, its disk if it moves, and the bytes of an image that the other one has.
 
 #include <grpcpp/grpcpp.h>
 
@@ -25,19 +25,22 @@ std::string certificate_of(const Context& context) {
   return found.empty() ? "" : std::string(found.front().data(), found.front().size());
 }
 
-/// Consoles of hosts that are connected to this controller.
-class ConsolesHere {
+/// What hosts that are connected to this controller can be asked for.
+class HostsHere {
  public:
-  virtual ~ConsolesHere() = default;
+  virtual ~HostsHere() = default;
   virtual std::shared_ptr<ByteStream> open_console_here(const HostId& host, const ServerId& server, AgentHub::Console kind) = 0;
   virtual std::string console_log_here(const HostId& host, const ServerId& server, size_t max_bytes,
                                        std::chrono::milliseconds timeout) = 0;
+  /// Passes a disk's pieces on until there are no more, or nobody takes them (`sink` says false). Throws Fault.
+  virtual void send_disk_here(const HostId& host, const ServerId& server, int64_t disk,
+                              const std::function<bool(const v1::DiskPiece&)>& sink) = 0;
 };
 
 /// Answers other controllers. Each call holds one of gRPC's threads.
 class PeerService final : public v1::ControllerLink::Service {
  public:
-  PeerService(ConsolesHere& consoles, Controller& controller) : consoles_(consoles), controller_(controller) {}
+  PeerService(HostsHere& hosts, Controller& controller) : hosts_(hosts), controller_(controller) {}
   /// Ends what is under way; nothing is answered from then on.
   void stop();
 
@@ -46,9 +49,11 @@ class PeerService final : public v1::ControllerLink::Service {
   grpc::Status ReadLog(grpc::ServerContext* context, const v1::PeerLogRequest* request, v1::PeerLogReply* reply) override;
   grpc::Status FetchUpload(grpc::ServerContext* context, const v1::PeerUploadRequest* request,
                            grpc::ServerWriter<v1::ImagePiece>* out) override;
+  grpc::Status FetchDisk(grpc::ServerContext* context, const v1::PeerDiskRequest* request,
+                         grpc::ServerWriter<v1::DiskPiece>* out) override;
 
  private:
-  ConsolesHere& consoles_;
+  HostsHere& hosts_;
   Controller& controller_;
   std::atomic<bool> stopping_{false};
   std::mutex mutex_;
@@ -64,6 +69,8 @@ class Peers {
   std::string console_log(const std::string& address, const HostId& host, const ServerId& server, size_t max_bytes,
                           std::chrono::milliseconds timeout);
   void fetch_upload(const std::string& address, const std::string& upload, const std::function<void(std::string_view)>& sink);
+  void fetch_disk(const std::string& address, const HostId& host, const ServerId& server, int64_t disk,
+                  const std::function<bool(const v1::DiskPiece&)>& sink);
 
  private:
   std::shared_ptr<grpc::Channel> channel(const std::string& address);

@@ -133,6 +133,27 @@ TEST_F(TwoHubs, AnUploadIsFetched) {
   EXPECT_THROW(a_->fetch_upload(b_address_, "elsewhere", [](std::string_view) {}), Fault);
 }
 
+TEST_F(TwoHubs, ADiskComesFromAHostOfTheOtherController) {
+  connect_to({b_address_});
+  ASSERT_TRUE(connected(*b_));
+  agent_.disk = std::string(3'000'000, 'd');
+  agent_.disk_size = agent_.disk.size();
+  FakeAgent receiver;
+  receiver.id = HostId("bbbbbbbb-2222-4333-8444-555555555555");
+  const auto here = dial({{"unix:" + dir_ + "/a"}}, receiver);
+  ASSERT_TRUE(receiver.watched.wait([&] { return !receiver.assignments.empty(); }));
+  std::string got;
+  here->fetch_disk(ServerId(kServer), 1, [&](std::string_view piece) { got += piece; });
+  EXPECT_EQ(got, agent_.disk);
+  b_.reset();
+  try {
+    here->fetch_disk(ServerId(kServer), 1, [](std::string_view) {});
+    FAIL();
+  } catch (const Fault& fault) {
+    EXPECT_EQ(fault.kind, FaultKind::unavailable) << "it is tried again";
+  }
+}
+
 TEST_F(TwoHubs, AHostIsNoController) {
   Peers forged(host_proof());
   try {
@@ -141,6 +162,7 @@ TEST_F(TwoHubs, AHostIsNoController) {
   } catch (const Fault& fault) {
     EXPECT_EQ(fault.kind, FaultKind::forbidden);
   }
+  EXPECT_THROW(forged.fetch_disk(b_address_, kHost, ServerId(kServer), 1, [](const auto&) { return true; }), Fault);
   EXPECT_THROW(forged.console_log(b_address_, kHost, ServerId(kServer), 100, 2s), Fault);
   EXPECT_THROW(forged.open_console(b_address_, kHost, ServerId(kServer), AgentHub::Console::vnc), Fault);
 }

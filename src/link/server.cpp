@@ -34,7 +34,7 @@ std::shared_ptr<grpc::ServerCredentials> mutual(const Credentials& c) {
 /// Control as a reactor, the rest synchronous.
 using Service = v1::AgentLink::WithCallbackMethod_Control<v1::AgentLink::Service>;
 
-class Hub final : public AgentHub, public StreamOwner, public Service, public ConsolesHere {
+class Hub final : public AgentHub, public StreamOwner, public Service, public HostsHere {
  public:
   Hub(const ServeOptions& options, Controller& controller)
       : options_(options), controller_(controller), pool_(4), peer_service_(*this, controller), peers_(options.credentials) {
@@ -122,7 +122,7 @@ class Hub final : public AgentHub, public StreamOwner, public Service, public Co
     peers_.fetch_upload(address, upload, sink);
   }
 
-  // ---- ConsolesHere: of hosts that are connected here ----
+  // ---- HostsHere: of those that are connected here ----
 
   std::shared_ptr<ByteStream> open_console_here(const HostId& host, const ServerId& server,
                                                 AgentHub::Console kind) override {
@@ -165,6 +165,30 @@ class Hub final : public AgentHub, public StreamOwner, public Service, public Co
                   fmt::format("host {} did not send the console log in time", host.str()),
                   "Try again; `virga status` shows whether the host answers.");
     return future.get();
+  }
+
+  void send_disk_here(const HostId& from, const ServerId& server, int64_t number,
+                      const std::function<bool(const v1::DiskPiece&)>& sink) override {
+    auto stream = find(from);
+    if (!stream) throw Fault(FaultKind::unavailable, fmt::format("the host {}, which has the disk, is not connected", from.str()));
+    const auto disk = std::make_shared<DiskTransfer>(from);
+    const auto id = next_request_++;
+    {
+      std::lock_guard lock(mutex_);
+      disks_[id] = disk;
+    }
+    ScopeExit forget([&] {
+      disk->break_off("nobody takes it any more");
+      std::lock_guard lock(mutex_);
+      disks_.erase(id);
+    });
+    v1::ControllerMessage message;
+    message.mutable_open_disk()->set_request(id);
+    message.mutable_open_disk()->set_server(server.str());
+    message.mutable_open_disk()->set_disk(number);
+    stream->send_after_welcome(std::move(message));
+    while (const auto piece = disk->take())
+      if (!sink(*piece)) return;
   }
 
   // ---- StreamOwner: on pool threads ----
@@ -276,27 +300,12 @@ class Hub final : public AgentHub, public StreamOwner, public Service, public Co
 
   grpc::Status FetchDisk(grpc::ServerContext* context, const v1::FetchDiskRequest* request,
                          grpc::ServerWriter<v1::DiskPiece>* out) override try {
-    const HostId from = controller_.disk_source(host_of(*context), ServerId(request->server()), request->disk());
-    auto stream = find(from);
-    if (!stream) throw not_connected(from);
-    const auto disk = std::make_shared<DiskTransfer>(from);
-    const auto id = next_request_++;
-    {
-      std::lock_guard lock(mutex_);
-      disks_[id] = disk;
-    }
-    ScopeExit forget([&] {
-      disk->break_off("nobody takes it any more");
-      std::lock_guard lock(mutex_);
-      disks_.erase(id);
-    });
-    v1::ControllerMessage message;
-    message.mutable_open_disk()->set_request(id);
-    message.mutable_open_disk()->set_server(request->server());
-    message.mutable_open_disk()->set_disk(request->disk());
-    stream->send_after_welcome(std::move(message));
-    while (const auto piece = disk->take())
-      if (!out->Write(*piece)) return grpc::Status::CANCELLED;
+    const ServerId server(request->server());
+    const HostId from = controller_.disk_source(host_of(*context), server, request->disk());
+    const auto pass_on = [&](const v1::DiskPiece& piece) { return !stopping_ && out->Write(piece); };
+    const auto elsewhere = other_controller(from);
+    if (elsewhere.empty()) send_disk_here(from, server, request->disk(), pass_on);
+    else peers_.fetch_disk(elsewhere, from, server, request->disk(), pass_on);
     return grpc::Status::OK;
   } catch (const Fault& fault) {
     return to_status(fault);

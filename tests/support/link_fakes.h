@@ -127,12 +127,13 @@ struct FakeAgent final : AgentSide {
   Watched watched;
   std::vector<Assignment> assignments;
   std::atomic<bool> hang{false};
+  HostId id = kHost;
   std::atomic<int> not_yet{0};  ///< how often the facts are not there yet
 
   HostFacts facts() override {
     if (not_yet-- > 0) throw Fault(FaultKind::unavailable, "libvirtd is away");
     HostFacts f;
-    f.id = kHost;
+    f.id = id;
     f.hostname = "host1";
     f.memory = MiB{1024};
     f.seen_epoch = 7;

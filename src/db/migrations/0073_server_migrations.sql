@@ -35,4 +35,5 @@ CREATE TABLE server_migrations (
 CREATE UNIQUE INDEX server_migrations_uuid ON server_migrations (uuid);
 CREATE INDEX server_migrations_server ON server_migrations (server_id, status);
 CREATE INDEX server_migrations_source ON server_migrations (source_host_id, status);
+CREATE INDEX server_migrations_status ON server_migrations (status);
 CREATE INDEX server_migrations_updated ON server_migrations (updated_at);
