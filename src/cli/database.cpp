@@ -20,12 +20,12 @@ using Words = std::vector<std::string>;
 
 /// OpenStack's service names (and ours) to what the names of their tables begin with.
 const std::map<std::string, Words>& tables_of() {
-  static const Words identity{"identity_"}, image{"image_"}, network{"network_"};
+  static const Words identity{"identity_", "secret_key"}, image{"image_"}, network{"network_"};
   static const Words placement{"resource_", "inventories", "allocation", "traits", "provider_"};
   static const Words compute{"compute_", "server", "flavor", "keypairs", "host", "aggregate", "console_"};
   static const std::map<std::string, Words> known{
       {"keystone", identity}, {"identity", identity}, {"glance", image},        {"image", image}, {"placement", placement},
-      {"neutron", network},   {"network", network},   {"nova", compute},        {"compute", compute}, {"operations", {"operation"}}, {"enrolment", {"enrol"}}};
+      {"neutron", network},   {"network", network},   {"nova", compute},        {"compute", compute}, {"operations", {"operation"}}, {"enrolment", {"enrol"}}, {"controllers", {"controllers", "leases"}}};
   return known;
 }
 
@@ -37,7 +37,7 @@ void tables(const Config& config, const std::string& service) {
   Words wanted;
   if (!service.empty()) {
     const auto found = tables_of().find(service);
-    if (found == tables_of().end()) throw Fault(FaultKind::bad_request, fmt::format("There is no service {}.", service), "Try keystone, glance, placement, neutron, nova, operations or enrolment.");
+    if (found == tables_of().end()) throw Fault(FaultKind::bad_request, fmt::format("There is no service {}.", service), "Try keystone, glance, placement, neutron, nova, operations, enrolment or controllers.");
     wanted = found->second;
   }
   db::Options options;

@@ -10,6 +10,8 @@
 namespace virga::test {
 namespace {
 
+const Fields kIds{{"OpenStack-API-Version", "compute 2.53"}};
+
 /// One controller: its services, its end of the agent link, and what it says to the others.
 struct Controller {
   Controller(const std::string& url, const std::string& id)
@@ -68,10 +70,10 @@ class TwoControllers : public testing::Test {
 };
 
 TEST_F(TwoControllers, WhatIsAskedOfOneIsDoneByTheHostOfTheOther) {
-  host_at_b("node1");
-  EXPECT_EQ(a.state_of("node1"), "up");
-  EXPECT_EQ(a.cloud.compute->controller_of(host_facts("node1").id), "bbbb:5001");
-  EXPECT_EQ(b.cloud.compute->controller_of(host_facts("node1").id), "");
+  host_at_b("cafe1");
+  EXPECT_EQ(a.state_of("cafe1"), "up");
+  EXPECT_EQ(a.cloud.compute->controller_of(host_facts("cafe1").id), "bbbb:5001");
+  EXPECT_EQ(b.cloud.compute->controller_of(host_facts("cafe1").id), "");
   const auto made = a.cloud.boot("one");
   ASSERT_EQ(made.status, 202) << made.body;
   const std::string id = made.at("server.id");
@@ -94,7 +96,7 @@ TEST_F(TwoControllers, WhatIsAskedOfOneIsDoneByTheHostOfTheOther) {
 }
 
 TEST_F(TwoControllers, WhatWasSentIsNotSentAgain) {
-  host_at_b("node1");
+  host_at_b("cafe1");
   b.cloud.hub->asleep = true;
   const std::string id = a.cloud.boot("one").at("server.id");
   b.cloud.compute->look_around();
@@ -106,52 +108,52 @@ TEST_F(TwoControllers, WhatWasSentIsNotSentAgain) {
 }
 
 TEST_F(TwoControllers, AHostIsUpAsLongAsAControllerThatLivesHearsIt) {
-  host_at_b("node1");
+  host_at_b("cafe1");
   for (int i = 0; i < 3; ++i) {
     a.cloud.clock().advance(std::chrono::seconds(10));
     b.cloud.clock().advance(std::chrono::seconds(10));
-    b.cloud.compute->heartbeat(host_facts("node1").id, {});
+    b.cloud.compute->heartbeat(host_facts("cafe1").id, {});
     b.cloud.compute->look_around();
     a.cloud.compute->look_around();
-    EXPECT_EQ(a.state_of("node1"), "up");
+    EXPECT_EQ(a.state_of("cafe1"), "up");
   }
   // It falls silent at b.
   b.cloud.clock().advance(std::chrono::seconds(20));
   a.cloud.clock().advance(std::chrono::seconds(20));
   b.cloud.compute->look_around();
   a.cloud.compute->look_around();
-  EXPECT_EQ(a.state_of("node1"), "down");
-  b.cloud.compute->heartbeat(host_facts("node1").id, {});
+  EXPECT_EQ(a.state_of("cafe1"), "down");
+  b.cloud.compute->heartbeat(host_facts("cafe1").id, {});
   b.cloud.compute->look_around();
   a.cloud.compute->look_around();
-  EXPECT_EQ(a.state_of("node1"), "up");
+  EXPECT_EQ(a.state_of("cafe1"), "up");
   // b dies.
   kill(b);
   a.cloud.compute->look_around();
-  EXPECT_EQ(a.state_of("node1"), "down");
+  EXPECT_EQ(a.state_of("cafe1"), "down");
   // The host turns to a.
-  a.cloud.add_host("node1");
-  EXPECT_EQ(a.state_of("node1"), "up");
-  EXPECT_EQ(b.cloud.compute->controller_of(host_facts("node1").id), "aaaa:5001");
+  a.cloud.add_host("cafe1");
+  EXPECT_EQ(a.state_of("cafe1"), "up");
+  EXPECT_EQ(b.cloud.compute->controller_of(host_facts("cafe1").id), "aaaa:5001");
 }
 
 TEST_F(TwoControllers, AHostThatTurnedToTheOtherIsNotTakenFromIt) {
-  host_at_b("node1");
+  host_at_b("cafe1");
   a.cloud.hub->away.clear();
-  a.cloud.add_host("node1");
-  b.cloud.compute->disconnected(host_facts("node1").id);  // which b hears later
+  a.cloud.add_host("cafe1");
+  b.cloud.compute->disconnected(host_facts("cafe1").id);  // which b hears later
   b.cloud.compute->look_around();
-  EXPECT_EQ(b.cloud.compute->controller_of(host_facts("node1").id), "aaaa:5001");
+  EXPECT_EQ(b.cloud.compute->controller_of(host_facts("cafe1").id), "aaaa:5001");
 }
 
 TEST_F(TwoControllers, AHostThatIsRemovedAtOneIsCutOffAtTheOther) {
-  host_at_b("node1");
-  const auto id = a.cloud.get("/compute/v2.1/os-services?binary=nova-compute", "admin", {{"OpenStack-API-Version", "compute 2.53"}}).at("services.0.id");
-  ASSERT_EQ(a.cloud.del("/compute/v2.1/os-services/" + id, "admin", {{"OpenStack-API-Version", "compute 2.53"}}).status, 204);
-  EXPECT_EQ(a.told.back(), "host " + host_facts("node1").id.str());
+  host_at_b("cafe1");
+  const auto id = a.cloud.get("/compute/v2.1/os-services?binary=nova-compute", "admin", kIds).at("services.0.id");
+  ASSERT_EQ(a.cloud.del("/compute/v2.1/os-services/" + id, "admin", kIds).status, 204);
+  EXPECT_EQ(a.told.back(), "host " + host_facts("cafe1").id.str());
   b.cloud.clock().advance(std::chrono::seconds(20));  // nor does it matter that it was silent
   b.cloud.compute->look_around();
-  EXPECT_EQ(b.cloud.hub->sent_away, std::vector<HostId>{host_facts("node1").id});
+  EXPECT_EQ(b.cloud.hub->sent_away, std::vector<HostId>{host_facts("cafe1").id});
 }
 
 TEST_F(TwoControllers, OneOfThemHasHostsFenced) {
@@ -176,12 +178,12 @@ size_t placed_of_a_race(Controller& a, Controller& b) {
 }
 
 TEST_F(TwoControllers, TheLastMemoryOfAHostIsGivenOnce) {
-  host_at_b("node1", 64, 512 + 512);  // 512 MiB are the host's own; 768 MiB with overcommitment: one server
+  host_at_b("cafe1", 64, 512 + 512);  // 512 MiB are the host's own; 768 MiB with overcommitment: one server
   EXPECT_EQ(placed_of_a_race(a, b), 1u);
 }
 
 TEST_F(TwoControllers, TheLastOfAQuotaIsGivenOnce) {
-  host_at_b("node1", 64, 65536);
+  host_at_b("cafe1", 64, 65536);
   EXPECT_EQ(placed_of_a_race(a, b), 3u);
 }
 

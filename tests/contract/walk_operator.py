@@ -4,7 +4,7 @@ import os
 
 from harness import equal, subset
 
-OWN_TABLES = {"schema_migrations", "schema_migration_progress"}  # the database's, of no service
+OWN_TABLES = {"schema_migrations", "schema_migration_progress", "schema_compatibility"}  # the database's, of no service
 
 
 def explained(b):
@@ -40,7 +40,7 @@ def tables(b):
     with b.check("virga db tables: each table is one service's"):
         def names(*service):
             return [line.split()[0] for line in b.virga("db", "tables", *service).splitlines()]
-        services = [name for service in ("keystone", "glance", "placement", "neutron", "nova", "operations", "enrolment") for name in names(service)]
+        services = [name for service in ("keystone", "glance", "placement", "neutron", "nova", "operations", "enrolment", "controllers") for name in names(service)]
         equal(sorted(services), sorted(name for name in names() if name not in OWN_TABLES))
         subset(["servers", "flavors", "allocations"], services)
     with b.check("virga service status lists serve, agent and the APIs; no engine runs for the fake"):

@@ -53,7 +53,7 @@ class StringSource final : public ByteSource {
   size_t at_ = 0;
 };
 
-struct FakeController final : Controller {
+struct FakeController : Controller {
   Watched watched;
   int connects = 0, disconnects = 0, heartbeats = 0;
   Assignment next;
