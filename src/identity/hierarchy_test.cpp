@@ -229,6 +229,32 @@ TEST_P(HierarchyTest, AssignmentsInPages) {
   EXPECT_EQ(get("role_assignments?marker=x").status, 400);
 }
 
+TEST_P(HierarchyTest, EffectiveAssignmentsOfManyUsersInPages) {
+  const std::string a = project("a", "default"), group = make("groups", "group", {{"name", "g"}});
+  put("projects/" + a + "/groups/" + group + "/roles/" + role("member"));  // and reader, by it
+  for (int i = 0; i < 200; ++i) {
+    const std::string user = make("users", "user", {{"name", "u" + std::to_string(i)}});
+    if (i % 3 == 0) put("groups/" + group + "/users/" + user);
+    if (i % 3 == 1) put("projects/" + a + "/users/" + user + "/roles/" + role("reader"));
+  }
+  const auto said = [](const json::value& one) { return json::serialize(json::array{one.at("user"), one.at("role"), one.at("scope")}); };
+  std::vector<std::string> all, seen;
+  const Reply whole = get("role_assignments?effective");
+  for (const auto& one : whole.json.at("role_assignments").as_array()) all.push_back(said(one));
+  EXPECT_GE(all.size(), 67u * 2 + 67u);
+  std::string path = "/v3/role_assignments?effective&limit=70";
+  int pages = 0;
+  for (; !path.empty() && pages < 20; ++pages) {
+    const Reply page = cloud_.get(path, admin_);
+    ASSERT_EQ(page.status, 200) << page.body;
+    for (const auto& one : page.json.at("role_assignments").as_array()) seen.push_back(said(one));
+    const std::string next = page.at("links.next");
+    path = next == "null" ? "" : next.substr(std::string("http://127.0.0.1:5000").size());
+  }
+  EXPECT_EQ(seen, all);
+  EXPECT_GE(pages, 3);
+}
+
 TEST_P(HierarchyTest, ContradictoryFiltersAreRefused) {
   const std::string a = project("a", "default");
   const auto status = [&](const std::string& query) { return get("role_assignments?" + query).status; };
