@@ -2,7 +2,9 @@
 #include <gtest/gtest.h>
 
 #include <condition_variable>
+#include <atomic>
 #include <cstdlib>
+#include <future>
 #include <iostream>
 #include <set>
 #include <thread>
@@ -206,6 +208,68 @@ TEST_F(AgentTest, ADiskComesFromAnotherHostOnceItsServerIsStoppedThere) {
   want(moved);
   ASSERT_TRUE(controller_.wait_power(kA, Power::shutoff, 3));
   EXPECT_TRUE(storage_.look(kA, 1).disk);
+}
+
+/// Another storage, whose list of servers can be held up.
+class HeldStorage final : public Storage {
+ public:
+  HeldStorage(Storage& inner, std::function<void()> before_list)
+      : inner_(inner), before_list_(std::move(before_list)) {}
+  ServerFiles look(const ServerId& id, int64_t disk) override { return inner_.look(id, disk); }
+  std::vector<ServerId> servers() override {
+    before_list_();
+    return inner_.servers();
+  }
+  ServerPaths paths(const ServerId& id, int64_t disk) override { return inner_.paths(id, disk); }
+  std::string ensure_image(const link::ImageRef& image, const FetchImage& fetch) override {
+    return inner_.ensure_image(image, fetch);
+  }
+  void create_disk(const DiskOf& disk, const link::ImageRef& image, GiB size) override { inner_.create_disk(disk, image, size); }
+  void copy_disk(const DiskOf& disk, int64_t from, GiB size) override { inner_.copy_disk(disk, from, size); }
+  void receive_disk(const DiskOf& disk, const link::ImageRef& image, GiB size, const FetchDisk& fetch) override {
+    inner_.receive_disk(disk, image, size, fetch);
+  }
+  link::AgentSide::Disk read_disk(const DiskOf& disk) override { return inner_.read_disk(disk); }
+  void remove_disk(const DiskOf& disk) override { inner_.remove_disk(disk); }
+  void write_config_drive(const ServerId& id, const std::vector<link::ConfigDriveFile>& files) override {
+    inner_.write_config_drive(id, files);
+  }
+  void remove(const ServerId& id) override { inner_.remove(id); }
+  GiB capacity() override { return inner_.capacity(); }
+
+ private:
+  Storage& inner_;
+  std::function<void()> before_list_;
+};
+
+TEST_F(AgentTest, AServerThatIsBeingStartedIsNotToldOfAsOneThatWentOff) {
+  // The host is looked at while the domain is defined and not started; it runs and is applied before that look is told of.
+  std::promise<void> starting, listed, applied, told;
+  std::atomic<int> lists{0}, files{0};
+  std::atomic<bool> started{false};
+  fake_.inject([&](const std::string& call, const ServerId&) {
+    if (call == "list" && lists++ == 0) starting.get_future().wait();
+    if (call == "start") {
+      starting.set_value();
+      listed.get_future().wait();
+      started = true;
+    }
+    if (call == "find" && started.exchange(false)) {
+      applied.set_value();
+      told.get_future().wait();
+    }
+  });
+  local_ = std::make_unique<HeldStorage>(storage_, [&] {
+    if (files++ != 0) return;
+    listed.set_value();
+    applied.get_future().wait();
+  });
+  controller_.full.servers = {server(kA, State::running, 1)};
+  start();
+  EXPECT_EQ(controller_.seen[kA].power, Power::shutoff);
+  EXPECT_EQ(controller_.seen[kA].generation, 0);
+  told.set_value();
+  EXPECT_TRUE(controller_.wait_power(kA, Power::running, 1));
 }
 
 TEST_F(AgentTest, AGuestThatIgnoresShutdownIsPoweredOff) {
