@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <filesystem>
 #include <fstream>
 
@@ -291,6 +292,11 @@ void Lab::down(const cloud::StepDone& done) const {
 
 void Lab::cut(const std::string& host, const std::string& other, bool cut) const {
   const int hosts = shape().hosts, a = find(host), b = other.empty() ? 0 : find(other);
+  // One after the other, but beside an `up` that runs: two at once would forget one of both.
+  const int held = open((folder_ + "/cuts.lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  ScopeExit unlock([held] { close(held); });
+  while (flock(held, LOCK_EX) != 0 && errno == EINTR) {
+  }
   Cuts cuts = Cuts::parse(text_of(folder_ + "/cuts"));
   cuts.set(cut, a, b, hosts);
   write_file(folder_ + "/cuts", cuts.text());
