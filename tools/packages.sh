@@ -10,7 +10,7 @@ RUN_PACKAGES="libvirt-daemon-system libvirt-clients qemu-system-x86 qemu-utils o
 
 CLIENT_PACKAGES="python3-openstackclient"
 
-TEST_PACKAGES="iputils-ping mariadb-server tempest curl ethtool wrk python3 busybox nftables slapd libfaketime clang-14 libclang-rt-14-dev"
+TEST_PACKAGES="iputils-ping mariadb-server nats-server rsync tempest curl ethtool wrk python3 busybox nftables slapd libfaketime clang-14 libclang-rt-14-dev"
 
 # Installs what is missing, quietly, and starts none of the distribution's daemons.
 install_packages() {
