@@ -1,6 +1,8 @@
 #include "cloud/purge.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -14,6 +16,7 @@
 #include "base/log.h"
 #include "base/netns.h"
 #include "base/process.h"
+#include "base/scope_exit.h"
 #include "cloud/distribution.h"
 #include "cloud/guests.h"
 #include "cloud/serve.h"
@@ -57,6 +60,15 @@ void empty_northbound() {
   writer.wait_hypervisors(sent.nb_cfg, std::chrono::seconds(5));
 }
 
+/// A lab's host, perhaps of another lab that we do not see, has its own mounted over the folder (lab/init.cpp): to remove the
+/// folder would take it from under the host.
+bool is_held(const std::string& folder) {
+  const int fd = open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return false;
+  ScopeExit closer([fd] { close(fd); });
+  return flock(fd, LOCK_EX | LOCK_NB) != 0;
+}
+
 void undo(const std::string& line) {
   const std::string path = line.substr(line.find(':') + 1);
   const bool promiscuous = line.rfind("promiscuous:", 0) == 0, up = line.rfind("up:", 0) == 0;
@@ -66,7 +78,7 @@ void undo(const std::string& line) {
     return;
   }
   if (line.rfind("mount:", 0) == 0 && netns::list().empty()) umount2(path.c_str(), MNT_DETACH);
-  rmdir(path.c_str());  // only if it is empty
+  if (!is_held(path)) rmdir(path.c_str());  // only if it is empty
 }
 
 }  // namespace

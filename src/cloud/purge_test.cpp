@@ -1,6 +1,9 @@
 #include "cloud/purge.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/file.h>
+#include <unistd.h>
 
 #include <filesystem>
 
@@ -43,6 +46,21 @@ TEST_F(ClaimedFolder, AClaimThatWasKilledIsTakenUp) {
   claim_folder(folder_, 0755);
   remove_claimed_folder(folder_);
   EXPECT_FALSE(fs::exists(folder_));
+}
+
+TEST_F(ClaimedFolder, WhatAHostOfALabIsMountedOverStays) {
+  Config config;
+  config.cloud.state_dir = folder_ / "state";
+  fs::create_directories(folder_ / "state");
+  fs::create_directories(folder_ / "made");
+  remember_made(config, "dir:" + (folder_ / "made").string());
+  const int host = open((folder_ / "made").c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  ASSERT_EQ(flock(host, LOCK_SH), 0);
+  undo_made(config);
+  EXPECT_TRUE(fs::exists(folder_ / "made"));
+  close(host);
+  undo_made(config);
+  EXPECT_FALSE(fs::exists(folder_ / "made"));
 }
 
 }  // namespace

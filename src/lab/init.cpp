@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -73,11 +74,19 @@ void set_read_only(const char* path, bool on) {
        std::string(path) + " cannot be made read-only");
 }
 
+/// Held as long as init lives: another lab, in namespaces where ours is not seen, would remove a folder that it made, and
+/// with it what is mounted there.
+void hold(const std::string& folder) {
+  const int fd = open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  must(fd >= 0 && flock(fd, LOCK_SH) == 0, folder + " cannot be held");
+}
+
 /// Turns the machine's file system into the node's.
 void make_file_system(const NodeOptions& options, int number) {
   const NodeFolders folders(options.lab, number);
   must(mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0, "Mounts cannot be private");
   const std::string run = kOwnRun, program = run + "/bin/virga";
+  for (const char* folder : {"/etc/virga", "/var/lib/virga", "/var/log/virga"}) hold(folder);
   std::vector<Loose> own;
   own.emplace_back(folders.etc, "/etc/virga");
   own.emplace_back(folders.lib, "/var/lib/virga");
