@@ -214,7 +214,7 @@ constexpr ServerAction kServerActions[] = {
     {"os-getVNCConsole", "os-remote-consoles", R"({"type": "novnc"})"},
     {"createImage", "servers:create_image"},
     {"createBackup", "os-create-backup"},
-    {"resize", "servers:resize"},
+    {"resize", "servers:resize", R"({"flavorRef": "n"})"},
     {"confirmResize", "servers:confirm_resize"},
     {"revertResize", "servers:revert_resize"},
     {"rebuild", "servers:rebuild"},

@@ -321,6 +321,7 @@ NewSize parse_size(Core& core, const api::Call& call, const json::value& argumen
   }
   const std::string last = id.substr(id.rfind('/') + 1);  // a client may send the flavor's address
   core.database.read([&](db::Tx& tx) {
+    need_server(tx, call, call.param("id"));  // who may not know of it learns nothing of flavors either
     const auto flavor = find_flavor(tx, last, call);
     if (!flavor) throw Fault(FaultKind::bad_request, fmt::format("Flavor {} could not be found.", last));
     size.flavor = *flavor;
