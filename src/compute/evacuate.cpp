@@ -58,6 +58,38 @@ void need_state(const ServerRow& row) {
                                                state ? *row.task_state : row.vm_state));
 }
 
+/// On its way to another host, while the one that has its disk was declared off.
+bool waits_for_lost_disk(db::Tx& tx, const ServerRow& row) {
+  if (row.move != kArriving) return false;
+  const auto migration = active_migration(tx, row.id);
+  if (!migration || migration->same_host()) return false;
+  const auto source = tx.first("SELECT forced_down FROM hosts WHERE id = ?", migration->source_host_id);
+  return !source || source->boolean(0);
+}
+
+operations::Operation begin_evacuation(Core& core, db::Tx& tx, ServerRow& row, const std::string& to_id, const std::string& to,
+                                       const operations::Origin& origin) {
+  auto operation = begin_operation(core, tx, row, "evacuate", origin);
+  Migration migration = new_migration(tx, row, kEvacuation, core.clock.now());
+  migration.status = "accepted";
+  migration.operation_id = operation.id.str();
+  migration.dest_host_id = to_id;
+  migration.dest_host = to;
+  insert_migration(tx, migration);
+  ++row.generation;
+  return operation;
+}
+
+/// Built from its image where it was going. What its source has of it goes when that is back.
+void rebuild_in_place(Core& core, db::Tx& tx, ServerRow& row, const operations::Origin& origin) {
+  drop_move(core, tx, row, "The host that had its disk was lost.");
+  begin_evacuation(core, tx, row, row.host_id, row.node, origin);
+  row.placed_generation = row.generation;
+  row.updated_at = to_db(core.clock.now());
+  update_server(tx, row.id, {{"placed_generation", row.placed_generation}});
+  settle(core, tx, row);
+}
+
 }  // namespace
 
 void rebuild_elsewhere(Core& core, db::Tx& tx, ServerRow& row, const std::string& host, const operations::Origin& origin) {
@@ -68,14 +100,7 @@ void rebuild_elsewhere(Core& core, db::Tx& tx, ServerRow& row, const std::string
   core.placement.release(tx, row.id);
   const Placed placed = place(core, tx, placing);
   const std::string from = row.node;
-  const auto operation = begin_operation(core, tx, row, "evacuate", origin);
-  Migration migration = new_migration(tx, row, kEvacuation, core.clock.now());
-  migration.status = "accepted";
-  migration.operation_id = operation.id.str();
-  migration.dest_host_id = placed.host_id;
-  migration.dest_host = placed.hostname;
-  insert_migration(tx, migration);
-  ++row.generation;
+  const auto operation = begin_evacuation(core, tx, row, placed.host_id, placed.hostname, origin);
   leave_remains(tx, row, row.host_id, core.clock.now());
   row.host_id = placed.host_id;
   row.node = placed.hostname;
@@ -101,9 +126,13 @@ http::Response evacuate(Core& core, api::Call& call, const json::value& argument
   const HostId from = place_or_say_why(core, [&](db::Tx& tx) {
     ServerRow row = need_locked_server(tx, call, id.str());
     refuse_if_locked(call, row);
+    const HostId lost(row.host_id);
+    if (waits_for_lost_disk(tx, row)) {
+      rebuild_in_place(core, tx, row, origin_of(call));
+      return lost;
+    }
     need_lost_host(core, tx, row);
     need_state(row);
-    const HostId lost(row.host_id);
     rebuild_elsewhere(core, tx, row, wish.host, origin_of(call));
     return lost;
   });

@@ -261,6 +261,25 @@ TEST_F(MovesTest, ALostDestinationIsGivenUp) {
   EXPECT_EQ(told("cafe2").at(0).state, State::absent) << "and it is removed there, when that host is back";
 }
 
+TEST_F(MovesTest, WhoseSourceIsLostWithItsDiskIsBuiltAgainWhereItWasGoing) {
+  cloud.hub->asleep = true;
+  EXPECT_EQ(migrate().status, 202);
+  say("cafe1", link::Power::shutoff, told("cafe1").at(0).generation);
+  EXPECT_EQ(act({{"evacuate", json::object()}}).status, 400) << "its host is up, and so is the one that has its disk";
+  const std::string service = cloud.get("/compute/v2.1/os-services?host=cafe1", "admin", kNew).at("services.0.id");
+  EXPECT_EQ(cloud.put("/compute/v2.1/os-services/" + service, {{"forced_down", true}}, "admin", kNew).status, 200);
+  EXPECT_EQ(act({{"evacuate", json::object()}}).status, 200);
+  EXPECT_EQ(host(), "cafe2");
+  EXPECT_EQ(status(), "REBUILD");
+  EXPECT_FALSE(told("cafe2").at(0).disk_source);
+  EXPECT_EQ(told("cafe1").at(0).state, State::absent);
+  cloud.hub->asleep = false;
+  catch_up("cafe2");
+  EXPECT_EQ(status(), "ACTIVE");
+  EXPECT_EQ(used("cafe1", "MEMORY_MB"), 0);
+  EXPECT_EQ(used("cafe2", "MEMORY_MB"), 512);
+}
+
 TEST_F(MovesTest, OnlyTheDestinationGetsTheDisk) {
   cloud.hub->asleep = true;
   EXPECT_EQ(migrate().status, 202);
