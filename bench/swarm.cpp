@@ -64,6 +64,9 @@ class Host final : public link::AgentSide {
     if (connection_) connection_->report(assignment.full, std::move(seen), {});
   }
   std::string console_log(const ServerId&, size_t) override { return ""; }
+  Disk open_disk(const ServerId&, int64_t) override {
+    throw virga::Fault(virga::FaultKind::not_found, "a simulated host has no disks");
+  }
   std::shared_ptr<link::ByteStream> open_console(const ServerId&, link::AgentHub::Console) override {
     throw Fault(FaultKind::conflict, "a simulated host has no consoles");
   }
