@@ -107,10 +107,7 @@ void rebuild_elsewhere(Core& core, db::Tx& tx, ServerRow& row, const std::string
   row.zone = placed.zone;
   row.placed_generation = row.generation;
   row.state_override.clear();
-  row.seen_power = static_cast<int64_t>(link::Power::absent);
-  row.seen_generation = row.failed_generation = row.failed_permanently = 0;
-  row.cause.clear();
-  row.hint.clear();
+  row.forget_observed();
   row.updated_at = to_db(core.clock.now());
   update_server(tx, row.id, {{"host_id", row.host_id}, {"node", row.node}, {"zone", row.zone}, {"placed_generation", row.placed_generation}});
   core.networks.bind_server_ports(tx, row.server_id(), row.node);

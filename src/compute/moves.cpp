@@ -40,14 +40,6 @@ void save_place(db::Tx& tx, const ServerRow& row) {
                  {"swap_mb", row.swap_mb}, {"extra_specs", row.extra_specs}, {"disk_config", row.disk_config}});
 }
 
-/// The server is another host's now, which has said nothing of it yet.
-void forget_observed(ServerRow& row) {
-  row.seen_power = static_cast<int64_t>(link::Power::absent);
-  row.seen_generation = row.failed_generation = row.failed_permanently = 0;
-  row.cause.clear();
-  row.hint.clear();
-}
-
 bool is_on(const ServerRow& row) {
   const auto power = static_cast<link::Power>(row.seen_power);
   return power == link::Power::running || power == link::Power::paused;
@@ -85,7 +77,7 @@ void arrive(Core& core, db::Tx& tx, ServerRow& row) {
     row.node = migration.dest_host;
     if (host) row.zone = host->text(0);
     row.placed_generation = row.generation;
-    forget_observed(row);
+    row.forget_observed();
     core.networks.bind_server_ports(tx, row.server_id(), row.node);
   }
   save_place(tx, row);
@@ -154,7 +146,7 @@ bool turn_back(Core& core, db::Tx& tx, ServerRow& row, std::string cause, std::s
     row.placed_generation = 0;
     row.disk_number = migration.source_disk;
     put_flavor(row, flavor_from_text(migration.old_flavor));
-    forget_observed(row);
+    row.forget_observed();
     row.seen_power = static_cast<int64_t>(link::Power::shutoff);
   }
   row.failed_permanently = 0;

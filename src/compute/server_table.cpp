@@ -1,5 +1,7 @@
 #include "compute/server_table.h"
 
+#include "link/api.h"
+
 #include <array>
 
 namespace virga::compute {
@@ -104,6 +106,13 @@ void in_pieces(const std::vector<ServerId>& ids, F each) {
 
 std::string ServerRow::instance_name() const {
   return fmt::format("instance-{:08x}", number);
+}
+
+void ServerRow::forget_observed() {
+  seen_power = static_cast<int64_t>(link::Power::absent);
+  seen_generation = failed_generation = failed_permanently = 0;
+  cause.clear();
+  hint.clear();
 }
 
 const std::string& server_columns(ServerColumns set) {

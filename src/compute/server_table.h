@@ -40,6 +40,8 @@ struct ServerRow {
 
   ServerId server_id() const { return ServerId(id); }
   std::string instance_name() const;  ///< "instance-0000002a"
+  /// The server is another host's now, which has said nothing of it yet.
+  void forget_observed();
   bool locked() const { return !locked_by.empty(); }
 };
 

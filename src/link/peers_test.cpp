@@ -11,24 +11,13 @@
 
 #include "base/certificate.h"
 #include "link/peers.h"
+#include "tests/support/free_port.h"
 #include "tests/support/link_fakes.h"
 
 namespace virga::link {
 namespace {
 
 using namespace std::chrono_literals;
-
-int free_port() {
-  const int fd = socket(AF_INET, SOCK_STREAM, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof address;
-  EXPECT_EQ(bind(fd, reinterpret_cast<sockaddr*>(&address), size), 0);
-  getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size);
-  close(fd);
-  return ntohs(address.sin_port);
-}
 
 struct FakeControllerWithUploads : FakeController {
   std::unique_ptr<ByteSource> open_upload(const std::string& upload) override {
@@ -42,8 +31,8 @@ class TwoHubs : public testing::Test {
   TwoHubs() {
     char name[] = "/tmp/virga-peers.XXXXXX";
     dir_ = mkdtemp(name);
-    a_address_ = "127.0.0.1:" + std::to_string(free_port());
-    b_address_ = "127.0.0.1:" + std::to_string(free_port());
+    a_address_ = "127.0.0.1:" + std::to_string(test::free_port());
+    b_address_ = "127.0.0.1:" + std::to_string(test::free_port());
     a_ = start("a", a_address_, b_address_, a_controller_);
     b_ = start("b", b_address_, a_address_, b_controller_);
   }

@@ -13,6 +13,7 @@
 #include "base/certificate.h"
 #include "base/log.h"
 #include "base/scope_exit.h"
+#include "tests/support/free_port.h"
 #include "tests/support/link_fakes.h"
 
 namespace virga::link {
@@ -20,25 +21,13 @@ namespace {
 
 using namespace std::chrono_literals;
 
-int free_port() {
-  const int fd = socket(AF_INET, SOCK_STREAM, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof address;
-  EXPECT_EQ(bind(fd, reinterpret_cast<sockaddr*>(&address), size), 0);
-  getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size);
-  close(fd);
-  return ntohs(address.sin_port);
-}
-
 class LinkOverTls : public testing::Test {
  protected:
   LinkOverTls() {
     char name[] = "/tmp/virga-link.XXXXXX";
     dir_ = mkdtemp(name);
     const auto proof = make_server_certificate(ca_, {kControllerName, "127.0.0.1"}, now_);
-    address_ = "127.0.0.1:" + std::to_string(free_port());
+    address_ = "127.0.0.1:" + std::to_string(test::free_port());
     hub_ = serve({dir_ + "/agent.sock", address_, {ca_.certificate, proof.certificate, proof.key}}, controller_);
   }
   ~LinkOverTls() override {
@@ -116,7 +105,7 @@ TEST_F(LinkOverTls, WhoIsNotAdmittedTakesNobodysPlace) {
 }
 
 TEST_F(LinkOverTls, TheNextControllerIsTriedWhenOneIsAway) {
-  const std::string nobody = "127.0.0.1:" + std::to_string(free_port());
+  const std::string nobody = "127.0.0.1:" + std::to_string(test::free_port());
   const Credentials credentials = host_of(ca_, ca_.certificate);
   connection_ = dial({{nobody, address_}, [credentials] { return credentials; }}, agent_);
   EXPECT_TRUE(agent_.watched.wait([&] { return !agent_.assignments.empty(); }));

@@ -9,6 +9,7 @@
 #include "nats/api.h"
 #include "nats/protocol.h"
 #include "nats/url.h"
+#include "tests/support/free_port.h"
 
 #include <arpa/inet.h>
 #include <signal.h>
@@ -55,18 +56,6 @@ TEST(NatsUrl, BothForms) {
   for (const char* bad : {"http://x", "nats://", "nats://x:0", "nats://x:y", "tls://x:70000", "nats://a/b"}) EXPECT_THROW(parse_url(bad), Fault) << bad;
 }
 
-int free_port() {
-  const int fd = socket(AF_INET, SOCK_STREAM, 0);
-  sockaddr_in any{};
-  any.sin_family = AF_INET;
-  any.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof any;
-  EXPECT_EQ(bind(fd, reinterpret_cast<sockaddr*>(&any), size), 0);
-  getsockname(fd, reinterpret_cast<sockaddr*>(&any), &size);
-  close(fd);
-  return ntohs(any.sin_port);
-}
-
 /// What one client heard.
 struct Ear {
   std::mutex mutex;
@@ -91,7 +80,7 @@ class Server : public testing::Test {
     std::string pattern = (std::filesystem::temp_directory_path() / "virga-nats-XXXXXX").string();
     ASSERT_TRUE(mkdtemp(pattern.data()));
     dir_ = pattern;
-    port_ = free_port();
+    port_ = test::free_port();
     const auto now = std::chrono::system_clock::now();
     const PemPair ca = make_ca("test", now), mine = make_server_certificate(ca, {"controller.virga"}, now);
     write_file(dir_ + "/ca.pem", ca.certificate, 0600);
