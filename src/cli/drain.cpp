@@ -16,6 +16,7 @@ namespace {
 
 struct Mover {
   std::string id, name;
+  bool runs = false;  ///< and so it goes
 };
 
 class Drain {
@@ -43,8 +44,10 @@ class Drain {
   }
 
   void begin(const Mover& server) {
+    const json::object how = server.runs ? json::object{{"os-migrateLive", {{"host", nullptr}, {"block_migration", "auto"}}}}
+                                         : json::object{{"migrate", nullptr}};
     try {
-      client_.post(action_of(server), {{"migrate", nullptr}});
+      client_.post(action_of(server), how);
       moving_.push_back(server);
     } catch (const Fault& fault) {
       stays(server, fmt::format("{} {}", fault.message, fault.hint));
@@ -62,7 +65,8 @@ class Drain {
         return true;
       }
       if (has_value(s, "OS-EXT-STS:task_state")) return false;
-      if (host == host_) stays(server, fmt::format("it could not come up elsewhere; `virga explain server {}` says why", server.id));
+      if (host != host_) std::printf("%s (%s): is on %s\n", server.name.c_str(), server.id.c_str(), host.c_str());
+      if (host == host_) stays(server, fmt::format("it could not go elsewhere; `virga explain server {}` says why", server.id));
       return true;
     } catch (const Fault& fault) {
       if (fault.kind == FaultKind::not_found) return true;  // deleted meanwhile
@@ -78,14 +82,17 @@ class Drain {
 
 }  // namespace
 
-int drain_host(const Config& config, const std::string& name, const std::string& reason, int at_once) {
+int drain_host(const Config& config, const std::string& name, const std::string& reason, int at_once, bool cold) {
   cloud::RestClient client = compute_client(config);
   const json::object service = service_of(client, name);
   client.put("/compute/v2.1/os-services/" + find_string(service, "id"),
              json::object{{"status", "disabled"}, {"disabled_reason", reason.empty() ? "drained" : reason}});
-  const json::value answer = client.get("/compute/v2.1/servers?all_tenants=1&host=" + http::percent_encode(name));
+  const json::value answer = client.get("/compute/v2.1/servers/detail?all_tenants=1&host=" + http::percent_encode(name));
   std::deque<Mover> servers;
-  for (const auto& entry : answer.at("servers").as_array()) servers.push_back({str(entry.at("id")), str(entry.at("name"))});
+  for (const auto& entry : answer.at("servers").as_array()) {
+    const std::string status = str(entry.at("status"));
+    servers.push_back({str(entry.at("id")), str(entry.at("name")), !cold && (status == "ACTIVE" || status == "PAUSED")});
+  }
   return Drain(client, name).run(std::move(servers), at_once);
 }
 

@@ -134,6 +134,7 @@ void leave(const Shared& shared, bool force) {
 struct HostWords {
   std::string name, reason;
   int at_once = 2;
+  bool cold = false;
   bool off = false, fenced = false, as_json = false;
 };
 
@@ -236,7 +237,7 @@ void evacuate(const Config& config, const HostWords& w) {
 }
 
 void drain(const Config& config, const HostWords& w) {
-  const int left = drain_host(config, w.name, w.reason, w.at_once);
+  const int left = drain_host(config, w.name, w.reason, w.at_once, w.cold);
   if (left) throw Fault(FaultKind::conflict, fmt::format("{} servers are still on {}.", left, w.name), "It takes no new ones; run this again once what is in the way is gone.");
   std::printf("%s is empty; it takes servers again after: virga host maintenance %s --off\n", w.name.c_str(), w.name.c_str());
 }
@@ -313,9 +314,10 @@ void add_host_commands(CLI::App& app, Shared& shared) {
   pause->add_option("--reason", w->reason, "what `openstack compute service list --long` shows");
   pause->add_flag("--off", w->off, "it takes servers again, and is no longer declared off");
   pause->callback([&shared, w] { maintenance(shared.load(), *w); });
-  auto* empty = host->add_subcommand("drain", "move a host's servers to others, each off meanwhile; no new ones on it");
+  auto* empty = host->add_subcommand("drain", "move a host's servers to others, those that run as they run; no new ones on it");
   empty->add_option("name", w->name)->required();
   empty->add_option("--reason", w->reason, "what `openstack compute service list --long` shows");
+  empty->add_flag("--cold", w->cold, "stop those that run, and start them where they go");
   empty->add_option("--at-once", w->at_once, "how many move at the same time (default 2)")->check(CLI::Range(1, 64));
   empty->callback([&shared, w] { drain(shared.load(), *w); });
   auto* lost = host->add_subcommand("evacuate", "build the servers of a lost host again on others, from their images");

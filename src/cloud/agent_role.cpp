@@ -19,6 +19,7 @@ host::AgentOptions agent_options(const Config& config, const Paths& paths, const
   host::AgentOptions o;
   o.state_dir = paths.agent_state;
   o.status_file = paths.agent_status;
+  o.migrate_dir = config.cloud.run_dir + "/migrate";
   if (config.has_control()) {
     o.link_targets = {"unix:" + paths.link_socket};
   } else {

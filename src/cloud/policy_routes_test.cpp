@@ -228,7 +228,7 @@ constexpr ServerAction kServerActions[] = {
     {"shelveOffload", "os-shelve:shelve_offload"},
     {"unshelve", "os-shelve:unshelve"},
     {"migrate", "os-migrate-server:migrate"},
-    {"os-migrateLive", "os-migrate-server:migrate_live"},
+    {"os-migrateLive", "os-migrate-server:migrate_live", R"({"host": null, "block_migration": "auto"})"},
     {"evacuate", "os-evacuate"},
     {"changePassword", "os-admin-password"},
     {"restore", "os-deferred-delete:restore"},

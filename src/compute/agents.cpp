@@ -5,6 +5,7 @@
 #include "compute/assignment.h"
 #include "compute/guest_metadata.h"
 #include "compute/hosts.h"
+#include "compute/live_moves.h"
 #include "compute/moves.h"
 #include "compute/remains.h"
 #include "compute/settle.h"
@@ -51,7 +52,7 @@ bool says_nothing_new(const ServerRow& row, const link::ObservedServer& seen) {
   return seen.steps.empty() && row.seen_power == static_cast<int64_t>(seen.power) &&
          row.seen_generation == seen.generation && row.failed_generation == seen.failed_generation &&
          row.cause == seen.cause && (row.failed_permanently != 0) == seen.permanent &&
-         row.desired_state != "absent";
+         row.desired_state != "absent" && !seen.migration;
 }
 
 void record_steps(db::Tx& tx, const ServerRow& row, const link::ObservedServer& seen) {
@@ -87,6 +88,7 @@ std::optional<HostId> apply(Core& core, db::Tx& tx, ServerRow& row, const link::
   row.failed_permanently = seen.permanent;
   row.cause = seen.cause;
   row.hint = seen.hint;
+  observe_departure(core, tx, row, seen);
   auto left = advance_move(core, tx, row);
   settle(core, tx, row);
   return left;
@@ -116,48 +118,62 @@ void Agents::observe(const HostId& host, bool full, const std::vector<link::Obse
     if (it == known.end() || it->second.deleted || !says_nothing_new(it->second, seen)) news.push_back(&seen);
   }
   if (news.empty() && actions.empty()) return;
-  std::vector<ServerId> again;
-  std::set<HostId> left;
+  After after;
   kill_point("serve.before_observe");
   core_.database.write([&](db::Tx& tx) {
-    again.clear();
-    left.clear();
-    for (const auto& report : actions) {
-      const auto operation = operations::find(tx, report.operation);
-      if (!operation || report.fence < operation->fence) continue;
-      if (operations::finish(tx, core_.clock.now(), report.operation, report.ok, report.message))
-        if (auto row = lock_server(tx, ServerId(operation->resource_id)); row && !row->deleted)
-          settle(core_, tx, *row);
-    }
-    for (const auto* seen : news) {
-      auto row = lock_server(tx, seen->id);
-      if ((!row || row->host_id != host.str()) && observe_remains(tx, host, *seen)) {
-        if (!row || row->move != kReturning) continue;
-        advance_move(core_, tx, *row);  // which waited for that
-        settle(core_, tx, *row);
-        again.push_back(seen->id);
-        continue;
-      }
-      if (!row) {
-        log::warn("host {} has server {}, which this cloud does not know; it stays quarantined there",
-                  host.str(), seen->id.str());
-        continue;
-      }
-      if (row->host_id != host.str() && is_kept_on(tx, host, row->id)) continue;
-      if (row->host_id != host.str()) {
-        log::warn("host {} has server {}, which belongs to host {}; the report is ignored", host.str(),
-                  row->id, row->host_id);
-        continue;
-      }
-      const int64_t generation = row->generation;
-      const bool lingers = row->deleted && !row->tombstone && seen->power != link::Power::absent;
-      if (const auto host_left = apply(core_, tx, *row, *seen)) left.insert(*host_left);
-      if (row->generation != generation || lingers) again.push_back(seen->id);
-    }
+    after = {};
+    for (const auto* seen : news) take_observation(tx, host, *seen, after);
+    for (const auto& report : actions) take_report(tx, host, report, after);
   });
   kill_point("serve.after_observe");
-  for (const auto& id : again) core_.wake(id);
-  for (const auto& id : left) push_remains(core_, id);
+  for (const auto& id : after.again) core_.wake(id);
+  for (const auto& id : after.left) push_others(core_, id);
+}
+
+/// A host speaks of its own servers, and of those that it keeps, removes or is about to get, and of no others.
+void Agents::take_observation(db::Tx& tx, const HostId& host, const link::ObservedServer& seen, After& after) {
+  auto row = lock_server(tx, seen.id);
+  const bool own = row && row->host_id == host.str();
+  if (!own && observe_remains(tx, host, seen)) {
+    if (!row || row->move != kReturning) return;
+    advance_move(core_, tx, *row);  // which waited for that
+    settle(core_, tx, *row);
+    after.again.push_back(seen.id);
+    return;
+  }
+  if (!row)
+    return log::warn("host {} has server {}, which this cloud does not know; it stays quarantined there", host.str(), seen.id.str());
+  if (!own && is_kept_on(tx, host, row->id)) return;
+  const bool coming = !own && is_incoming_on(tx, host, row->id);
+  if (!own && !coming)
+    return log::warn("host {} has server {}, which belongs to host {}; the report is ignored", host.str(), row->id, row->host_id);
+  const int64_t generation = row->generation;
+  const bool lingers = row->deleted && !row->tombstone && seen.power != link::Power::absent;
+  std::optional<HostId> left;
+  if (coming) {
+    left = observe_incoming(core_, tx, *row, seen);
+    settle(core_, tx, *row);
+  } else {
+    left = apply(core_, tx, *row, seen);
+  }
+  if (left) after.left.insert(*left);
+  if (row->generation != generation || lingers) after.again.push_back(seen.id);
+}
+
+void Agents::take_report(db::Tx& tx, const HostId& host, const link::ActionReport& report, After& after) {
+  const auto operation = operations::find(tx, report.operation);
+  if (!operation || report.fence < operation->fence) return;
+  auto row = lock_server(tx, ServerId(operation->resource_id));
+  if (row && row->host_id != host.str()) return;
+  if (row && operation->kind == kLiveOperation) {
+    const auto left = end_departure(core_, tx, *row, report);
+    if (!left) return;
+    after.left.insert(*left);
+    after.again.push_back(row->server_id());
+  } else if (!operations::finish(tx, core_.clock.now(), report.operation, report.ok, report.message)) {
+    return;
+  }
+  if (row && !row->deleted) settle(core_, tx, *row);
 }
 
 namespace {
@@ -177,9 +193,10 @@ class Source final : public link::ByteSource {
 std::unique_ptr<link::ByteSource> Agents::open_image(const HostId& host, const ImageId& image) {
   const bool needs = looks_like_uuid(image.str()) && core_.database.read([&](db::Tx& tx) {
     // Kernel and ramdisk stand in the boot plan.
-    return tx.first("SELECT id FROM servers WHERE host_id = ? AND deleted = 0 AND (image_id = ? OR boot LIKE ?)", host,
-                    image, "%\"" + image.str() + "\"%")
-        .has_value();
+    const std::string in_boot = "%\"" + image.str() + "\"%";
+    if (tx.first("SELECT id FROM servers WHERE host_id = ? AND deleted = 0 AND (image_id = ? OR boot LIKE ?)", host, image, in_boot)) return true;
+    return tx.first("SELECT s.id FROM server_migrations m JOIN servers s ON s.id = m.server_id WHERE m.dest_host_id = ? AND m.status = 'preparing' "
+                    "AND s.deleted = 0 AND (s.image_id = ? OR s.boot LIKE ?)", host, image, in_boot).has_value();
   });
   if (!needs)
     throw Fault(FaultKind::forbidden, fmt::format("no server of this host needs image {}", image.str()));
@@ -197,6 +214,16 @@ HostId Agents::disk_source(const HostId& host, const ServerId& server, int64_t d
   });
 }
 
+HostId Agents::tunnel_end(const HostId& from, const ServerId& server) {
+  return core_.database.read([&](db::Tx& tx) {
+    const auto row = find_server(tx, server);
+    const auto migration = row && row->move == kLive && row->host_id == from.str() ? active_migration(tx, server.str()) : std::nullopt;
+    if (!migration || migration->status != "running")
+      throw Fault(FaultKind::forbidden, fmt::format("server {} is not on its way from this host", server.str()));
+    return HostId(migration->dest_host_id);
+  });
+}
+
 std::unique_ptr<link::ByteSource> Agents::open_upload(const std::string& upload) {
   if (!core_.options.open_upload || !looks_like_uuid(upload)) throw Fault(FaultKind::not_found, "no such upload here");
   return std::make_unique<Source>(core_.options.open_upload(upload));
@@ -210,7 +237,7 @@ link::MetadataReply Agents::metadata(const HostId& host, const link::MetadataReq
     const auto id = core_.networks.server_by_address(tx, request.network, request.source_address);
     if (id) row = find_server(tx, *id);
     // A host speaks for its own guests only.
-    if (!row || row->deleted || row->host_id != host.str()) {
+    if (!row || row->deleted || (row->host_id != host.str() && !is_incoming_on(tx, host, row->id))) {
       row.reset();
       return;
     }

@@ -2,6 +2,7 @@
 // The controller's side of the agents: who connects, what they are told, what they saw.
 
 #include <map>
+#include <set>
 #include <thread>
 
 #include "compute/core.h"
@@ -23,6 +24,7 @@ class Agents {
                const std::vector<link::ActionReport>& actions);
   std::unique_ptr<link::ByteSource> open_image(const HostId& host, const ImageId& image);
   HostId disk_source(const HostId& host, const ServerId& server, int64_t disk);
+  HostId tunnel_end(const HostId& from, const ServerId& server);
   std::unique_ptr<link::ByteSource> open_upload(const std::string& upload);
   link::MetadataReply metadata(const HostId& host, const link::MetadataRequest& request);
 
@@ -37,11 +39,18 @@ class Agents {
   void persist_seen();
 
  private:
+  /// Whom to tell after the commit.
+  struct After {
+    std::vector<ServerId> again;
+    std::set<HostId> left;  ///< hosts that have something to remove
+  };
+  void take_report(db::Tx& tx, const HostId& host, const link::ActionReport& report, After& after);
+  void take_observation(db::Tx& tx, const HostId& host, const link::ObservedServer& seen, After& after);
   void look_at_hosts();
   void look_at_servers();
 
   Core& core_;
-  std::map<HostId, std::string> remains_sent_;  ///< the newest remains that each host was sent; look_around()'s
+  std::map<HostId, std::string> others_sent_;  ///< the newest of what push_others sent each host; look_around()'s
 };
 
 }  // namespace virga::compute

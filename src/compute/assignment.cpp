@@ -1,7 +1,7 @@
 #include "compute/assignment.h"
 
 #include "compute/guest_metadata.h"
-#include "compute/moves.h"
+#include "compute/live_moves.h"
 #include "compute/remains.h"
 #include "operations/api.h"
 
@@ -31,8 +31,10 @@ std::vector<link::Nic> nics_of(const std::vector<network::PortInfo>& ports) {
 
 std::vector<link::Action> actions_of(db::Tx& tx, const ServerRow& row) {
   std::vector<link::Action> actions;
-  if (const auto o = operations::running(tx, "server", row.id); o && o->kind == "reboot")
-    actions.push_back({o->id, o->fence, o->detail == "HARD" ? "reboot_hard" : "reboot_soft"});
+  const auto o = operations::running(tx, "server", row.id);
+  if (o && o->kind == "reboot") actions.push_back({o->id, o->fence, o->detail == "HARD" ? "reboot_hard" : "reboot_soft"});
+  if (o && o->kind == kLiveOperation)
+    if (auto departure = departure_of(tx, row, *o)) actions.push_back(std::move(*departure));
   return actions;
 }
 
@@ -50,7 +52,8 @@ link::DesiredServer tombstone(const ServerRow& row) {
 link::DesiredServer present(db::Tx& tx, const ServerRow& row, const std::vector<network::PortInfo>& ports) {
   link::DesiredServer server = tombstone(row);
   const bool off = row.desired_state == "stopped" || row.move == kLeaving || row.move == kReturning;
-  server.state = off ? link::DesiredServer::State::stopped : link::DesiredServer::State::running;
+  using State = link::DesiredServer::State;
+  server.state = off ? State::stopped : row.desired_state == "paused" ? State::paused : State::running;
   server.project_id = row.project_id;
   server.user_id = row.user_id;
   server.flavor_name = row.flavor_name;
@@ -118,6 +121,7 @@ link::Assignment full_assignment(Core& core, db::Tx& tx, const HostId& host) {
   assignment.servers = desired_servers(core, tx, rows);
   for (auto& gone : remains_on(tx, host)) assignment.servers.push_back(std::move(gone));
   for (auto& kept : kept_on(tx, host)) assignment.servers.push_back(std::move(kept));
+  for (auto& coming : incoming_on(core, tx, host)) assignment.servers.push_back(std::move(coming));
   return assignment;
 }
 

@@ -3,6 +3,8 @@
 #include "base/kill_point.h"
 #include "base/log.h"
 #include "compute/assignment.h"
+#include "compute/migrations.h"
+#include "compute/remains.h"
 
 namespace virga::compute {
 
@@ -138,7 +140,7 @@ void Core::wake(const ServerId& server) {
   if (!agents) return;
   try {
     link::Assignment change;
-    HostId host;
+    HostId host, destination;
     database.read([&](db::Tx& tx) {
       const auto row = find_server(tx, server);
       change.epoch = db::cloud_epoch(tx);
@@ -146,9 +148,14 @@ void Core::wake(const ServerId& server) {
       if (!row || row->host_id.empty()) return;
       host = HostId(row->host_id);
       change.servers = desired_servers(*this, tx, {*row});
+      destination = HostId();
+      if (row->move != kLive) return;
+      if (const auto migration = active_migration(tx, row->id); migration && migration->status == "preparing")
+        destination = HostId(migration->dest_host_id);
     });
     kill_point("serve.before_push");
     if (change.servers.empty()) return;
+    if (!destination.empty()) push_others(*this, destination);
     if (!agents->push(host, change)) return tell_others("server", server.str());
     if (options.controllers) pushed.note(server.str(), {change.servers.front().generation, change.servers.front().fence});
   } catch (const std::exception& error) {

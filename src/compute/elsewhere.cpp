@@ -42,10 +42,10 @@ void Agents::look_at_hosts() {
   const std::string me = core_.options.controllers->id();
   const auto connected = core_.liveness.connected_hosts();
   std::map<HostId, std::string> controller_of;
-  std::map<HostId, std::string> remains;  // of ours: the newest
+  std::map<HostId, std::string> others;  // of ours: the newest of what it is to be told besides its own servers
   std::set<HostId> elsewhere;
   core_.database.read([&](db::Tx& tx) {
-    controller_of.clear(), remains.clear(), elsewhere.clear();
+    controller_of.clear(), others.clear(), elsewhere.clear();
     std::set<std::string> alive;
     for (const auto& c : core_.options.controllers->all(tx))
       if (c.alive && c.id != me) alive.insert(c.id);
@@ -55,7 +55,12 @@ void Agents::look_at_hosts() {
     }
     for (const auto& row : tx.query("SELECT r.host_id, MAX(r.created_at) FROM server_remains r JOIN hosts h ON h.id = r.host_id "
                                     "WHERE h.controller_id = ? GROUP BY r.host_id", me))
-      remains[row.id<HostId>(0)] = row.text(1);
+      others[row.id<HostId>(0)] = row.text(1);
+    for (const auto& row : tx.query("SELECT m.dest_host_id, MAX(m.created_at) FROM server_migrations m JOIN hosts h ON h.id = m.dest_host_id "
+                                    "WHERE m.status = 'preparing' AND h.controller_id = ? GROUP BY m.dest_host_id", me)) {
+      std::string& newest = others[row.id<HostId>(0)];
+      newest = std::max(newest, row.text(1));
+    }
   });
   core_.liveness.set_elsewhere(std::move(elsewhere));
 
@@ -83,10 +88,10 @@ void Agents::look_at_hosts() {
     core_.liveness.refused(host);
     if (hub) hub->disconnect(host, "This host was removed from the cloud.");
   }
-  for (const auto& [host, newest] : remains) {
-    if (remains_sent_[host] == newest) continue;
-    remains_sent_[host] = newest;
-    push_remains(core_, host);
+  for (const auto& [host, newest] : others) {
+    if (others_sent_[host] == newest) continue;
+    others_sent_[host] = newest;
+    push_others(core_, host);
   }
 }
 

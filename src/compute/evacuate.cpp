@@ -93,10 +93,10 @@ void rebuild_in_place(Core& core, db::Tx& tx, ServerRow& row, const operations::
 }  // namespace
 
 void rebuild_elsewhere(Core& core, db::Tx& tx, ServerRow& row, const std::string& host, const operations::Origin& origin) {
+  drop_move(core, tx, row, fmt::format("The host {} was lost.", row.node));
   Placing placing = placing_of_server(tx, row, flavor_of(row), host);
   placing.ask.never_hosts.insert(row.host_id);
   placing.ask.only_hosts.reset();  // a group that keeps together was on the lost host: it is built again wherever there is room
-  drop_move(core, tx, row, fmt::format("The host {} was lost.", row.node));
   core.placement.release(tx, row.id);
   const Placed placed = place(core, tx, placing);
   const std::string from = row.node;
@@ -135,7 +135,7 @@ http::Response evacuate(Core& core, api::Call& call, const json::value& argument
   });
   kill_point("serve.after_commit");
   core.wake(id);
-  push_remains(core, from);
+  push_others(core, from);
   return call.since(2, 14) ? api::reply(200) : api::reply(200, json::object{{"adminPass", wish.admin_pass}});
 }
 
@@ -220,7 +220,7 @@ int64_t host_fenced(Core& core, const HostId& host) {
     }
   if (core.homeless.exchange(homeless) != homeless && homeless > 0)
     log::warn("{} servers of the lost host {} find no other yet, and are tried again: {}", homeless, host.str(), why);
-  push_remains(core, host);
+  push_others(core, host);
   return moved;
 }
 

@@ -431,17 +431,17 @@ void register_host(Core& core, db::Tx& tx, const link::HostFacts& f) {
   const int64_t changed = tx.exec(
       "UPDATE hosts SET hostname = ?, address = ?, chassis = ?, hypervisor = ?, virt_type = ?, "
       "hypervisor_version = ?, cpu_model = ?, cpu_arch = ?, "
-      "vcpus = ?, memory_mb = ?, disk_gb = ?, last_seen = ?, updated_at = ? WHERE id = ?",
+      "vcpus = ?, memory_mb = ?, disk_gb = ?, link_minor = ?, last_seen = ?, updated_at = ? WHERE id = ?",
       f.hostname, f.address, f.chassis, f.hypervisor, f.virt_type, f.hypervisor_version, f.cpu_model,
-      f.cpu_arch, f.vcpus, f.memory.count, f.disk.count, now, now, f.id);
+      f.cpu_arch, f.vcpus, f.memory.count, f.disk.count, f.link_minor, now, now, f.id);
   if (changed == 0)
     tx.exec(
         "INSERT INTO hosts (id, number, hostname, zone, enabled, forced_down, address, chassis, hypervisor, "
         "virt_type, hypervisor_version, cpu_model, cpu_arch, vcpus, "
-        "memory_mb, disk_gb, last_seen, created_at, updated_at) VALUES (?, ?, ?, ?, 1, 0, ?, ?, ?, ?, "
-        "?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "memory_mb, disk_gb, link_minor, last_seen, created_at, updated_at) VALUES (?, ?, ?, ?, 1, 0, ?, ?, ?, ?, "
+        "?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         f.id, next_number(tx, "host"), f.hostname, kDefaultZone, f.address, f.chassis, f.hypervisor, f.virt_type,
-        f.hypervisor_version, f.cpu_model, f.cpu_arch, f.vcpus, f.memory.count, f.disk.count, now, now, now);
+        f.hypervisor_version, f.cpu_model, f.cpu_arch, f.vcpus, f.memory.count, f.disk.count, f.link_minor, now, now, now);
   const auto& o = core.options;
   core.placement.ensure_provider(tx, f.id.str(), f.hostname,
                                  {inventory("VCPU", f.vcpus, 0, o.cpu_allocation_ratio),

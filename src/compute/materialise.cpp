@@ -1,6 +1,6 @@
 #include "compute/materialise.h"
 
-#include "compute/moves.h"
+#include "compute/server_table.h"
 
 namespace virga::compute {
 
@@ -62,8 +62,10 @@ Materialised reverting(Materialised m) {
 }
 
 Materialised moving(const Situation& s, Materialised m) {
-  m.vm_state = s.desired == "running" ? "active" : "stopped";
-  if (s.move == kLeaving) {
+  m.vm_state = s.desired == "running" ? "active" : s.desired == "paused" ? "paused" : "stopped";
+  if (s.move == kLive) {
+    m.task_state = "migrating";
+  } else if (s.move == kLeaving) {
     m.task_state = "resize_migrating";
   } else if (s.move == kArriving) {
     m.task_state = "resize_finish";
@@ -85,12 +87,34 @@ Materialised want_running(const Situation& s, Materialised m) {
     m.task_state = s.detail == "HARD" ? "rebooting_hard" : "rebooting";
     return m;  // its ActionReport ends it
   }
+  if (s.operation == "unpause") {
+    if (!applied) {
+      m.vm_state = "paused";
+      m.task_state = "unpausing";
+      return m;
+    }
+    m.outcome = Outcome::succeeded;
+  }
   const bool starts = s.operation == "start" || s.operation == "evacuate" || s.operation == "revertResize";
   if (starts) {
     if (!applied || !(is_on(s.power) || is_off(s.power))) {
       if (s.operation == "revertResize") return reverting(m);
       if (s.operation == "start") m.vm_state = "stopped";
       m.task_state = s.operation == "start" ? "powering-on" : "rebuilding";
+      return m;
+    }
+    m.outcome = Outcome::succeeded;
+  }
+  return applied && is_off(s.power) ? went_off(m) : m;
+}
+
+Materialised want_paused(const Situation& s, Materialised m) {
+  const bool applied = s.seen_generation >= s.generation;
+  m.vm_state = "paused";
+  if (s.operation == "pause") {
+    if (!applied) {
+      m.vm_state = "active";
+      m.task_state = "pausing";
       return m;
     }
     m.outcome = Outcome::succeeded;
@@ -148,7 +172,7 @@ Materialised materialise(const Situation& s) {
     return m;
   }
   if (!s.launched) return first_boot(s, m);
-  m = s.desired == "running" ? want_running(s, m) : want_stopped(s, m);
+  m = s.desired == "running" ? want_running(s, m) : s.desired == "paused" ? want_paused(s, m) : want_stopped(s, m);
   // It is what it is from the confirmation on; the operation ends when its host has removed the disk of before.
   if (s.operation == "confirmResize" && s.seen_generation >= s.generation) m.outcome = Outcome::succeeded;
   return m;
@@ -179,6 +203,7 @@ constexpr StatusRow kStatuses[] = {
     {"resized", "", "VERIFY_RESIZE"},
     {"resized", "resize_reverting", "REVERT_RESIZE"},
     {"paused", "", "PAUSED"},
+    {"paused", "migrating", "MIGRATING"},
     {"suspended", "", "SUSPENDED"},
     {"rescued", "", "RESCUE"},
     {"error", "", "ERROR"},

@@ -8,10 +8,11 @@ namespace {
 constexpr std::string_view kColumns =
     "id, uuid, server_id, kind, status, operation_id, source_host_id, source_host, dest_host_id, dest_host, source_disk, "
     "dest_disk, source_generation, old_flavor, new_flavor, old_flavor_number, new_flavor_number, cause, project_id, user_id, "
-    "created_at, updated_at";
-constexpr size_t kColumnCount = 22;
+    "created_at, updated_at, dest_power, wish, memory_total, memory_processed, memory_remaining, disk_total, disk_processed, "
+    "disk_remaining";
+constexpr size_t kColumnCount = 30;
 /// An evacuation's row only tells of it: nothing waits for its end.
-constexpr std::string_view kOver = "('confirmed', 'reverted', 'error', 'accepted', 'done')";
+constexpr std::string_view kOver = "('confirmed', 'reverted', 'error', 'accepted', 'done', 'completed', 'cancelled')";
 
 Migration from_row(const db::Row& row) {
   Migration m;
@@ -37,6 +38,11 @@ Migration from_row(const db::Row& row) {
   m.user_id = row.text(19);
   m.created_at = row.text(20);
   m.updated_at = row.text(21);
+  m.dest_power = row.integer(22);
+  m.wish = row.text(23);
+  size_t column = 24;
+  for (auto* transfer : {&m.progress.memory, &m.progress.disk})
+    for (auto* bytes : {&transfer->total, &transfer->processed, &transfer->remaining}) *bytes = static_cast<uint64_t>(row.integer(column++));
   return m;
 }
 
@@ -133,7 +139,7 @@ void insert_migration(db::Tx& tx, const Migration& m) {
       fmt::format("INSERT INTO server_migrations ({}) VALUES ({})", kColumns, db::placeholders(kColumnCount));
   tx.exec(sql, m.id, m.uuid, m.server_id, m.kind, m.status, m.operation_id, m.source_host_id, m.source_host, m.dest_host_id,
           m.dest_host, m.source_disk, m.dest_disk, m.source_generation, m.old_flavor, m.new_flavor, m.old_flavor_number,
-          m.new_flavor_number, m.cause, m.project_id, m.user_id, m.created_at, m.updated_at);
+          m.new_flavor_number, m.cause, m.project_id, m.user_id, m.created_at, m.updated_at, m.dest_power, m.wish, 0, 0, 0, 0, 0, 0);
 }
 
 std::optional<Migration> active_migration(db::Tx& tx, const std::string& server_id) {
@@ -148,6 +154,31 @@ std::optional<Migration> find_migration(db::Tx& tx, const std::string& server_id
 void set_migration_status(db::Tx& tx, int64_t id, std::string_view status, Time now, std::string_view cause) {
   tx.exec("UPDATE server_migrations SET status = ?, updated_at = ? WHERE id = ?", status, now, id);
   if (!cause.empty()) tx.exec("UPDATE server_migrations SET cause = ? WHERE id = ?", cause, id);
+}
+
+void save_migration_progress(db::Tx& tx, const Migration& m, Time now) {
+  const auto number = [](uint64_t bytes) { return static_cast<int64_t>(std::min<uint64_t>(bytes, INT64_MAX)); };
+  tx.exec("UPDATE server_migrations SET dest_power = ?, wish = ?, memory_total = ?, memory_processed = ?, memory_remaining = ?, "
+          "disk_total = ?, disk_processed = ?, disk_remaining = ?, updated_at = ? WHERE id = ?",
+          m.dest_power, m.wish, number(m.progress.memory.total), number(m.progress.memory.processed), number(m.progress.memory.remaining),
+          number(m.progress.disk.total), number(m.progress.disk.processed), number(m.progress.disk.remaining), now, m.id);
+}
+
+namespace {
+std::vector<Migration> migrations_at(db::Tx& tx, std::string_view end, const HostId& host, std::string_view kind) {
+  std::vector<Migration> all;
+  const std::string sql = select(fmt::format("{} = ? AND kind = ? AND status NOT IN {} ORDER BY id", end, kOver));
+  for (const auto& row : tx.query(sql, host, kind)) all.push_back(from_row(row));
+  return all;
+}
+}  // namespace
+
+std::vector<Migration> migrations_to(db::Tx& tx, const HostId& host, std::string_view kind) {
+  return migrations_at(tx, "dest_host_id", host, kind);
+}
+
+std::vector<Migration> migrations_from(db::Tx& tx, const HostId& host, std::string_view kind) {
+  return migrations_at(tx, "source_host_id", host, kind);
 }
 
 void end_evacuation(db::Tx& tx, const OperationId& operation, const std::string& server_id, bool ok, Time now) {

@@ -13,7 +13,7 @@
 namespace virga::compute {
 
 /// nova's migration_type.
-constexpr std::string_view kCold = "migration", kResize = "resize", kEvacuation = "evacuation";
+constexpr std::string_view kCold = "migration", kResize = "resize", kEvacuation = "evacuation", kLiveMigration = "live-migration";
 
 struct Migration {
   int64_t id = 0;
@@ -21,6 +21,7 @@ struct Migration {
   std::string kind;
   /// nova's words. migrating: the server stops on its source. post-migrating: it comes up on its destination. finished: it
   /// waits for confirmation. reverting: it goes back. Over: confirmed, reverted, error. An evacuation's: accepted, done, error.
+  /// One that moves as it runs: preparing (its destination makes ready), running; over: completed, cancelled, error.
   std::string status;
   std::string operation_id;  ///< that began it
   std::string source_host_id, source_host, dest_host_id, dest_host;
@@ -28,6 +29,9 @@ struct Migration {
   int64_t source_generation = 0;  ///< with which it was stopped on its source
   std::string old_flavor, new_flavor;  ///< JSON, see to_text
   int64_t old_flavor_number = 0, new_flavor_number = 0;
+  int64_t dest_power = 0;  ///< link::Power, as its destination saw it last
+  std::string wish;        ///< of one that runs: "", "abort", "force"
+  MigrationProgress progress;
   std::string cause;  ///< why it goes back, or failed
   std::string project_id, user_id, created_at, updated_at;
 
@@ -49,6 +53,8 @@ void insert_migration(db::Tx& tx, const Migration& migration);
 std::optional<Migration> active_migration(db::Tx& tx, const std::string& server_id);
 /// Of one server.
 std::optional<Migration> find_migration(db::Tx& tx, const std::string& server_id, int64_t id);
+/// Of one that moves as it runs; what it has come to in the meantime.
+void save_migration_progress(db::Tx& tx, const Migration& migration, Time now);
 void set_migration_status(db::Tx& tx, int64_t id, std::string_view status, Time now, std::string_view cause = {});
 /// The evacuation that this operation is.
 void end_evacuation(db::Tx& tx, const OperationId& operation, const std::string& server_id, bool ok, Time now);
@@ -58,6 +64,9 @@ struct MigrationFilter {
   std::string after_uuid;  ///< newest first; those after this one
   int64_t limit = 1000;
 };
+/// Those of that kind that are not over, to and from a host.
+std::vector<Migration> migrations_to(db::Tx& tx, const HostId& host, std::string_view kind);
+std::vector<Migration> migrations_from(db::Tx& tx, const HostId& host, std::string_view kind);
 std::vector<Migration> list_migrations(db::Tx& tx, const MigrationFilter& filter);
 
 /// Servers that have left a host and are kept there, stopped, until their change is confirmed: what the host is told.

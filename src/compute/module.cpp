@@ -13,6 +13,7 @@
 #include "compute/flavors.h"
 #include "compute/hosts.h"
 #include "compute/keypairs.h"
+#include "compute/live_moves.h"
 #include "compute/misc_routes.h"
 #include "compute/quotas.h"
 #include "compute/rules.h"
@@ -70,6 +71,7 @@ class Module final : public Compute {
   HostId disk_source(const HostId& host, const ServerId& server, int64_t disk) override {
     return agents_.disk_source(host, server, disk);
   }
+  HostId tunnel_end(const HostId& from, const ServerId& server) override { return agents_.tunnel_end(from, server); }
   link::MetadataReply metadata(const HostId& host, const link::MetadataRequest& request) override {
     return agents_.metadata(host, request);
   }
@@ -117,6 +119,7 @@ void Module::add_routes() {
   add_group_routes(routes_, core_);
   add_usage_routes(routes_, core_);
   add_migration_routes(routes_, core_);
+  add_live_migration_routes(routes_, core_);
   add_old_host_routes(routes_, core_);
   add_security_group_routes(routes_, core_);
   add_server_create_routes(routes_, core_);

@@ -1,7 +1,8 @@
 #include "compute/moves.h"
 
 #include "base/kill_point.h"
-#include "base/log.h"
+#include "compute/live_moves.h"
+#include "compute/move_parts.h"
 #include "compute/placing.h"
 #include "compute/quotas.h"
 #include "compute/remains.h"
@@ -13,12 +14,6 @@ namespace {
 
 using placement::Amounts;
 
-Amounts amounts_of(const Flavor& flavor) {
-  Placing placing;
-  ask_flavor(flavor, placing);
-  return placing.demand.amounts;
-}
-
 /// What a host must have free, in total, so that either of two sizes fits.
 Amounts larger(Amounts a, const Amounts& b) {
   for (const auto& [what, amount] : b) a[what] = std::max(a[what], amount);
@@ -28,16 +23,6 @@ Amounts larger(Amounts a, const Amounts& b) {
 /// While a change can still go both ways, a server is charged for the larger of its two sizes.
 Uses charged_above(const Flavor& size, const Flavor& other) {
   return {{"cores", std::max<int64_t>(0, other.vcpus - size.vcpus)}, {"ram", std::max<int64_t>(0, other.memory_mb - size.memory_mb)}};
-}
-
-/// The columns that settle() does not write.
-void save_place(db::Tx& tx, const ServerRow& row) {
-  update_server(tx, row.id,
-                {{"host_id", row.host_id}, {"node", row.node}, {"zone", row.zone}, {"move", row.move},
-                 {"placed_generation", row.placed_generation}, {"disk_number", row.disk_number}, {"old_disk", row.old_disk},
-                 {"flavor_id", row.flavor_id}, {"flavor_name", row.flavor_name}, {"vcpus", row.vcpus},
-                 {"memory_mb", row.memory_mb}, {"root_gb", row.root_gb}, {"ephemeral_gb", row.ephemeral_gb},
-                 {"swap_mb", row.swap_mb}, {"extra_specs", row.extra_specs}, {"disk_config", row.disk_config}});
 }
 
 bool is_on(const ServerRow& row) {
@@ -54,16 +39,6 @@ bool is_applied(const ServerRow& row) { return row.seen_generation >= row.genera
 
 bool has_failed(const ServerRow& row) { return row.failed_permanently && row.failed_generation >= row.generation; }
 
-Migration need_active(db::Tx& tx, const ServerRow& row) {
-  if (auto migration = active_migration(tx, row.id)) return *migration;
-  throw Fault(FaultKind::internal, fmt::format("server {} is {}, but no migration of it is under way", row.id, row.move));
-}
-
-void tell(Core& core, db::Tx& tx, const Migration& migration, std::string_view step, const std::string& message, bool ok = true) {
-  operations::record_step(tx, OperationId(migration.operation_id),
-                          {.step = std::string(step), .ok = ok, .message = message, .host = migration.dest_host, .at = to_db(core.clock.now())});
-}
-
 /// Off on its source: from here on it is its destination's, with its new size.
 void arrive(Core& core, db::Tx& tx, ServerRow& row) {
   Migration migration = need_active(tx, row);
@@ -72,17 +47,13 @@ void arrive(Core& core, db::Tx& tx, ServerRow& row) {
   row.disk_number = migration.dest_disk;
   put_flavor(row, flavor_from_text(migration.new_flavor));
   if (!migration.same_host()) {
-    const auto host = tx.first("SELECT zone FROM hosts WHERE id = ?", migration.dest_host_id);
-    row.host_id = migration.dest_host_id;
-    row.node = migration.dest_host;
-    if (host) row.zone = host->text(0);
+    put_on_host(tx, row, migration.dest_host_id, migration.dest_host);
     row.placed_generation = row.generation;
-    row.forget_observed();
     core.networks.bind_server_ports(tx, row.server_id(), row.node);
   }
   save_place(tx, row);
   set_migration_status(tx, migration.id, "post-migrating", core.clock.now());
-  tell(core, tx, migration, "stopped", fmt::format("it is off on {}", migration.source_host));
+  tell_step(core, tx, migration, "stopped", fmt::format("it is off on {}", migration.source_host));
 }
 
 /// Up, or off as wanted, on its destination: now somebody confirms or reverts.
@@ -139,14 +110,10 @@ bool turn_back(Core& core, db::Tx& tx, ServerRow& row, std::string cause, std::s
   if (!migration.same_host()) {
     leave_remains(tx, row, row.host_id, core.clock.now());
     ++row.generation;
-    const auto host = tx.first("SELECT zone FROM hosts WHERE id = ?", migration.source_host_id);
-    row.host_id = migration.source_host_id;
-    row.node = migration.source_host;
-    if (host) row.zone = host->text(0);
+    put_on_host(tx, row, migration.source_host_id, migration.source_host);
     row.placed_generation = 0;
     row.disk_number = migration.source_disk;
     put_flavor(row, flavor_from_text(migration.old_flavor));
-    row.forget_observed();
     row.seen_power = static_cast<int64_t>(link::Power::shutoff);
   }
   row.failed_permanently = 0;
@@ -178,7 +145,7 @@ std::optional<HostId> advance_move(Core& core, db::Tx& tx, ServerRow& row) {
 }
 
 std::vector<ServerId> give_up_destination(Core& core, db::Tx& tx, const HostId& host) {
-  std::vector<ServerId> moved;
+  std::vector<ServerId> moved = give_up_live(core, tx, host);
   const auto rows = tx.query("SELECT s.id FROM server_migrations m JOIN servers s ON s.id = m.server_id WHERE m.dest_host_id = ? AND "
                              "m.source_host_id <> ? AND m.status IN ('post-migrating', 'reverting') AND s.deleted = 0", host, host);
   for (const auto& found : rows) {
@@ -198,9 +165,10 @@ std::optional<HostId> drop_move(Core& core, db::Tx& tx, ServerRow& row, const st
   const Flavor before = flavor_from_text(migration.old_flavor), after = flavor_from_text(migration.new_flavor), now = flavor_of(row);
   const bool kept_elsewhere = !migration.same_host() && row.host_id != migration.source_host_id;
   std::optional<HostId> other;
-  if (kept_elsewhere) {
-    leave_remains(tx, row, migration.source_host_id, core.clock.now());
-    other = HostId(migration.source_host_id);
+  if (kept_elsewhere || row.move == kLive) {
+    ++row.generation;  // beyond what that host has seen
+    other = HostId(row.move == kLive ? migration.dest_host_id : migration.source_host_id);
+    leave_remains(tx, row, other->str(), core.clock.now());
   }
   // It counts as its larger size until now, and as what its row says from here on.
   give_back_quota(tx, row.project_id, charged_above(now, row.flavor_id == before.id ? after : before));
@@ -264,7 +232,7 @@ void begin_move(Core& core, db::Tx& tx, ServerRow& row, std::string_view kind, c
   row.move = kLeaving;
   if (!size.disk_config.empty()) row.disk_config = size.disk_config;
   save_place(tx, row);
-  tell(core, tx, m, "schedule",
+  tell_step(core, tx, m, "schedule",
        m.same_host() ? fmt::format("it stays on {}, which has the room", m.dest_host) : fmt::format("from {} to {}", m.source_host, m.dest_host));
 }
 
@@ -274,27 +242,6 @@ void need_movable(const ServerRow& row, std::string_view action) {
   if (row.old_disk >= 0)
     throw Fault(FaultKind::conflict, fmt::format("Instance {} is not ready: its disk of before the last change is just being removed.", row.id),
                 "Try again in a moment.");
-}
-
-template <class F>
-void start_move(Core& core, api::Call& call, F decide) {
-  place_or_say_why(core, [&](db::Tx& tx) {
-    ServerRow row = need_locked_server(tx, call, call.param("id"));
-    refuse_if_locked(call, row);
-    decide(tx, row);
-    row.updated_at = to_db(core.clock.now());
-    settle(core, tx, row);
-  });
-  kill_point("serve.after_commit");
-  core.wake(ServerId(call.param("id")));
-}
-
-void only_keys(const json::object& in, std::string_view action, std::initializer_list<std::string_view> keys) {
-  for (const auto& [key, value] : in)
-    if (std::find(keys.begin(), keys.end(), std::string_view(key)) == keys.end())
-      throw Fault(FaultKind::bad_request,
-                  fmt::format("Invalid input for field/attribute {}. Additional properties are not allowed ('{}' was unexpected)", action,
-                              std::string_view(key)));
 }
 
 NewSize parse_size(Core& core, const api::Call& call, const json::value& arguments) {
@@ -333,7 +280,7 @@ void check_resize(const ServerRow& row, const Flavor& flavor) {
 
 http::Response resize(Core& core, api::Call& call, const json::value& arguments) {
   const NewSize size = parse_size(core, call, arguments);
-  start_move(core, call, [&](db::Tx& tx, ServerRow& row) {
+  return change_server(core, call, [&](db::Tx& tx, ServerRow& row) {
     need_movable(row, "resize");
     check_resize(row, size.flavor);
     take_quota(core, tx, row.project_id, charged_above(flavor_of(row), size.flavor));
@@ -341,7 +288,6 @@ http::Response resize(Core& core, api::Call& call, const json::value& arguments)
     numbered.number = flavor_number(tx, size.flavor.id);
     begin_move(core, tx, row, kResize, numbered, "", origin_of(call));
   });
-  return api::reply(202);
 }
 
 http::Response migrate(Core& core, api::Call& call, const json::value& arguments) {
@@ -352,16 +298,12 @@ http::Response migrate(Core& core, api::Call& call, const json::value& arguments
   } else if (!arguments.is_null() && !(arguments.is_object() && arguments.get_object().empty())) {
     throw Fault(FaultKind::bad_request, "Invalid input for field/attribute migrate. Before 2.56 it takes nothing.");
   }
-  start_move(core, call, [&](db::Tx& tx, ServerRow& row) {
+  return change_server(core, call, [&](db::Tx& tx, ServerRow& row) {
     need_movable(row, "migrate");
-    if (!host.empty() && !tx.first("SELECT id FROM hosts WHERE hostname = ?", host))
-      throw Fault(FaultKind::bad_request, fmt::format("Compute host {} could not be found.", host));
-    if (host == row.node)
-      throw Fault(FaultKind::bad_request, fmt::format("Unable to migrate instance ({}) to current host ({}).", row.id, host));
+    need_other_host(tx, row, host);
     const NewSize same{flavor_of(row), flavor_number(tx, row.flavor_id), ""};
     begin_move(core, tx, row, kCold, same, host, origin_of(call));
   });
-  return api::reply(202);
 }
 
 http::Response confirm_resize(Core& core, api::Call& call, const json::value&) {
@@ -383,20 +325,20 @@ http::Response confirm_resize(Core& core, api::Call& call, const json::value&) {
   });
   kill_point("serve.after_commit");
   core.wake(ServerId(call.param("id")));
-  if (source) push_remains(core, *source);
+  if (source) push_others(core, *source);
   return api::reply(204);
 }
 
 http::Response revert_resize(Core& core, api::Call& call, const json::value&) {
   HostId left;
-  start_move(core, call, [&](db::Tx& tx, ServerRow& row) {
+  const http::Response accepted = change_server(core, call, [&](db::Tx& tx, ServerRow& row) {
     need_state("revertResize", row, {"resized"});
     left = HostId(row.host_id);
     begin_operation(core, tx, row, "revertResize", origin_of(call));
     turn_back(core, tx, row, "", "");
   });
-  push_remains(core, left);
-  return api::reply(202);
+  push_others(core, left);
+  return accepted;
 }
 
 }  // namespace virga::compute

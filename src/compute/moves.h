@@ -19,9 +19,6 @@
 
 namespace virga::compute {
 
-// Values of ServerRow::move.
-constexpr std::string_view kLeaving = "leaving", kArriving = "arriving", kResized = "resized", kReturning = "returning";
-
 // The actions.
 http::Response resize(Core& core, api::Call& call, const json::value& arguments);
 http::Response migrate(Core& core, api::Call& call, const json::value& arguments);

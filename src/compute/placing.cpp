@@ -21,6 +21,8 @@ void add_host(const Core& core, const db::Row& row, HostStates& all) {
   h.hostname = row.text(1);
   h.zone = row.text(2);
   h.disabled_reason = row.text(3);
+  h.virt_type = row.text(7);
+  h.link_minor = row.integer(8);
   h.enabled = row.boolean(4);
   h.forced_down = row.boolean(5);
   h.up = core.is_up(HostId(h.id), row.text(6));
@@ -209,7 +211,7 @@ class Search {
   HostStates host_states(const std::vector<placement::Candidate>* of) {
     HostStates all;
     const std::string hosts =
-        "SELECT id, hostname, zone, disabled_reason, enabled, forced_down, last_seen FROM hosts";
+        "SELECT id, hostname, zone, disabled_reason, enabled, forced_down, last_seen, virt_type, link_minor FROM hosts";
     const std::string members = "SELECT host_id, aggregate_number FROM aggregate_hosts";
     if (!of) {
       for (const auto& row : tx_.query(hosts)) add_host(core_, row, all);

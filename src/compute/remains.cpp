@@ -1,5 +1,7 @@
 #include "compute/remains.h"
 
+#include "compute/live_moves.h"
+
 namespace virga::compute {
 
 void leave_remains(db::Tx& tx, const ServerRow& row, const std::string& host_id, Time now) {
@@ -26,11 +28,13 @@ std::vector<link::DesiredServer> remains_on(db::Tx& tx, const HostId& host) {
   return all;
 }
 
-void push_remains(Core& core, const HostId& host) {
+void push_others(Core& core, const HostId& host) {
   auto* hub = core.hub.load();
   if (!hub || !hub->connected(host)) return core.tell_others("host", host.str());
   hub->push(host, core.database.read([&](db::Tx& tx) {
-    return link::Assignment{db::cloud_epoch(tx), false, remains_on(tx, host)};
+    link::Assignment others{db::cloud_epoch(tx), false, remains_on(tx, host)};
+    for (auto& coming : incoming_on(core, tx, host)) others.servers.push_back(std::move(coming));
+    return others;
   }));
 }
 

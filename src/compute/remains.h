@@ -15,8 +15,9 @@ namespace virga::compute {
 
 /// Notes the server's remains on a host. Its fence and generation must be beyond what that host has seen.
 void leave_remains(db::Tx& tx, const ServerRow& row, const std::string& host_id, Time now);
-/// Tells a host, wherever it is connected, what it is to remove, at once. After the commit.
-void push_remains(Core& core, const HostId& host);
+/// Tells a host, wherever it is connected, of servers that are not its own, at once: what it is to remove, and what comes to it
+/// as it runs. After the commit.
+void push_others(Core& core, const HostId& host);
 /// Tombstones for a host.
 std::vector<link::DesiredServer> remains_on(db::Tx& tx, const HostId& host);
 /// Hosts that have remains of a server.

@@ -54,6 +54,9 @@ std::string host_refusal(const HostState& host, const Ask& ask) {
   if (ask.only_hosts && !ask.only_hosts->contains(host.id))
     return "the scheduler hint or server group asks for another host";
   if (ask.never_hosts.contains(host.id)) return "the scheduler hint or server group excludes it";
+  if (host.link_minor < ask.least_link_minor) return "its agent is of an older version that cannot take a running server";
+  if (!ask.virt_type.empty() && ask.virt_type != host.virt_type)
+    return fmt::format("its guests run under '{}', and this one under '{}'", host.virt_type, ask.virt_type);
   if (auto why = extra_spec_refusal(host, ask); !why.empty()) return why;
   return tenant_refusal(host, ask);
 }

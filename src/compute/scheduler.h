@@ -2,7 +2,7 @@
 // Which host takes a server. Pure, so that "why not that host" is an answer and not a guess.
 //
 // Filters, in this order, the first that refuses gives the reason: the host is one, enabled, not forced down,
-// up; the host asked for; the zone; scheduler hints and the server group; aggregate_instance_extra_specs:KEY
+// up; the host asked for; the zone; scheduler hints and the server group; whether it can take a running guest; aggregate_instance_extra_specs:KEY
 // of the flavor against the metadata of the host's aggregates; filter_tenant_id of its aggregates; last what
 // placement says it lacks (room, traits).
 //
@@ -24,8 +24,9 @@
 namespace virga::compute {
 
 struct HostState {
-  std::string id, hostname, zone, disabled_reason;
+  std::string id, hostname, zone, disabled_reason, virt_type;
   bool enabled = true, up = true, forced_down = false;
+  int64_t link_minor = 0;  ///< of its agent, see link::kLinkMinor
   std::vector<const Aggregate*> aggregates = {};  ///< that it is in; they outlive the choice
 };
 using HostStates = std::unordered_map<std::string, HostState>;  ///< by id
@@ -36,6 +37,9 @@ struct Ask {
   std::optional<std::set<std::string>> only_hosts;  ///< host ids (same_host, affinity); none = any
   std::set<std::string> never_hosts;                ///< host ids (different_host, anti-affinity)
   std::string project_id;
+  /// For a server that moves as it runs: what its guest runs under now, and what the host's agent must know.
+  std::string virt_type;
+  int64_t least_link_minor = 0;
   std::map<std::string, std::string>
       extra_specs;  ///< of the scope aggregate_instance_extra_specs, without it
   enum class Wish { none, together, apart } wish = Wish::none;

@@ -6,7 +6,9 @@
 #include "base/kill_point.h"
 #include "compute/consoles.h"
 #include "compute/evacuate.h"
+#include "compute/live_moves.h"
 #include "compute/moves.h"
+#include "compute/placing.h"
 #include "compute/remains.h"
 #include "compute/server_view.h"
 #include "compute/servers.h"
@@ -108,12 +110,8 @@ void need_state(std::string_view action, const ServerRow& row,
     throw wrong_state(action, row, true);
 }
 
-namespace {
-
-/// Changes a server in one transaction and wakes its agent afterwards.
-template <class F>
-http::Response change(Core& core, api::Call& call, F decide) {
-  core.database.write([&](db::Tx& tx) {
+http::Response change_server(Core& core, api::Call& call, const std::function<void(db::Tx& tx, ServerRow& row)>& decide) {
+  place_or_say_why(core, [&](db::Tx& tx) {
     ServerRow row = need_locked_server(tx, call, call.param("id"));
     refuse_if_locked(call, row);
     decide(tx, row);
@@ -125,6 +123,8 @@ http::Response change(Core& core, api::Call& call, F decide) {
   return api::reply(202);
 }
 
+namespace {
+
 void want(ServerRow& row, std::string_view state) {
   row.desired_state = state;
   row.state_override.clear();
@@ -132,7 +132,7 @@ void want(ServerRow& row, std::string_view state) {
 }
 
 http::Response start(Core& core, api::Call& call, const json::value&) {
-  return change(core, call, [&](db::Tx& tx, ServerRow& row) {
+  return change_server(core, call, [&](db::Tx& tx, ServerRow& row) {
     need_state("start", row, {"stopped"});
     begin_operation(core, tx, row, "start", origin_of(call));
     want(row, "running");
@@ -140,10 +140,34 @@ http::Response start(Core& core, api::Call& call, const json::value&) {
 }
 
 http::Response stop(Core& core, api::Call& call, const json::value&) {
-  return change(core, call, [&](db::Tx& tx, ServerRow& row) {
+  return change_server(core, call, [&](db::Tx& tx, ServerRow& row) {
     need_state("stop", row, {"active", "error", "rescued"});
     begin_operation(core, tx, row, "stop", origin_of(call));
     want(row, "stopped");
+  });
+}
+
+/// Throws unless the server's host knows what a paused server is.
+void need_pause(db::Tx& tx, const ServerRow& row) {
+  const auto host = tx.first("SELECT link_minor FROM hosts WHERE id = ?", row.host_id);
+  if (!host || host->integer(0) < link::kPauseMinor)
+    throw Fault(FaultKind::conflict, fmt::format("The agent of {} is of an older version that cannot pause servers.", row.node), "Upgrade Virga there.");
+}
+
+http::Response pause(Core& core, api::Call& call, const json::value&) {
+  return change_server(core, call, [&](db::Tx& tx, ServerRow& row) {
+    need_state("pause", row, {"active"});
+    need_pause(tx, row);
+    begin_operation(core, tx, row, "pause", origin_of(call));
+    want(row, "paused");
+  });
+}
+
+http::Response unpause(Core& core, api::Call& call, const json::value&) {
+  return change_server(core, call, [&](db::Tx& tx, ServerRow& row) {
+    need_state("unpause", row, {"paused"});
+    begin_operation(core, tx, row, "unpause", origin_of(call));
+    want(row, "running");
   });
 }
 
@@ -155,16 +179,16 @@ http::Response reboot(Core& core, api::Call& call, const json::value& arguments)
                 fmt::format("Invalid input for field/attribute type. Value: {}. It is not one of ['HARD', "
                             "'Hard', 'hard', 'SOFT', 'Soft', 'soft'].",
                             type));
-  return change(core, call, [&](db::Tx& tx, ServerRow& row) {
+  return change_server(core, call, [&](db::Tx& tx, ServerRow& row) {
     if (type == "SOFT")
       need_state("reboot", row, {"active"}, {"", "rebooting"});
     else
       need_state("reboot", row, {"active", "stopped", "paused", "suspended", "error"},
                  {"", "rebooting", "rebooting_hard"});
     if (type == "SOFT" && row.task_state == "rebooting") throw wrong_state("reboot", row, true);
-    const bool was_off = row.desired_state != "running" || row.vm_state == "error";
+    const bool was_off = row.desired_state == "stopped" || row.vm_state == "error";
     begin_operation(core, tx, row, was_off ? "start" : "reboot", origin_of(call), type);
-    if (was_off) want(row, "running");
+    if (was_off || row.desired_state == "paused") want(row, "running");
   });
 }
 
@@ -176,7 +200,7 @@ http::Response reset_state(Core& core, api::Call& call, const json::value& argum
         fmt::format(
             "Invalid input for field/attribute state. Value: {}. It is not one of ['active', 'error'].",
             state));
-  return change(core, call, [&](db::Tx&, ServerRow& row) {
+  return change_server(core, call, [&](db::Tx&, ServerRow& row) {
     if (!row.move.empty())
       throw Fault(FaultKind::conflict, fmt::format("Instance {} is changing its host or size.", row.id),
                   row.vm_state == "resized" ? "Confirm or revert that first." : "That ends by itself; `virga explain server` tells how far it is.");
@@ -187,7 +211,7 @@ http::Response reset_state(Core& core, api::Call& call, const json::value& argum
 
 /// Deleting is final here, so there is never a soft-deleted server to bring back.
 http::Response restore(Core& core, api::Call& call, const json::value&) {
-  return change(core, call, [&](db::Tx&, ServerRow& row) { need_state("restore", row, {"soft-delete"}); });
+  return change_server(core, call, [&](db::Tx&, ServerRow& row) { need_state("restore", row, {"soft-delete"}); });
 }
 
 http::Response lock(Core& core, api::Call& call, const json::value& arguments) {
@@ -249,7 +273,7 @@ http::Response erase(Core& core, api::Call& call, int status) {
   });
   kill_point("serve.after_commit");
   if (!gone) core.wake(ServerId(call.param("id")));
-  if (other) push_remains(core, *other);
+  if (other) push_others(core, *other);
   return api::reply(status);
 }
 
@@ -339,30 +363,16 @@ std::string text_argument(std::string_view action, const json::value& arguments,
   return text;
 }
 
-/// Changes the server's ports, and lets its agent see them.
-template <class F>
-http::Response change_ports(Core& core, api::Call& call, F f) {
-  core.database.write([&](db::Tx& tx) {
-    ServerRow row = need_locked_server(tx, call, call.param("id"));
-    refuse_if_locked(call, row);
-    f(tx, row);
-    row.updated_at = to_db(core.clock.now());
-    settle(core, tx, row);
-  });
-  core.wake(ServerId(call.param("id")));
-  return api::reply(202);
-}
-
 http::Response add_security_group(Core& core, api::Call& call, const json::value& arguments) {
   const std::string name = text_argument("addSecurityGroup", arguments, "name");
-  return change_ports(core, call, [&](db::Tx& tx, const ServerRow& row) {
+  return change_server(core, call, [&](db::Tx& tx, const ServerRow& row) {
     core.networks.security_groups().add_to_server(tx, call.caller(), row.server_id(), name);
   });
 }
 
 http::Response remove_security_group(Core& core, api::Call& call, const json::value& arguments) {
   const std::string name = text_argument("removeSecurityGroup", arguments, "name");
-  return change_ports(core, call, [&](db::Tx& tx, const ServerRow& row) {
+  return change_server(core, call, [&](db::Tx& tx, const ServerRow& row) {
     core.networks.security_groups().remove_from_server(tx, call.caller(), row.server_id(), name);
   });
 }
@@ -376,7 +386,7 @@ void only_before_2_44(const api::Call& call, std::string_view action) {
 http::Response add_fixed_ip(Core& core, api::Call& call, const json::value& arguments) {
   only_before_2_44(call, "addFixedIp");
   const std::string network = text_argument("addFixedIp", arguments, "networkId");
-  return change_ports(core, call, [&](db::Tx& tx, const ServerRow& row) {
+  return change_server(core, call, [&](db::Tx& tx, const ServerRow& row) {
     core.networks.add_fixed_ip(tx, row.server_id(), network);
   });
 }
@@ -384,7 +394,7 @@ http::Response add_fixed_ip(Core& core, api::Call& call, const json::value& argu
 http::Response remove_fixed_ip(Core& core, api::Call& call, const json::value& arguments) {
   only_before_2_44(call, "removeFixedIp");
   const std::string address = text_argument("removeFixedIp", arguments, "address");
-  return change_ports(core, call, [&](db::Tx& tx, const ServerRow& row) {
+  return change_server(core, call, [&](db::Tx& tx, const ServerRow& row) {
     core.networks.remove_fixed_ip(tx, row.server_id(), address);
   });
 }
@@ -411,8 +421,8 @@ constexpr ActionRow kActions[] = {
     {"confirmResize", "servers:confirm_resize", confirm_resize},
     {"revertResize", "servers:revert_resize", revert_resize},
     {"rebuild", "servers:rebuild", nullptr},
-    {"pause", "os-pause-server:pause", nullptr},
-    {"unpause", "os-pause-server:unpause", nullptr},
+    {"pause", "os-pause-server:pause", pause},
+    {"unpause", "os-pause-server:unpause", unpause},
     {"suspend", "os-suspend-server:suspend", nullptr},
     {"resume", "os-suspend-server:resume", nullptr},
     {"rescue", "os-rescue", nullptr},
@@ -421,7 +431,7 @@ constexpr ActionRow kActions[] = {
     {"shelveOffload", "os-shelve:shelve_offload", nullptr},
     {"unshelve", "os-shelve:unshelve", nullptr},
     {"migrate", "os-migrate-server:migrate", migrate},
-    {"os-migrateLive", "os-migrate-server:migrate_live", nullptr},
+    {"os-migrateLive", "os-migrate-server:migrate_live", migrate_live},
     {"evacuate", "os-evacuate", evacuate},
     {"changePassword", "os-admin-password", nullptr},
     {"restore", "os-deferred-delete:restore", restore},

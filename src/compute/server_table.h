@@ -15,6 +15,9 @@
 
 namespace virga::compute {
 
+// Values of ServerRow::move: moves.h, and live_moves.h for the last.
+constexpr std::string_view kLeaving = "leaving", kArriving = "arriving", kResized = "resized", kReturning = "returning", kLive = "live";
+
 struct ServerRow {
   std::string id, name, hostname, project_id, user_id;
   std::optional<std::string> description;
@@ -29,7 +32,7 @@ struct ServerRow {
   std::string vm_state;
   std::optional<std::string> task_state;
   std::string desired_state, state_override, cause, hint, fault_message, fault_details;
-  std::string move;  ///< where in a change of host or size it is (moves.h), or ""
+  std::string move;  ///< where in a change of host or size it is, or ""
   std::optional<std::string> fault_at;
   std::string created_at, updated_at;
   std::optional<std::string> launched_at, terminated_at;

@@ -2,6 +2,8 @@
 // The servers API, by file: create (server_create.cpp), lists (server_list.cpp), one server and its actions
 // (server_actions.cpp), its parts: metadata, tags, addresses, interfaces, groups, actions (server_parts.cpp).
 
+#include <functional>
+
 #include "compute/core.h"
 #include "compute/routes.h"
 #include "compute/server_table.h"
@@ -29,6 +31,9 @@ void need_state(std::string_view action, const ServerRow& row, std::initializer_
 /// Fault(conflict) about the console of a server that does not run.
 Fault not_ready(const ServerRow& row);
 operations::Origin origin_of(const api::Call& call);
+/// Changes the server that the call names in one transaction, and has its agents see it afterwards: 202. Throws what `decide`
+/// throws; if that is NoHost, each host's reason.
+http::Response change_server(Core& core, api::Call& call, const std::function<void(db::Tx& tx, ServerRow& row)>& decide);
 
 /// An address as nova shows it ("::babe:dc0c:1602"); "" for "" or null. Throws Fault(bad_request).
 std::string parse_access_ip(const json::object& body, std::string_view key, int family);

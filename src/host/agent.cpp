@@ -1,5 +1,6 @@
 #include <pthread.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -9,6 +10,7 @@
 #include "base/log.h"
 #include "base/process.h"
 #include "base/text.h"
+#include "base/unix_socket.h"
 #include "host/agent_core.h"
 
 namespace virga::host {
@@ -55,7 +57,11 @@ Agent::Core::Core(AgentOptions options, Hypervisor& hypervisor, Storage& storage
       clock_(clock),
       host_id_(load_host_id(options_)),
       journal_(options_.state_dir + "/journal"),
-      reconciler_(options_, host_id_, hypervisor, storage, journal_, clock,
+      migrate_dir_(options_.migrate_dir.empty() ? options_.state_dir + "/migrate" : options_.migrate_dir),
+      departures_(hypervisor, migrate_dir_,
+                  [this](const auto& server, const auto& channel, int socket) { connection_->tunnel(server, channel, socket); },
+                  [this](const ServerId& server) { look_at(server); }),
+      reconciler_(options_, host_id_, hypervisor, storage, journal_, departures_, clock,
                   {[this](const auto& image, const auto& sink) { connection_->fetch_image(image, sink); },
                    [this](const auto& server, int64_t disk, const auto& sink) { connection_->fetch_disk(server, disk, sink); },
                    [this](const auto& server, const auto& step) { queues_->step(server, step); }}) {}
@@ -67,10 +73,7 @@ void Agent::Core::start() {
       [this](const ServerId& id) { id == kResync ? resync() : work(id); },
       SerialQueues::Limits{.threads = options_.workers, .deadline = options_.step_deadline});
   hypervisor_.on_change([weak = weak_from_this()](const ServerId& id) {
-    const auto core = weak.lock();
-    if (!core) return;
-    std::lock_guard lock(core->mutex_);
-    if (!core->stopping_) core->queues_->post(id);
+    if (const auto core = weak.lock()) core->look_at(id);
   });
   if (!options_.ovsdb.empty())
     metadata_ = std::make_unique<MetadataService>(
@@ -85,6 +88,11 @@ void Agent::Core::start() {
   thread_ = std::thread([this] { loop(); });
 }
 
+void Agent::Core::look_at(const ServerId& server) {
+  std::lock_guard lock(mutex_);
+  if (!stopping_) queues_->post(server);
+}
+
 void Agent::Core::stop() {
   {
     std::lock_guard lock(mutex_);
@@ -95,6 +103,7 @@ void Agent::Core::stop() {
   hypervisor_.on_change({});
   metadata_.reset();
   queues_->stop();  // before the connection: jobs fetch images through it
+  departures_.stop();
   connection_.reset();
 }
 
@@ -176,6 +185,31 @@ link::AgentSide::Disk Agent::Core::open_disk(const ServerId& server, int64_t dis
   if (power == DomainPower::running || power == DomainPower::paused)
     throw Fault(FaultKind::conflict, "the server runs, so its disk changes");
   return storage_.read_disk({server, disk});
+}
+
+int Agent::Core::open_tunnel(const ServerId& server, const std::string& channel) {
+  std::optional<link::DesiredServer> desired;
+  {
+    std::lock_guard lock(mutex_);
+    const auto it = records_.find(server);
+    if (it != records_.end()) desired = it->second.desired;
+  }
+  if (!desired || desired->state != link::DesiredServer::State::incoming || journal_.applied(server) < desired->generation)
+    throw Fault(FaultKind::conflict, "the server is not coming to this host");
+  const DomainSpec spec = reconciler_.spec_of(*desired);
+  const std::string folder = migrate_dir_ + "/" + server.str();
+  if (channel == kControlChannel) return hypervisor_.open_incoming(spec, MigrationChannel::control, folder);
+  if (channel == kMemoryChannel) return hypervisor_.open_incoming(spec, MigrationChannel::memory, folder);
+  if (channel == kDiskChannel) return hypervisor_.open_incoming(spec, MigrationChannel::disk, folder);
+  if (channel != kDescriptionChannel) throw Fault(FaultKind::conflict, "there is no channel " + channel);
+  const std::string text = hypervisor_.describe_incoming(spec);
+  if (text.size() > kLongestDescription) throw Fault(FaultKind::internal, "the server's description is too long");
+  migration_folder(migrate_dir_, server);
+  int ends[2];
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) throw Fault(FaultKind::unavailable, "no sockets are left");
+  send_all(ends[1], text.data(), text.size());  // it fits
+  ::close(ends[1]);
+  return ends[0];
 }
 
 void Agent::Core::loop() {

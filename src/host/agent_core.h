@@ -10,6 +10,7 @@
 
 #include "host/api.h"
 #include "host/consoles.h"
+#include "host/departures.h"
 #include "host/metadata.h"
 #include "host/reconciler.h"
 #include "host/serial_queues.h"
@@ -32,6 +33,7 @@ class Agent::Core final : public link::AgentSide, public std::enable_shared_from
   std::shared_ptr<link::ByteStream> open_console(const ServerId& server,
                                                  link::AgentHub::Console kind) override;
   Disk open_disk(const ServerId& server, int64_t disk) override;
+  int open_tunnel(const ServerId& server, const std::string& channel) override;
 
  private:
   using Steady = std::chrono::steady_clock;
@@ -42,6 +44,7 @@ class Agent::Core final : public link::AgentSide, public std::enable_shared_from
     std::shared_ptr<Memory> memory = std::make_shared<Memory>();
   };
 
+  void look_at(const ServerId& server);
   void loop();
   void take_inbox(std::vector<link::Assignment> inbox);
   using Fences = std::map<ServerId, int64_t>;
@@ -68,6 +71,8 @@ class Agent::Core final : public link::AgentSide, public std::enable_shared_from
   const HostId host_id_;
   Journal journal_;
   Consoles consoles_;
+  const std::string migrate_dir_;
+  Departures departures_;
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;

@@ -11,7 +11,7 @@ namespace {
 bool same(const link::ObservedServer& a, const link::ObservedServer& b) {
   return a.power == b.power && a.generation == b.generation && a.failed_generation == b.failed_generation &&
          a.cause == b.cause && a.hint == b.hint && a.permanent == b.permanent &&
-         a.quarantined == b.quarantined;
+         a.quarantined == b.quarantined && a.migration == b.migration;
 }
 }  // namespace
 

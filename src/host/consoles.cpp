@@ -13,6 +13,8 @@
 #include <set>
 #include <thread>
 
+#include "base/unix_socket.h"
+
 namespace virga::host {
 namespace {
 
@@ -20,29 +22,15 @@ constexpr size_t kRecent = 16 << 10;  // output a new viewer is shown at once
 constexpr size_t kViewerBacklog =
     1 << 20;  // of a viewer that does not keep up; then its oldest output is dropped
 
-int connect_unix(const std::string& path) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof address.sun_path)
-    throw Fault(FaultKind::internal, "socket path too long: " + path);
-  std::strcpy(address.sun_path, path.c_str());
-  const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  if (fd < 0 || ::connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) {
-    if (fd >= 0) ::close(fd);
+int connect_console(const std::string& path) {
+  try {
+    return connect_unix(path);
+  } catch (const Fault&) {
     throw Fault(FaultKind::conflict, "the server's console is not there", "Start the server first.");
   }
-  return fd;
 }
 
-bool send_all(int fd, std::string_view bytes) {
-  while (!bytes.empty()) {
-    const auto n = ::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return false;
-    bytes.remove_prefix(n);
-  }
-  return true;
-}
+bool send_all(int fd, std::string_view bytes) { return virga::send_all(fd, bytes.data(), bytes.size()); }
 
 /// A connected socket with a thread that delivers what arrives; the receiver's pace is the sender's pace.
 class SocketStream final : public link::ByteStream {
@@ -96,7 +84,7 @@ struct Backlog {
 
 class SerialMux {
  public:
-  explicit SerialMux(const std::string& socket) : fd_(connect_unix(socket)), thread_([this] { run(); }) {}
+  explicit SerialMux(const std::string& socket) : fd_(connect_console(socket)), thread_([this] { run(); }) {}
   ~SerialMux() {
     ::shutdown(fd_, SHUT_RDWR);
     thread_.join();
@@ -195,7 +183,7 @@ std::shared_ptr<link::ByteStream> Consoles::open_serial(const ServerId& server, 
 }
 
 std::shared_ptr<link::ByteStream> Consoles::open_vnc(const std::string& socket) {
-  return std::make_shared<SocketStream>(connect_unix(socket));
+  return std::make_shared<SocketStream>(connect_console(socket));
 }
 
 std::string read_tail(const std::string& path, size_t max_bytes) {

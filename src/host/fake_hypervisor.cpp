@@ -1,15 +1,22 @@
 #include "host/fake_hypervisor.h"
 
 #include <fcntl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <filesystem>
 #include <sstream>
 
 #include "base/process.h"
+#include "base/scope_exit.h"
+#include "base/unix_socket.h"
 #include "host/api.h"
 
 namespace virga::host {
+
+namespace {
+constexpr int kDeparted = 10;  // in the file, instead of its power
+}
 
 FakeHypervisor::FakeHypervisor(const std::string& state_file) {
   if (state_file.empty()) return;
@@ -19,6 +26,13 @@ FakeHypervisor::FakeHypervisor(const std::string& state_file) {
 }
 
 FakeHypervisor::~FakeHypervisor() {
+  std::vector<std::thread> arrivals;
+  {
+    std::lock_guard lock(mutex_);
+    for (const int socket : arriving_) ::shutdown(socket, SHUT_RDWR);
+    arrivals.swap(arrivals_);
+  }
+  for (auto& arrival : arrivals) arrival.join();
   if (fd_ >= 0) ::close(fd_);
 }
 
@@ -29,16 +43,16 @@ void FakeHypervisor::load(const std::string& path) {
   int power = 0;
   int64_t generation = 0;
   while (in >> id >> power >> generation >> name) {
-    if (power == 0)
-      domains_.erase(ServerId(id));
-    else
-      domains_[ServerId(id)] = Domain{ServerId(id), name, static_cast<DomainPower>(power), generation, true};
+    auto& domain = domains_[ServerId(id)];
+    domain = Domain{ServerId(id), name, static_cast<DomainPower>(power), generation, true};
+    if (power == kDeparted) domain.power = DomainPower::shutoff, domain.departed = true;
+    if (power == 0) domains_.erase(ServerId(id));
   }
 }
 
 void FakeHypervisor::save(const Domain& d) {
   if (fd_ < 0) return;
-  const auto line = fmt::format("{} {} {} {}\n", d.id.str(), static_cast<int>(d.power), d.generation,
+  const auto line = fmt::format("{} {} {} {}\n", d.id.str(), d.departed ? kDeparted : static_cast<int>(d.power), d.generation,
                                 d.name.empty() ? "-" : d.name);
   if (::write(fd_, line.data(), line.size()) < 0)
     throw Fault(FaultKind::unavailable, "the fake's disk is full");
@@ -103,7 +117,7 @@ void FakeHypervisor::define(const DomainSpec& spec) {
 
 void FakeHypervisor::start(const ServerId& id) {
   enter("start", id);
-  change(id, [](Domain& d) { d.power = DomainPower::running; });
+  change(id, [](Domain& d) { d.power = DomainPower::running, d.departed = false; });
 }
 
 void FakeHypervisor::shutdown(const ServerId& id) {
@@ -129,6 +143,124 @@ void FakeHypervisor::reset(const ServerId& id) {
 void FakeHypervisor::undefine(const ServerId& id) {
   enter("undefine", id);
   if (find(id).power != DomainPower::absent) change(id, [](Domain& d) { d.power = DomainPower::absent; });
+}
+
+void FakeHypervisor::pause(const ServerId& id) {
+  enter("pause", id);
+  change(id, [](Domain& d) { d.power = DomainPower::paused; });
+}
+
+void FakeHypervisor::resume(const ServerId& id) {
+  enter("resume", id);
+  change(id, [](Domain& d) { d.power = DomainPower::running; });
+}
+
+// Its hypervisors' language is two words: "come" begins, "go" says that the guest now runs there; each is said back. Between
+// the two the guest's memory goes through its own channel, whose end the other side waits for.
+
+namespace {
+
+constexpr std::string_view kMemory = "the guest's memory";
+
+/// Reads a word of the length of `expected`. False if it is another, or the other end is gone.
+bool hear(int socket, std::string_view expected) {
+  std::string word(expected.size(), '\0');
+  size_t got = 0;
+  while (got < word.size()) {
+    const ssize_t n = ::recv(socket, word.data() + got, word.size() - got, 0);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return false;
+    got += static_cast<size_t>(n);
+  }
+  return word == expected;
+}
+
+bool say(int socket, std::string_view word) { return send_all(socket, word.data(), word.size()); }
+
+}  // namespace
+
+void FakeHypervisor::migrate(const ServerId& id, const MigrationPath& path) {
+  const int control = connect_unix(path.control);
+  {
+    std::lock_guard lock(mutex_);
+    moving_[id] = control;
+  }
+  ScopeExit close([&] {
+    std::lock_guard lock(mutex_);
+    moving_.erase(id);
+    ::close(control);
+  });
+  const Fault broken(FaultKind::unavailable, "the way to the other hypervisor broke");
+  if (path.description != "fake " + id.str()) throw Fault(FaultKind::bad_request, "another server was described");
+  if (!say(control, "come") || !hear(control, "come")) throw broken;
+  const int memory = connect_unix(path.memory);
+  const bool sent = say(memory, kMemory) && ::shutdown(memory, SHUT_WR) == 0 && hear(memory, "got it");
+  ::close(memory);
+  if (!sent) throw broken;
+  enter("migrate", id);
+  if (!say(control, "go") || !hear(control, "go")) throw broken;
+  change(id, [](Domain& d) { d.power = DomainPower::shutoff, d.departed = true; });
+}
+
+void FakeHypervisor::receive(const DomainSpec& spec, int socket) {
+  bool came = false;
+  try {
+    if (hear(socket, "come")) {
+      enter("arrive", spec.id);
+      {
+        std::lock_guard lock(mutex_);
+        domains_[spec.id] = Domain{spec.id, spec.name, DomainPower::arriving, 0, true};
+      }
+      came = say(socket, "come") && hear(socket, "go");
+      if (came) change(spec.id, [](Domain& d) { d.power = DomainPower::running; });
+      if (came) say(socket, "go");
+      else if (find(spec.id).power == DomainPower::arriving) change(spec.id, [](Domain& d) { d.power = DomainPower::absent; });
+    }
+  } catch (const std::exception&) {
+    // The other side sees the end of the socket.
+  }
+  std::lock_guard lock(mutex_);
+  arriving_.erase(socket);
+  ::close(socket);
+}
+
+std::optional<MigrationProgress> FakeHypervisor::migration_progress(const ServerId& id) {
+  std::lock_guard lock(mutex_);
+  if (!moving_.contains(id)) return std::nullopt;
+  return MigrationProgress{{1000, 400, 600}, {2000, 500, 1500}};
+}
+
+void FakeHypervisor::cancel_migration(const ServerId& id) {
+  enter("cancel_migration", id);
+  std::lock_guard lock(mutex_);
+  if (const auto it = moving_.find(id); it != moving_.end()) ::shutdown(it->second, SHUT_RDWR);
+}
+
+bool FakeHypervisor::hurry_migration(const ServerId& id) {
+  enter("hurry_migration", id);
+  if (find(id).power != DomainPower::running) return false;
+  change(id, [](Domain& d) { d.power = DomainPower::paused; });
+  return true;
+}
+
+std::string FakeHypervisor::describe_incoming(const DomainSpec& spec) { return "fake " + spec.id.str(); }
+
+int FakeHypervisor::open_incoming(const DomainSpec& spec, MigrationChannel channel, const std::string&) {
+  int ends[2];
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) throw Fault(FaultKind::unavailable, "no sockets are left");
+  std::lock_guard lock(mutex_);
+  arriving_.insert(ends[1]);
+  if (channel == MigrationChannel::control) {
+    arrivals_.emplace_back([this, spec, socket = ends[1]] { receive(spec, socket); });
+  } else {
+    arrivals_.emplace_back([this, socket = ends[1]] {
+      if (hear(socket, kMemory)) say(socket, "got it");
+      std::lock_guard again(mutex_);
+      arriving_.erase(socket);
+      ::close(socket);
+    });
+  }
+  return ends[0];
 }
 
 std::string FakeHypervisor::vnc_socket(const ServerId&) {

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <set>
+#include <thread>
 
 #include "host/hypervisor.h"
 #include "host/storage.h"
@@ -28,6 +29,14 @@ class FakeHypervisor final : public Hypervisor {
   void reboot(const ServerId& id) override;
   void reset(const ServerId& id) override;
   void undefine(const ServerId& id) override;
+  void pause(const ServerId& id) override;
+  void resume(const ServerId& id) override;
+  void migrate(const ServerId& id, const MigrationPath& path) override;
+  std::optional<MigrationProgress> migration_progress(const ServerId& id) override;
+  void cancel_migration(const ServerId& id) override;
+  bool hurry_migration(const ServerId& id) override;
+  std::string describe_incoming(const DomainSpec& spec) override;
+  int open_incoming(const DomainSpec& spec, MigrationChannel channel, const std::string& folder) override;
   std::string vnc_socket(const ServerId& id) override;
   void on_change(std::function<void(const ServerId&)> callback) override;
 
@@ -45,7 +54,12 @@ class FakeHypervisor final : public Hypervisor {
   void save(const Domain& domain);
   void load(const std::string& path);
 
+  void receive(const DomainSpec& spec, int socket);
+
   mutable std::mutex mutex_;
+  std::map<ServerId, int> moving_;      ///< sockets of those that leave
+  std::vector<std::thread> arrivals_;
+  std::set<int> arriving_;              ///< their sockets
   std::map<ServerId, Domain> domains_;
   std::map<std::string, int> calls_;
   std::function<void(const std::string&, const ServerId&)> inject_;

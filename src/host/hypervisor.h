@@ -8,16 +8,19 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/fault.h"
 #include "base/ids.h"
+#include "base/migration_progress.h"
 #include "base/units.h"
 
 namespace virga::host {
 
-enum class DomainPower { absent, shutoff, running, paused, crashed };
+/// arriving: it comes from another host, as it runs there, and does not run here yet.
+enum class DomainPower { absent, shutoff, running, paused, crashed, arriving };
 
 struct DiskSpec {
   std::string path;
@@ -57,7 +60,17 @@ struct Domain {
   DomainPower power = DomainPower::absent;
   int64_t generation = 0;         ///< from our metadata in the domain
   bool ours = false;              ///< carries our metadata; anything else is left alone
+  bool departed = false;          ///< shut off because it runs on another host since
 };
+
+/// How a domain that moves as it runs reaches the hypervisor of the other host: sockets on this host behind which that one's
+/// are, and what that one wants it to be there (see describe_incoming).
+struct MigrationPath {
+  std::string control, memory, disk;
+  std::string description;
+};
+/// Those three.
+enum class MigrationChannel { control, memory, disk };
 
 struct HostCapabilities {
   std::string hypervisor;         ///< "QEMU" or "fake"
@@ -81,6 +94,20 @@ class Hypervisor {
   virtual void reboot(const ServerId& id) = 0;     ///< asks the guest
   virtual void reset(const ServerId& id) = 0;      ///< hard reset without the guest's help
   virtual void undefine(const ServerId& id) = 0;
+  virtual void pause(const ServerId& id) = 0;      ///< the guest stands still
+  virtual void resume(const ServerId& id) = 0;
+  /// Moves a running domain to another host while it runs, with its disks. Returns when it runs there and no longer here, or
+  /// throws: then it still runs here, and is gone there. The definition stays.
+  virtual void migrate(const ServerId& id, const MigrationPath& path) = 0;
+  virtual std::optional<MigrationProgress> migration_progress(const ServerId& id) = 0;  ///< nothing if it does not move
+  virtual void cancel_migration(const ServerId& id) = 0;  ///< no effect if it does not move
+  /// Lets a guest that runs stand still until it is over there, so that it soon is. False if there was nothing to hurry.
+  virtual bool hurry_migration(const ServerId& id) = 0;
+  /// The other end: what a domain that comes will be here, for the other host's hypervisor.
+  virtual std::string describe_incoming(const DomainSpec& spec) = 0;
+  /// A connected socket of that channel, for the domain of `spec` and no other; the caller's to close. `folder`: where its
+  /// QEMU listens, the same on both hosts.
+  virtual int open_incoming(const DomainSpec& spec, MigrationChannel channel, const std::string& folder) = 0;
   virtual std::string vnc_socket(const ServerId& id) = 0;  ///< path; throws Fault(conflict) if not running
   /// Why it cannot work at all now; "" if it can. Never blocks.
   virtual std::string problem() { return {}; }

@@ -133,12 +133,12 @@ void Journal::remember(link::ActionReport report) {
   done_order_.pop_front();
 }
 
-void Journal::set_done(const link::ActionReport& report) {
+void Journal::set_done(const link::ActionReport& report, bool durable) {
   std::lock_guard lock(mutex_);
   auto kept = report;
   std::replace(kept.message.begin(), kept.message.end(), '\n', ' ');
   append(fmt::format("done {} {} {} {}\n", kept.operation.str(), kept.fence, kept.ok ? 1 : 0, kept.message),
-         false);
+         durable);
   remember(std::move(kept));
 }
 

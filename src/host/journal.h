@@ -35,7 +35,8 @@ class Journal {
   /// Durable when it returns. Values below the known ones change nothing.
   void raise(int64_t epoch, const std::vector<std::pair<ServerId, int64_t>>& fences);
   void set_applied(const ServerId& server, int64_t generation);
-  void set_done(const link::ActionReport& report);
+  /// `durable`: on disk when it returns, as is all before it.
+  void set_done(const link::ActionReport& report, bool durable = false);
 
  private:
   struct Server {

@@ -1,4 +1,3 @@
-#include <pwd.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -10,6 +9,7 @@
 #include "base/scope_exit.h"
 #include "host/file_sink.h"
 #include "host/image_cache.h"
+#include "host/qemu_user.h"
 #include "host/storage.h"
 #include "qemu/api.h"
 
@@ -163,12 +163,7 @@ class LocalStorage final : public Storage {
   static void make_folder(const ServerPaths& p) {
     fs::create_directories(p.folder);
     fs::permissions(p.folder, fs::perms(0711));
-    passwd entry{};
-    passwd* found = nullptr;
-    char buffer[4096];
-    if (::getpwnam_r("libvirt-qemu", &entry, buffer, sizeof buffer, &found) == 0 && found &&
-        ::chown(p.folder.c_str(), found->pw_uid, found->pw_gid) != 0)
-      throw Fault(FaultKind::unavailable, "cannot give " + p.folder + " to QEMU's user");
+    give_to_qemu(p.folder);
   }
 
   const std::string instances_;

@@ -26,6 +26,10 @@ const char* name_of(Step step) {
       return "destroy";
     case Step::undefine:
       return "undefine";
+    case Step::pause:
+      return "pause";
+    case Step::resume:
+      return "resume";
     case Step::remove_disk:
       return "disk_removed";
     case Step::reboot_soft:
@@ -42,20 +46,29 @@ bool is_on(DomainPower power) {
   return power == DomainPower::running || power == DomainPower::paused;
 }
 
+/// There is a process to be ended.
+bool holds_qemu(DomainPower power) {
+  return is_on(power) || power == DomainPower::crashed || power == DomainPower::arriving;
+}
+
 Plan plan_absent(const Present& present) {
   Plan plan;
   plan.applied = true;
-  if (is_on(present.power) || present.power == DomainPower::crashed) plan.steps.push_back(Step::destroy);
+  if (holds_qemu(present.power)) plan.steps.push_back(Step::destroy);
   if (present.power != DomainPower::absent) plan.steps.push_back(Step::undefine);
   if (present.files) plan.steps.push_back(Step::remove_disk);
   return plan;
 }
 
-/// Files and definition of a domain that is not running.
-void prepare(Plan& plan, const link::DesiredServer& desired, const Present& present) {
+void prepare_files(Plan& plan, const link::DesiredServer& desired, const Present& present) {
   plan.steps.push_back(Step::image);
   if (desired.image && !present.disk) plan.steps.push_back(desired.disk_source ? Step::disk_copy : Step::disk);
   if (desired.config_drive && !present.config_drive) plan.steps.push_back(Step::config_drive);
+}
+
+/// Files and definition of a domain that is not running.
+void prepare(Plan& plan, const link::DesiredServer& desired, const Present& present) {
+  prepare_files(plan, desired, present);
   if (present.power == DomainPower::absent || present.defined_generation != desired.generation)
     plan.steps.push_back(Step::define);
 }
@@ -72,14 +85,21 @@ Plan lost_disk() {
   return plan;
 }
 
-Plan plan_running(const link::DesiredServer& desired, const Present& present) {
+/// Running, or paused.
+Plan plan_on(const link::DesiredServer& desired, const Present& present) {
   Plan plan;
   plan.applied = true;
-  if (is_on(present.power)) return plan;
+  const bool still = desired.state == link::DesiredServer::State::paused;
+  if (is_on(present.power)) {
+    if (present.defined_generation == 0) plan.steps.push_back(Step::define);
+    if (still != (present.power == DomainPower::paused)) plan.steps.push_back(still ? Step::pause : Step::resume);
+    return plan;
+  }
   if (disk_was_lost(desired, present)) return lost_disk();
-  if (present.power == DomainPower::crashed) plan.steps.push_back(Step::destroy);
+  if (holds_qemu(present.power)) plan.steps.push_back(Step::destroy);
   prepare(plan, desired, present);
   plan.steps.push_back(Step::start);
+  if (still) plan.steps.push_back(Step::pause);
   return plan;
 }
 
@@ -92,12 +112,23 @@ Plan plan_stopped(const link::DesiredServer& desired, const Present& present) {
     plan.waiting = !present.shutdown_overdue && present.power == DomainPower::running;
     plan.applied = !plan.waiting;
     plan.steps.push_back(plan.waiting ? Step::shutdown : Step::destroy);
-  } else if (present.power == DomainPower::crashed) {
+  } else if (holds_qemu(present.power)) {
     plan.steps.push_back(Step::destroy);
   } else if (present.power == DomainPower::absent || moves_in) {
     if (disk_was_lost(desired, present)) return lost_disk();
     prepare(plan, desired, present);
   }
+  return plan;
+}
+
+/// The domain comes from another host. Here are only its files: an empty overlay, which the other hypervisor fills.
+Plan plan_incoming(const link::DesiredServer& desired, const Present& present) {
+  Plan plan;
+  plan.applied = true;
+  if (is_on(present.power) || present.power == DomainPower::arriving) return plan;
+  if (present.power == DomainPower::crashed) plan.steps.push_back(Step::destroy);
+  if (present.power != DomainPower::absent) plan.steps.push_back(Step::undefine);
+  prepare_files(plan, desired, present);
   return plan;
 }
 
@@ -113,7 +144,10 @@ Plan plan(const link::DesiredServer& desired, const Present& present) {
   }
   if (desired.state == State::absent) return plan_absent(present);
   plan.applied = true;
-  if (present.applied < desired.generation) plan = desired.state == State::running ? plan_running(desired, present) : plan_stopped(desired, present);
+  if (present.applied < desired.generation)
+    plan = desired.state == State::stopped    ? plan_stopped(desired, present)
+           : desired.state == State::incoming ? plan_incoming(desired, present)
+                                              : plan_on(desired, present);
   if (present.old_disks && plan.applied && plan.refusal.empty()) plan.steps.push_back(Step::old_disks);
   return plan;
 }

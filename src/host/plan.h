@@ -20,6 +20,8 @@ enum class Step {
   shutdown,  ///< ask the guest to power off
   destroy,   ///< power off
   undefine,
+  pause,
+  resume,
   remove_disk,  ///< the server's folder
   reboot_soft,
   reboot_hard,
@@ -30,7 +32,7 @@ const char* name_of(Step step);
 struct Present {
   DomainPower power = DomainPower::absent;
   bool ours = true;  ///< the domain carries our metadata
-  int64_t defined_generation = 0;
+  int64_t defined_generation = 0;  ///< 0: none, or it came as it ran and has no definition here yet
   bool files = false;  ///< its folder is there
   bool disk = false;
   bool config_drive = false;

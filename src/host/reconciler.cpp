@@ -21,11 +21,15 @@ link::Power to_link(DomainPower power) {
       return link::Power::paused;
     case DomainPower::crashed:
       return link::Power::crashed;
+    case DomainPower::arriving:
+      return link::Power::absent;  // it is still the other host's
   }
   return link::Power::unknown;
 }
 
 namespace {
+
+constexpr std::string_view kDepart = "migrate_live", kDepartAbort = "migrate_live_abort", kDepartForce = "migrate_live_force";
 
 bool may_heal(FaultKind kind) {
   return kind == FaultKind::unavailable || kind == FaultKind::timeout;
@@ -56,6 +60,10 @@ const char* kill_point_of(Step step) {
       return "agent.after_destroy";
     case Step::undefine:
       return "agent.after_undefine";
+    case Step::pause:
+      return "agent.after_pause";
+    case Step::resume:
+      return "agent.after_resume";
     case Step::remove_disk:
       return "agent.after_disk_removed";
     default:
@@ -66,12 +74,13 @@ const char* kill_point_of(Step step) {
 }  // namespace
 
 Reconciler::Reconciler(const AgentOptions& options, HostId host, Hypervisor& hypervisor, Storage& storage,
-                       Journal& journal, Clock& clock, Hooks hooks)
+                       Journal& journal, Departures& departures, Clock& clock, Hooks hooks)
     : options_(options),
       host_(std::move(host)),
       hypervisor_(hypervisor),
       storage_(storage),
       journal_(journal),
+      departures_(departures),
       clock_(clock),
       hooks_(std::move(hooks)) {}
 
@@ -132,7 +141,7 @@ Outcome Reconciler::work(const link::DesiredServer& desired, Memory& memory) {
     if (!memory.permanent) bring_about(desired, present, memory, outcome);
     if (!desired.actions.empty()) {
       present = observe(desired, memory, domain);
-      act(desired, present, memory, outcome);
+      act(desired, present, domain, memory, outcome);
     }
     hooks_.on_step(desired.id, "observe");
     domain = hypervisor_.find(desired.id);
@@ -193,9 +202,13 @@ void Reconciler::fail(const Fault& fault, const link::DesiredServer& desired, Me
   if (!memory.permanent) outcome.look_again = backoff(memory.attempts);
 }
 
-void Reconciler::act(const link::DesiredServer& desired, const Present& present, Memory& memory,
+void Reconciler::act(const link::DesiredServer& desired, const Present& present, const Domain& domain, Memory& memory,
                      Outcome& outcome) {
   for (const auto& action : desired.actions) {
+    if (action.kind.starts_with(kDepart)) {
+      if (present.applied >= desired.generation) depart(action, desired, domain, outcome);
+      continue;
+    }
     if (const auto done = journal_.done(action.operation)) {
       outcome.actions.push_back(*done);
       continue;
@@ -222,6 +235,46 @@ void Reconciler::act_once(const link::Action& action, const link::DesiredServer&
     report.message = fault.hint.empty() ? fault.message : fault.message + ". " + fault.hint;
   }
   journal_.set_done(report);
+  outcome.actions.push_back(std::move(report));
+}
+
+/// Begun once for each operation, also if the agent ends meanwhile: what there is on the other host then is not to be built upon.
+void Reconciler::depart(const link::Action& action, const link::DesiredServer& desired, const Domain& domain, Outcome& outcome) {
+  constexpr milliseconds kLookEvery{1000};
+  const auto& id = desired.id;
+  link::ActionReport report{action.operation, action.fence, false, ""};
+  auto state = departures_.look(id, action.operation);
+  if (!state) {
+    if (const auto done = journal_.done(action.operation)) {
+      report = *done;
+      if (domain.departed) report.ok = true, report.message.clear();
+      return outcome.actions.push_back(std::move(report));
+    }
+    if (action.kind == kDepartAbort) report.message = "It was aborted.";
+    else if (domain.power != DomainPower::running && domain.power != DomainPower::paused) report.message = "The server does not run.";
+    if (report.message.empty()) {
+      report.message = "The agent of its host was started again meanwhile.";
+      journal_.set_done(report, true);
+      departures_.begin(id, action.operation);
+      kill_point("agent.after_departure_begun");
+      outcome.look_again = kLookEvery;
+      return;
+    }
+    journal_.set_done(report);
+    return outcome.actions.push_back(std::move(report));
+  }
+  if (!state->over) {
+    if (action.kind == kDepartAbort) departures_.abort(id);
+    if (action.kind == kDepartForce) departures_.hurry(id);
+    outcome.observed.migration = state->progress;
+    outcome.look_again = kLookEvery;
+    return;
+  }
+  kill_point("agent.after_departure");
+  report.ok = state->ok;
+  report.message = state->hint.empty() ? state->cause : state->cause + ". " + state->hint;
+  journal_.set_done(report);
+  departures_.forget(id);
   outcome.actions.push_back(std::move(report));
 }
 
@@ -261,6 +314,7 @@ void Reconciler::perform(Step step, const link::DesiredServer& desired) {
     case Step::config_drive:
       return storage_.write_config_drive(id, desired.config_drive_files);
     case Step::define:
+      departures_.tidy(id);
       return hypervisor_.define(spec_of(desired));
     case Step::start:
       return hypervisor_.start(id);
@@ -270,7 +324,12 @@ void Reconciler::perform(Step step, const link::DesiredServer& desired) {
       return hypervisor_.destroy(id);
     case Step::undefine:
       return hypervisor_.undefine(id);
+    case Step::pause:
+      return hypervisor_.pause(id);
+    case Step::resume:
+      return hypervisor_.resume(id);
     case Step::remove_disk:
+      departures_.tidy(id);
       return storage_.remove(id);
     case Step::reboot_soft:
       return hypervisor_.reboot(id);

@@ -3,6 +3,7 @@
 // server's serial queue, so never twice at once for the same server.
 
 #include "host/api.h"
+#include "host/departures.h"
 #include "host/journal.h"
 #include "host/plan.h"
 
@@ -34,32 +35,35 @@ class Reconciler {
   };
   /// `host`: which one this is.
   Reconciler(const AgentOptions& options, HostId host, Hypervisor& hypervisor, Storage& storage, Journal& journal,
-             Clock& clock, Hooks hooks);
+             Departures& departures, Clock& clock, Hooks hooks);
 
   Outcome work(const link::DesiredServer& desired, Memory& memory);
   /// A server of no assignment: only looked at.
   Outcome look(const ServerId& server, bool quarantined);
+  /// What its domain is made of, once its images are here.
+  DomainSpec spec_of(const link::DesiredServer& desired);
 
  private:
   Present observe(const link::DesiredServer& desired, const Memory& memory, Domain& domain);
   void bring_about(const link::DesiredServer& desired, const Present& present, Memory& memory,
                    Outcome& outcome);
-  void act(const link::DesiredServer& desired, const Present& present, Memory& memory, Outcome& outcome);
+  void act(const link::DesiredServer& desired, const Present& present, const Domain& domain, Memory& memory, Outcome& outcome);
   void act_once(const link::Action& action, const link::DesiredServer& desired, const Present& present,
                 Memory& memory, Outcome& outcome);
   void take(Step step, const link::DesiredServer& desired, Outcome& outcome);
   void perform(Step step, const link::DesiredServer& desired);
   void fail(const Fault& fault, const link::DesiredServer& desired, Memory& memory, Outcome& outcome);
   void ask_to_power_off(const link::DesiredServer& desired, Memory& memory, Outcome& outcome);
+  void depart(const link::Action& action, const link::DesiredServer& desired, const Domain& domain, Outcome& outcome);
   void copy_disk(const link::DesiredServer& desired);
   std::chrono::milliseconds backoff(int attempts) const;
-  DomainSpec spec_of(const link::DesiredServer& desired);
 
   const AgentOptions& options_;
   const HostId host_;
   Hypervisor& hypervisor_;
   Storage& storage_;
   Journal& journal_;
+  Departures& departures_;
   Clock& clock_;
   Hooks hooks_;
 };

@@ -3,9 +3,12 @@
 #include <atomic>
 
 #include "base/log.h"
+#include "base/unix_socket.h"
 #include "libvirt/api.h"
 #include "libvirt/connection.h"
 #include "libvirt/domain_xml.h"
+#include "libvirt/migration.h"
+#include "libvirt/migration_gate.h"
 
 namespace virga::libvirt {
 
@@ -19,6 +22,13 @@ std::string take(char* text) {
   std::string copy = text ? text : "";
   free(text);
   return copy;
+}
+
+/// Where the daemon of a connection's URI listens.
+std::string socket_of(const std::string& uri) {
+  constexpr std::string_view kKey = "socket=";
+  const auto at = uri.find(kKey);
+  return at == std::string::npos ? "/run/libvirt/libvirt-sock" : uri.substr(at + kKey.size());
 }
 
 DomainPower power_of(int state, int reason) {
@@ -59,6 +69,14 @@ class Driver final : public host::Hypervisor {
   void reboot(const ServerId& id) override;
   void reset(const ServerId& id) override;
   void undefine(const ServerId& id) override;
+  void pause(const ServerId& id) override;
+  void resume(const ServerId& id) override;
+  void migrate(const ServerId& id, const host::MigrationPath& path) override;
+  std::optional<MigrationProgress> migration_progress(const ServerId& id) override;
+  void cancel_migration(const ServerId& id) override;
+  bool hurry_migration(const ServerId& id) override;
+  std::string describe_incoming(const host::DomainSpec& spec) override;
+  int open_incoming(const host::DomainSpec& spec, host::MigrationChannel channel, const std::string& folder) override;
   std::string vnc_socket(const ServerId& id) override;
   std::string problem() override { return connection_.problem(); }
   void on_change(std::function<void(const ServerId&)> callback) override {
@@ -120,6 +138,10 @@ bool Driver::observe(virDomainPtr domain, Domain& out) {
   out.id = ServerId(uuid_of(domain));
   out.name = virDomainGetName(domain);
   out.power = power_of(state, reason);
+  // Its last moment on the host it leaves looks like its first on the one it comes to.
+  if (state == VIR_DOMAIN_PAUSED && reason == VIR_DOMAIN_PAUSED_MIGRATION)
+    out.power = is_leaving(domain) ? DomainPower::running : DomainPower::arriving;
+  out.departed = state == VIR_DOMAIN_SHUTOFF && reason == VIR_DOMAIN_SHUTOFF_MIGRATED;
   out.generation = generation.value_or(0);
   out.ours = generation.has_value();
   return true;
@@ -227,6 +249,66 @@ void Driver::undefine(const ServerId& id) {
   auto fault = last_fault(fmt::format("undefine server {}", id.str()));
   if (virDomainIsPersistent(domain.get()) == 0) return;
   throw fault;
+}
+
+void Driver::pause(const ServerId& id) {
+  ConnectHandle connect;
+  auto domain = ours(id, connect);
+  if (virDomainSuspend(domain.get()) < 0) throw last_fault(fmt::format("pause server {}", id.str()));
+}
+
+void Driver::resume(const ServerId& id) {
+  ConnectHandle connect;
+  auto domain = ours(id, connect);
+  if (virDomainResume(domain.get()) < 0) throw last_fault(fmt::format("let server {} run on", id.str()));
+}
+
+void Driver::migrate(const ServerId& id, const host::MigrationPath& path) {
+  ConnectHandle connect;
+  auto domain = ours(id, connect);
+  libvirt::migrate(domain.get(), path);
+}
+
+std::optional<MigrationProgress> Driver::migration_progress(const ServerId& id) {
+  ConnectHandle connect;
+  auto domain = ours_or_null(id, connect);
+  return domain ? leaving_progress(domain.get()) : std::nullopt;
+}
+
+void Driver::cancel_migration(const ServerId& id) {
+  ConnectHandle connect;
+  auto domain = ours_or_null(id, connect);
+  if (domain && is_leaving(domain.get()) && virDomainAbortJob(domain.get()) < 0 && last_code() != VIR_ERR_OPERATION_INVALID)
+    throw last_fault(fmt::format("end the move of server {}", id.str()));
+}
+
+// A guest that stands still changes no memory, so the rest of it is soon over there; it runs on there.
+bool Driver::hurry_migration(const ServerId& id) {
+  ConnectHandle connect;
+  auto domain = ours(id, connect);
+  Domain now;
+  if (!observe(domain.get(), now) || now.power != DomainPower::running || !is_leaving(domain.get())) return false;
+  if (virDomainSuspend(domain.get()) == 0) return true;
+  if (last_code() == VIR_ERR_OPERATION_INVALID) return false;  // it is over just now
+  throw last_fault(fmt::format("let server {} stand still", id.str()));
+}
+
+std::string Driver::describe_incoming(const host::DomainSpec& spec) {
+  auto described = spec;
+  described.generation = 0;  // of no definition of this host's
+  return domain_xml(described, style_);
+}
+
+int Driver::open_incoming(const host::DomainSpec& spec, host::MigrationChannel channel, const std::string& folder) {
+  switch (channel) {
+    case host::MigrationChannel::memory:
+      return connect_unix(folder + "/memory.sock");
+    case host::MigrationChannel::disk:
+      return connect_unix(folder + "/disk.sock");
+    case host::MigrationChannel::control:
+      break;
+  }
+  return open_gate(socket_of(options_.uri), {spec.name, describe_incoming(spec), folder});
 }
 
 std::string Driver::here(std::string path) const {

@@ -12,6 +12,8 @@
 // Threads: Controller's functions are called from gRPC threads and must be thread-safe. AgentHub is
 // thread-safe.
 
+#include <fmt/format.h>
+
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -23,9 +25,15 @@
 
 #include "base/fault.h"
 #include "base/ids.h"
+#include "base/migration_progress.h"
 #include "base/units.h"
 
 namespace virga::link {
+
+/// The link's minor version: what this program speaks.
+constexpr int kLinkMinor = 4;
+/// Agents from this version on know servers that move as they run, and such as are paused.
+constexpr int kLiveMigrationMinor = 4, kPauseMinor = 4;
 
 /// A bootable image as the agent's cache must hold it.
 struct ImageRef {
@@ -46,7 +54,9 @@ struct Nic {
   std::string metadata_cidr;  ///< "10.0.0.2/24"
 };
 
-/// Something to do once that is not a state: kind is "reboot_soft" or "reboot_hard".
+/// Something to do once that is not a state: kind is "reboot_soft", "reboot_hard", or "migrate_live": the domain moves, as
+/// it runs, to the host that has it as State::incoming. "migrate_live_abort" and "migrate_live_force" are the same operation,
+/// with what is wished of it meanwhile: to end it, or to end it soon by letting the guest stand still.
 struct Action {
   OperationId operation;
   int64_t fence = 0;
@@ -66,7 +76,9 @@ struct DiskSource {
 };
 
 struct DesiredServer {
-  enum class State { running, stopped, absent };
+  /// incoming: its domain comes here as it runs, from another host; everything for it is made ready, and nothing is started.
+  /// paused: it is on, and its guest stands still.
+  enum class State { running, stopped, absent, incoming, paused };
   ServerId id;
   int64_t generation = 0;  ///< of the desired state; grows with each change
   int64_t fence = 0;  ///< an agent refuses anything with a smaller fence than it has seen for this server
@@ -120,6 +132,7 @@ struct ObservedServer {
   bool permanent = false;         ///< retrying cannot help (a broken image): the server goes to ERROR
   bool quarantined = false;       ///< found on the host, in no assignment
   std::vector<StepReport> steps;  ///< since the last report
+  std::optional<MigrationProgress> migration;  ///< while it moves
 };
 
 struct ActionReport {
@@ -142,6 +155,7 @@ struct HostFacts {
   MiB memory;
   GiB disk;
   int64_t seen_epoch = 0;  ///< highest cloud epoch this agent has accepted
+  int link_minor = kLinkMinor;  ///< which version of the link its agent speaks
 };
 
 /// One end's proof, PEM: whom it trusts, its certificate, its key.
@@ -200,6 +214,11 @@ class Controller {
   virtual MetadataReply metadata(const HostId& host, const MetadataRequest& request) = 0;
   /// Which host is to send this disk to `host`. Throws Fault(forbidden) unless the server is moving there from it.
   virtual HostId disk_source(const HostId& host, const ServerId& server, int64_t disk) = 0;
+  /// To which host `from` may open a tunnel for this server. Throws Fault(forbidden) unless the server is moving there from
+  /// it, as it runs.
+  virtual HostId tunnel_end(const HostId& from, const ServerId& server) {
+    throw Fault(FaultKind::forbidden, fmt::format("server {} does not move from host {}", server.str(), from.str()));
+  }
   /// Another certificate (PEM) for the host, for this request (PKCS #10, PEM). Throws Fault.
   virtual std::string renew(const HostId& host, const std::string& request) = 0;
   /// The bytes of an image's upload that this controller has, for another one. Throws Fault(not_found).
@@ -262,6 +281,11 @@ class AgentSide {
     std::unique_ptr<ByteSource> bytes;
   };
   virtual Disk open_disk(const ServerId& server, int64_t disk) = 0;
+  /// One channel of a server that is coming here as it runs: a connected socket, the caller's to close. Throws
+  /// Fault(conflict) if the server is not coming.
+  virtual int open_tunnel(const ServerId& server, const std::string& channel) {
+    throw Fault(FaultKind::conflict, fmt::format("this host has no {} for server {}", channel, server.str()));
+  }
 };
 
 /// The agent's connection: reconnects for ever with jittered back-off (50 ms to 5 s), re-sends facts and a
@@ -278,6 +302,9 @@ class AgentConnection {
   virtual void fetch_image(const ImageId& image, const std::function<void(std::string_view)>& sink) = 0;
   /// Streams a disk of a server that moves here to `sink`. Throws Fault if it does not come whole.
   virtual void fetch_disk(const ServerId& server, int64_t disk, const std::function<void(std::string_view)>& sink) = 0;
+  /// Passes bytes between the connected socket and the same channel at the host that the server moves to, until both
+  /// directions have ended or it breaks. Closes nothing. Throws Fault if it breaks.
+  virtual void tunnel(const ServerId& server, const std::string& channel, int socket) = 0;
   virtual MetadataReply metadata(const MetadataRequest& request) = 0;
   /// Asks for another certificate (PEM). Throws Fault.
   virtual std::string renew(const std::string& request) = 0;

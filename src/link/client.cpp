@@ -2,6 +2,8 @@
 // needed.
 
 #include <grpcpp/grpcpp.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <condition_variable>
@@ -19,6 +21,7 @@
 #include "link/peers.h"
 #include "link/pool.h"
 #include "link/status.h"
+#include "link/tunnel.h"
 
 namespace virga::link {
 namespace {
@@ -32,6 +35,7 @@ constexpr auto kMaxBackoff = 5s;
 // work for nothing.
 constexpr std::chrono::milliseconds kMinPatience = 2s, kMaxPatience = 30s;
 constexpr int kMaxControllers = 64;
+constexpr size_t kMaxTunnels = 64;
 
 using Control = grpc::ClientReaderWriter<v1::AgentMessage, v1::ControllerMessage>;
 
@@ -82,6 +86,43 @@ class ConsolePump {
   std::thread thread_;
 };
 
+/// One channel of a server that comes here: the answering end of a tunnel.
+class TunnelAnswer {
+ public:
+  TunnelAnswer(std::shared_ptr<v1::AgentLink::Stub> stub, const std::string& session, uint64_t request, int socket)
+      : stub_(std::move(stub)), socket_(socket) {
+    context_.AddMetadata(kSessionKey, session);
+    thread_ = std::thread([this, request] { run(request); });
+  }
+  ~TunnelAnswer() {
+    context_.TryCancel();
+    ::shutdown(socket_, SHUT_RDWR);
+    thread_.join();
+    ::close(socket_);
+  }
+  bool done() const { return done_; }
+
+ private:
+  void run(uint64_t request) {
+    const auto stream = stub_->AnswerTunnel(&context_);
+    v1::TunnelFrame hello;
+    hello.set_request(request);
+    stream->Write(hello);
+    SocketEnd here(socket_);
+    CallEnd there(context_, *stream);
+    pump(here, there);
+    here.cancel();
+    stream->Finish();
+    done_ = true;
+  }
+
+  const std::shared_ptr<v1::AgentLink::Stub> stub_;
+  const int socket_;
+  grpc::ClientContext context_;
+  std::atomic<bool> done_{false};
+  std::thread thread_;
+};
+
 class Connection final : public AgentConnection {
  public:
   Connection(DialOptions options, AgentSide& side)
@@ -101,6 +142,7 @@ class Connection final : public AgentConnection {
     requests_.stop();
     disks_.stop();
     consoles_.clear();
+    tunnels_.clear();
   }
 
   bool connected() const override {
@@ -151,6 +193,23 @@ class Connection final : public AgentConnection {
     request.set_disk(disk);
     const auto stub = this->stub();
     receive_disk(call.context, *stub->FetchDisk(&call.context, request), sink);
+  }
+
+  void tunnel(const ServerId& server, const std::string& channel, int socket) override {
+    Call call(*this);
+    const auto stub = this->stub();
+    const auto stream = stub->Tunnel(&call.context);
+    v1::TunnelFrame first;
+    first.set_server(server.str());
+    first.set_channel(channel);
+    stream->Write(first);
+    SocketEnd here(socket);
+    CallEnd there(call.context, *stream);
+    const bool whole = pump(here, there);
+    const auto status = stream->Finish();
+    if (whole) return;
+    if (status.ok() || status.error_code() == grpc::CANCELLED) throw Fault(FaultKind::unavailable, "the tunnel broke");
+    throw to_fault(status, "there is no way to the host that the server moves to");
   }
 
   MetadataReply metadata(const MetadataRequest& request) override {
@@ -431,6 +490,8 @@ class Connection final : public AgentConnection {
       requests_.post([this, m = message.read_console_log()] { read_log(m); });
     else if (message.has_open_disk())
       disks_.post([this, m = message.open_disk()] { send_disk(m); });
+    else if (message.has_open_tunnel())
+      requests_.post([this, m = message.open_tunnel()] { open_tunnel(m); });
   }
 
   void read_log(const v1::ReadConsoleLog& request) {
@@ -447,19 +508,14 @@ class Connection final : public AgentConnection {
     send_reply(std::move(reply));
   }
 
-  void open_console(const v1::OpenConsole& request) {
+  /// Does what a request to open something asks, or tells why not.
+  template <class F>
+  void answer_or_refuse(uint64_t request, F open) {
     v1::AgentMessage reply;
     auto& refused = *reply.mutable_console_refused();
-    refused.set_request(request.request());
+    refused.set_request(request);
     try {
-      auto local = side_.open_console(ServerId(request.server()),
-                                      request.vnc() ? AgentHub::Console::vnc : AgentHub::Console::serial);
-      std::lock_guard lock(mutex_);
-      if (stopping_) return;
-      std::erase_if(consoles_, [](const auto& c) { return c->done(); });
-      consoles_.push_back(
-          std::make_unique<ConsolePump>(*stub_, session_, request.request(), std::move(local)));
-      return;
+      return open();
     } catch (const Fault& fault) {
       refused.set_cause(fault.message);
       refused.set_hint(fault.hint);
@@ -467,6 +523,31 @@ class Connection final : public AgentConnection {
       refused.set_cause(e.what());
     }
     send_reply(std::move(reply));
+  }
+
+  void open_console(const v1::OpenConsole& request) {
+    answer_or_refuse(request.request(), [&] {
+      auto local = side_.open_console(ServerId(request.server()),
+                                      request.vnc() ? AgentHub::Console::vnc : AgentHub::Console::serial);
+      std::lock_guard lock(mutex_);
+      if (stopping_) return;
+      std::erase_if(consoles_, [](const auto& c) { return c->done(); });
+      consoles_.push_back(
+          std::make_unique<ConsolePump>(*stub_, session_, request.request(), std::move(local)));
+    });
+  }
+
+  void open_tunnel(const v1::OpenTunnel& request) {
+    answer_or_refuse(request.request(), [&] {
+      const int socket = side_.open_tunnel(ServerId(request.server()), request.channel());
+      std::lock_guard lock(mutex_);
+      std::erase_if(tunnels_, [](const auto& t) { return t->done(); });
+      if (stopping_ || tunnels_.size() >= kMaxTunnels) {
+        ::close(socket);
+        throw Fault(FaultKind::unavailable, "too many servers come to this host at once");
+      }
+      tunnels_.push_back(std::make_unique<TunnelAnswer>(stub_, session_, request.request(), socket));
+    });
   }
 
   void send_disk(const v1::OpenDisk& request) {
@@ -513,6 +594,7 @@ class Connection final : public AgentConnection {
   std::vector<std::string> problems_;
   bool problems_new_ = false;
   std::vector<std::unique_ptr<ConsolePump>> consoles_;
+  std::vector<std::unique_ptr<TunnelAnswer>> tunnels_;
   Pool requests_;
   Pool disks_;  ///< that are being sent: each takes its time
   std::thread thread_;

@@ -38,6 +38,10 @@ v1::Server::State to_wire(DesiredServer::State state) {
       return v1::Server::STOPPED;
     case DesiredServer::State::absent:
       return v1::Server::ABSENT;
+    case DesiredServer::State::incoming:
+      return v1::Server::INCOMING;
+    case DesiredServer::State::paused:
+      return v1::Server::PAUSED;
   }
   return v1::Server::UNSPECIFIED;
 }
@@ -50,6 +54,10 @@ DesiredServer::State from_wire(v1::Server::State state) {
       return DesiredServer::State::stopped;
     case v1::Server::ABSENT:
       return DesiredServer::State::absent;
+    case v1::Server::INCOMING:
+      return DesiredServer::State::incoming;
+    case v1::Server::PAUSED:
+      return DesiredServer::State::paused;
     default:
       throw Fault(FaultKind::bad_request, "the assignment has a server in a state this agent does not know",
                   "Upgrade the agent to the controller's version.");
@@ -136,6 +144,14 @@ DesiredServer from_wire(const v1::Server& in) {
   return server;
 }
 
+void to_wire(const Transfer& transfer, v1::Transfer& out) {
+  out.set_total(transfer.total);
+  out.set_processed(transfer.processed);
+  out.set_remaining(transfer.remaining);
+}
+
+Transfer from_wire(const v1::Transfer& in) { return {in.total(), in.processed(), in.remaining()}; }
+
 v1::ObservedServer to_wire(const ObservedServer& server) {
   v1::ObservedServer out;
   out.set_id(server.id.str());
@@ -154,6 +170,10 @@ v1::ObservedServer to_wire(const ObservedServer& server) {
     s.set_at_us(step.at_us);
     s.set_took_us(step.took_us);
   }
+  if (server.migration) {
+    to_wire(server.migration->memory, *out.mutable_migration()->mutable_memory());
+    to_wire(server.migration->disk, *out.mutable_migration()->mutable_disk());
+  }
   return out;
 }
 
@@ -170,6 +190,7 @@ ObservedServer from_wire(const v1::ObservedServer& in) {
   server.quarantined = in.quarantined();
   for (const auto& s : in.steps())
     server.steps.push_back({s.step(), s.ok(), s.message(), s.at_us(), s.took_us()});
+  if (in.has_migration()) server.migration = MigrationProgress{from_wire(in.migration().memory()), from_wire(in.migration().disk())};
   return server;
 }
 
@@ -214,6 +235,7 @@ HostFacts from_wire(const v1::Hello& in) {
   facts.memory = MiB{in.memory_mib()};
   facts.disk = GiB{in.disk_gib()};
   facts.seen_epoch = in.seen_epoch();
+  facts.link_minor = in.minor();
   return facts;
 }
 

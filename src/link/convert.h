@@ -9,7 +9,7 @@
 namespace virga::link {
 
 constexpr int kMajor = 1;
-constexpr int kMinor = 3;
+constexpr int kMinor = kLinkMinor;
 constexpr size_t kMaxMessage = 16 << 20;  ///< one message on the wire
 constexpr size_t kPart = 1 << 20;  ///< an assignment or observation is cut into messages of about this size
 constexpr size_t kMaxWhole = 256 << 20;  ///< of one assignment or observation put together again

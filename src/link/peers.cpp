@@ -176,6 +176,18 @@ grpc::Status PeerService::FetchDisk(grpc::ServerContext* context, const v1::Peer
   });
 }
 
+grpc::Status PeerService::Tunnel(grpc::ServerContext* context,
+                                 grpc::ServerReaderWriter<v1::TunnelFrame, v1::TunnelFrame>* stream) {
+  return answer([&] {
+    require_controller(*context);
+    v1::TunnelFrame first;
+    if (!stream->Read(&first)) return;
+    CallEnd opener(*context, *stream);
+    if (!hosts_.tunnel_here(HostId(need(*context, kHost)), ServerId(first.server()), first.channel(), opener))
+      throw Fault(FaultKind::unavailable, "the tunnel broke");
+  });
+}
+
 // ---- asking ----
 
 std::shared_ptr<grpc::Channel> Peers::channel(const std::string& address) {
@@ -228,6 +240,23 @@ void Peers::fetch_disk(const std::string& address, const HostId& host, const Ser
     if (!sink(piece)) context.TryCancel();
   const auto status = reader->Finish();
   if (!status.ok()) throw to_fault(status, "the controller of the host that has the disk does not send it");
+}
+
+bool Peers::tunnel(const std::string& address, const HostId& host, const ServerId& server, const std::string& channel,
+                   TunnelEnd& opener) {
+  grpc::ClientContext context;
+  context.AddMetadata(kHost, host.str());
+  const auto stub = v1::ControllerLink::NewStub(this->channel(address));
+  const auto stream = stub->Tunnel(&context);
+  v1::TunnelFrame first;
+  first.set_server(server.str());
+  first.set_channel(channel);
+  stream->Write(first);
+  CallEnd far(context, *stream);
+  const bool whole = pump(opener, far);
+  const auto status = stream->Finish();
+  if (!status.ok() && status.error_code() != grpc::CANCELLED) throw to_fault(status, "the controller of the host that the server moves to has no tunnel");
+  return whole;
 }
 
 void Peers::fetch_upload(const std::string& address, const std::string& upload,

@@ -1,6 +1,6 @@
 #pragma once
 // What controllers ask of each other, over the agent link's port with their own certificates: the console or the log of a
-// guest whose host is connected to the other one, its disk if it moves, and the bytes of an image that the other one has.
+// guest whose host is connected to the other one, its disk or its tunnels if it moves, and the bytes of an image that the other one has.
 
 #include <grpcpp/grpcpp.h>
 
@@ -13,6 +13,7 @@
 #include "link/agent.grpc.pb.h"
 #include "link/api.h"
 #include "link/status.h"
+#include "link/tunnel.h"
 
 namespace virga::link {
 
@@ -35,6 +36,8 @@ class HostsHere {
   /// Passes a disk's pieces on until there are no more, or nobody takes them (`sink` says false). Throws Fault.
   virtual void send_disk_here(const HostId& host, const ServerId& server, int64_t disk,
                               const std::function<bool(const v1::DiskPiece&)>& sink) = 0;
+  /// Has the host answer a tunnel, and passes on between both until it is over; see pump(). Throws Fault.
+  virtual bool tunnel_here(const HostId& to, const ServerId& server, const std::string& channel, TunnelEnd& opener) = 0;
 };
 
 /// Answers other controllers. Each call holds one of gRPC's threads.
@@ -51,6 +54,8 @@ class PeerService final : public v1::ControllerLink::Service {
                            grpc::ServerWriter<v1::ImagePiece>* out) override;
   grpc::Status FetchDisk(grpc::ServerContext* context, const v1::PeerDiskRequest* request,
                          grpc::ServerWriter<v1::DiskPiece>* out) override;
+  grpc::Status Tunnel(grpc::ServerContext* context,
+                      grpc::ServerReaderWriter<v1::TunnelFrame, v1::TunnelFrame>* stream) override;
 
  private:
   HostsHere& hosts_;
@@ -71,6 +76,7 @@ class Peers {
   void fetch_upload(const std::string& address, const std::string& upload, const std::function<void(std::string_view)>& sink);
   void fetch_disk(const std::string& address, const HostId& host, const ServerId& server, int64_t disk,
                   const std::function<bool(const v1::DiskPiece&)>& sink);
+  bool tunnel(const std::string& address, const HostId& host, const ServerId& server, const std::string& channel, TunnelEnd& opener);
 
  private:
   std::shared_ptr<grpc::Channel> channel(const std::string& address);

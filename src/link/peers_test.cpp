@@ -8,6 +8,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <thread>
 
 #include "base/certificate.h"
 #include "link/peers.h"
@@ -102,6 +103,37 @@ TEST_F(TwoHubs, ConsoleAndLogComeThroughTheControllerThatHasTheHost) {
     EXPECT_EQ(fault.kind, FaultKind::conflict);
     EXPECT_NE(fault.message.find("the server is not running"), std::string::npos) << fault.message;
   }
+}
+
+TEST_F(TwoHubs, ATunnelGoesThroughBoth) {
+  connect_to({b_address_});
+  ASSERT_TRUE(connected(*b_));
+  int far[2], near[2];
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM, 0, far), 0);
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM, 0, near), 0);
+  agent_.tunnel = [&](const std::string& channel) {
+    EXPECT_EQ(channel, "disk");
+    return far[0];
+  };
+  const HostId leaving("dddddddd-2222-4333-8444-555555555555");
+  FakeAgent source;
+  source.id = leaving;
+  const auto request = make_certificate_request("host2");
+  const Credentials proof{ca_.certificate, sign_client_certificate(ca_, request.request, "host2", "virga:host:" + leaving.str(), now_), request.key};
+  auto connection = dial({{a_address_}, [proof] { return proof; }}, source);
+  ASSERT_TRUE(source.watched.wait([&] { return !source.assignments.empty(); }));
+  std::thread tunnel([&] { connection->tunnel(ServerId(kServer), "disk", near[1]); });
+  ASSERT_EQ(::send(near[0], "ping", 4, 0), 4);
+  ::shutdown(near[0], SHUT_WR);
+  char buffer[16];
+  ASSERT_EQ(::recv(far[1], buffer, sizeof buffer, 0), 4);
+  ASSERT_EQ(::recv(far[1], buffer, sizeof buffer, 0), 0);
+  ASSERT_EQ(::send(far[1], "pong", 4, 0), 4);
+  ::close(far[1]);
+  ASSERT_EQ(::recv(near[0], buffer, sizeof buffer, 0), 4);
+  tunnel.join();
+  ::close(near[0]);
+  ::close(near[1]);
 }
 
 TEST_F(TwoHubs, OfAHostThatIsNowhereNobodyAsksInCircles) {

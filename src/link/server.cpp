@@ -16,6 +16,7 @@
 #include "link/peers.h"
 #include "link/server_console.h"
 #include "link/status.h"
+#include "link/tunnel.h"
 
 namespace virga::link {
 namespace {
@@ -30,6 +31,8 @@ std::shared_ptr<grpc::ServerCredentials> mutual(const Credentials& c) {
   options.pem_key_cert_pairs.push_back({c.key, c.certificate});
   return grpc::SslServerCredentials(options);
 }
+
+using TunnelStream = grpc::ServerReaderWriter<v1::TunnelFrame, v1::TunnelFrame>;
 
 /// Control as a reactor, the rest synchronous.
 using Service = v1::AgentLink::WithCallbackMethod_Control<v1::AgentLink::Service>;
@@ -74,6 +77,7 @@ class Hub final : public AgentHub, public StreamOwner, public Service, public Ho
       stopping_ = true;
       for (auto& [id, call] : consoles_) call->cancel("the controller stops");
       for (auto& [id, disk] : disks_) disk->break_off("the controller stops");
+      for (auto& [id, tunnel] : tunnels_) tunnel->cancel("the controller stops");
     }
     peer_service_.stop();
     server_->Shutdown(std::chrono::system_clock::now() + std::chrono::milliseconds(200));
@@ -191,6 +195,28 @@ class Hub final : public AgentHub, public StreamOwner, public Service, public Ho
       if (!sink(*piece)) return;
   }
 
+  bool tunnel_here(const HostId& to, const ServerId& server, const std::string& channel, TunnelEnd& opener) override {
+    auto stream = find(to);
+    if (!stream) throw not_connected(to);
+    const auto tunnel = std::make_shared<TunnelCall>(to);
+    const auto id = next_request_++;
+    {
+      std::lock_guard lock(mutex_);
+      tunnels_[id] = tunnel;
+    }
+    ScopeExit forget([&] {
+      tunnel->over();
+      std::lock_guard lock(mutex_);
+      tunnels_.erase(id);
+    });
+    v1::ControllerMessage message;
+    message.mutable_open_tunnel()->set_request(id);
+    message.mutable_open_tunnel()->set_server(server.str());
+    message.mutable_open_tunnel()->set_channel(channel);
+    stream->send_after_welcome(std::move(message));
+    return pump(opener, tunnel->wait_open(std::chrono::seconds(10)));
+  }
+
   // ---- StreamOwner: on pool threads ----
 
   void hello(const std::shared_ptr<ControlStream>& stream, const HostFacts& facts) override {
@@ -252,6 +278,8 @@ class Hub final : public AgentHub, public StreamOwner, public Service, public Ho
         if (call->host() == stream.host()) call->cancel("the host disconnected");
       for (auto& [id, disk] : disks_)
         if (disk->from() == stream.host()) disk->break_off("the host that has it disconnected");
+      for (auto& [id, tunnel] : tunnels_)
+        if (tunnel->to() == stream.host()) tunnel->cancel("the host that the server moves to disconnected");
     }
     log::info("agent link: host {} disconnected", stream.host().str());
     try {
@@ -328,6 +356,36 @@ class Hub final : public AgentHub, public StreamOwner, public Service, public Ho
       if (!disk->put(std::move(piece))) return {grpc::CANCELLED, "nobody takes the disk any more"};
     while (in->Read(&piece));
     disk->ended();
+    return grpc::Status::OK;
+  } catch (const Fault& fault) {
+    return to_status(fault);
+  }
+
+  grpc::Status Tunnel(grpc::ServerContext* context, TunnelStream* stream) override try {
+    const auto host = host_of(*context);
+    v1::TunnelFrame first;
+    if (!stream->Read(&first)) return grpc::Status::CANCELLED;
+    const ServerId server(first.server());
+    const HostId to = controller_.tunnel_end(host, server);
+    const auto elsewhere = other_controller(to);
+    CallEnd opener(*context, *stream);
+    const bool whole = elsewhere.empty() ? tunnel_here(to, server, first.channel(), opener)
+                                         : peers_.tunnel(elsewhere, to, server, first.channel(), opener);
+    return whole ? grpc::Status::OK : grpc::Status(grpc::UNAVAILABLE, "the tunnel broke");
+  } catch (const Fault& fault) {
+    return to_status(fault);
+  } catch (const std::exception& e) {
+    return {grpc::INTERNAL, e.what()};
+  }
+
+  grpc::Status AnswerTunnel(grpc::ServerContext* context, TunnelStream* stream) override try {
+    const auto host = host_of(*context);
+    v1::TunnelFrame first;
+    if (!stream->Read(&first)) return grpc::Status::CANCELLED;
+    const auto tunnel = find_tunnel(first.request());
+    if (!tunnel || tunnel->to() != host) return {grpc::NOT_FOUND, "nobody waits for this tunnel"};
+    CallEnd answerer(*context, *stream);
+    tunnel->run(answerer);
     return grpc::Status::OK;
   } catch (const Fault& fault) {
     return to_status(fault);
@@ -437,9 +495,17 @@ class Hub final : public AgentHub, public StreamOwner, public Service, public Ho
   }
 
   void refuse(const HostId& host, const v1::ConsoleRefused& refused) {
+    const Fault cause(FaultKind::conflict, refused.cause(), refused.hint());
     auto call = find_console(refused.request());
-    if (call && call->host() == host)
-      call->refuse(Fault(FaultKind::conflict, refused.cause(), refused.hint()));
+    if (call && call->host() == host) call->refuse(cause);
+    const auto tunnel = find_tunnel(refused.request());
+    if (tunnel && tunnel->to() == host) tunnel->refuse(cause);
+  }
+
+  std::shared_ptr<TunnelCall> find_tunnel(uint64_t id) {
+    std::lock_guard lock(mutex_);
+    auto it = tunnels_.find(id);
+    return it == tunnels_.end() ? nullptr : it->second;
   }
 
   const ServeOptions options_;
@@ -454,6 +520,7 @@ class Hub final : public AgentHub, public StreamOwner, public Service, public Ho
       consoles_;  // asked for, not yet open; open ones end by their host
   std::map<uint64_t, std::shared_ptr<PendingLog>> logs_;
   std::map<uint64_t, std::shared_ptr<DiskTransfer>> disks_;
+  std::map<uint64_t, std::shared_ptr<TunnelCall>> tunnels_;
   std::atomic<uint64_t> next_request_{1};
   std::atomic<bool> stopping_{false};
   std::unique_ptr<grpc::Server> server_;

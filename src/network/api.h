@@ -99,6 +99,9 @@ class Networks {
                                    const std::vector<std::string>& security_groups) = 0;
   /// Where the ports' server runs (OVN requested-chassis, binding:host_id); "" unbinds.
   virtual void bind_server_ports(db::Tx& tx, const ServerId& server, const std::string& hostname) = 0;
+  /// Binds them to a second host, whose side stays shut until the guest speaks there (OVN activation-strategy "rarp");
+  /// "" ends that, and so does bind_server_ports.
+  virtual void bind_server_ports_also(db::Tx& tx, const ServerId& server, const std::string& hostname) = 0;
   /// Removes the ports compute made and unbinds those it was given.
   virtual void release_server_ports(db::Tx& tx, const ServerId& server) = 0;
   /// One more address on the server's port of that network. Throws Fault(bad_request) if it has none there.

@@ -114,16 +114,16 @@ void take_port(NetworkService& s, db::Tx& tx, const api::Caller& caller, const S
 }
 
 struct BoundPort {
-  std::string id, host, status;
+  std::string id, host, also_host, status;
   bool made = false;
 };
 
 std::vector<BoundPort> ports_of(db::Tx& tx, const ServerId& server) {
   std::vector<BoundPort> out;
-  for (const auto& r : tx.query("SELECT id, host_id, status, made_by_compute FROM network_ports WHERE "
+  for (const auto& r : tx.query("SELECT id, host_id, also_host_id, status, made_by_compute FROM network_ports WHERE "
                                 "device_id = ? AND device_owner LIKE 'compute:%' ORDER BY created_at, id",
                                 server))
-    out.push_back({r.text(0), r.text(1), r.text(2), r.boolean(3)});
+    out.push_back({r.text(0), r.text(1), r.text(2), r.text(3), r.boolean(4)});
   return out;
 }
 
@@ -177,13 +177,24 @@ void NetworkService::create_server_ports(db::Tx& tx, const api::Caller& caller, 
 
 void NetworkService::bind_server_ports(db::Tx& tx, const ServerId& server, const std::string& hostname) {
   // Without OVN nobody else would say that the port is up.
-  const char* status = options_.northbound.empty() && !hostname.empty() ? "ACTIVE" : "DOWN";
+  const std::string unheard = options_.northbound.empty() && !hostname.empty() ? "ACTIVE" : "DOWN";
   for (const auto& port : ports_of(tx, server)) {
-    if (port.host == hostname) continue;
+    if (port.host == hostname && port.also_host.empty()) continue;
+    // Bound there already, or still: what is known of it holds.
+    const bool known = port.also_host == hostname || port.host == hostname;
     tx.exec(
-        "UPDATE network_ports SET host_id = ?, status = ?, updated_at = ?, revision_number = revision_number "
+        "UPDATE network_ports SET host_id = ?, also_host_id = '', status = ?, updated_at = ?, revision_number = revision_number "
         "+ 1 WHERE id = ?",
-        hostname, status, clock_.now(), port.id);
+        hostname, known ? port.status : unheard, clock_.now(), port.id);
+    touch(tx, Dirty::Kind::port, port.id);
+  }
+}
+
+void NetworkService::bind_server_ports_also(db::Tx& tx, const ServerId& server, const std::string& hostname) {
+  for (const auto& port : ports_of(tx, server)) {
+    if (port.also_host == hostname) continue;
+    tx.exec("UPDATE network_ports SET also_host_id = ?, updated_at = ?, revision_number = revision_number + 1 WHERE id = ?", hostname,
+            clock_.now(), port.id);
     touch(tx, Dirty::Kind::port, port.id);
   }
 }
@@ -198,7 +209,7 @@ void NetworkService::release_server_ports(db::Tx& tx, const ServerId& server) {
       continue;
     }
     tx.exec(
-        "UPDATE network_ports SET device_id = '', device_owner = '', host_id = '', status = 'DOWN', "
+        "UPDATE network_ports SET device_id = '', device_owner = '', host_id = '', also_host_id = '', status = 'DOWN', "
         "updated_at = ?, revision_number = revision_number + 1 WHERE id = ?",
         clock_.now(), port.id);
     touch(tx, Dirty::Kind::port, port.id);

@@ -278,7 +278,8 @@ class Planner {
     } else {
       lsp.addresses.push_back("unknown");
     }
-    if (!p.host.empty()) lsp.options["requested-chassis"] = p.host;
+    if (!p.host.empty()) lsp.options["requested-chassis"] = p.also_host.empty() ? p.host : p.host + "," + p.also_host;
+    if (!p.also_host.empty()) lsp.options["activation-strategy"] = "rarp";
     lsp.dhcpv4_options = choose_dhcp(p, 4);
     lsp.dhcpv6_options = choose_dhcp(p, 6);
     return lsp;

@@ -33,6 +33,7 @@ class NetworkService final : public Networks {
   void create_server_ports(db::Tx& tx, const api::Caller& caller, const ServerId& server, const std::string& zone,
                            const std::vector<NicRequest>& requests, const std::vector<std::string>& security_groups) override;
   void bind_server_ports(db::Tx& tx, const ServerId& server, const std::string& hostname) override;
+  void bind_server_ports_also(db::Tx& tx, const ServerId& server, const std::string& hostname) override;
   void release_server_ports(db::Tx& tx, const ServerId& server) override;
   void add_fixed_ip(db::Tx& tx, const ServerId& server, const std::string& network) override;
   void remove_fixed_ip(db::Tx& tx, const ServerId& server, const std::string& address) override;

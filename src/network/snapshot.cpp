@@ -93,7 +93,7 @@ class Reader {
   void ports(std::string_view condition, std::string_view column, const Ids* ids) {
     each_row(tx_,
              fmt::format("SELECT id, network_id, name, mac_address, device_id, device_owner, host_id, "
-                         "admin_state_up, port_security_enabled, allowed_address_pairs, extra_dhcp_opts "
+                         "admin_state_up, port_security_enabled, allowed_address_pairs, extra_dhcp_opts, also_host_id "
                          "FROM network_ports WHERE {}",
                          condition),
              column, ids, "", [&](const db::Row& r) { out.ports[r.text(0)] = port(r); });
@@ -188,6 +188,7 @@ class Reader {
         p.dhcp_options.push_back({find_string(option.get_object(), "opt_name"),
                                   find_string(option.get_object(), "opt_value"),
                                   static_cast<int>(find_int(option.get_object(), "ip_version", 4))});
+    p.also_host = r.text(11);
     return p;
   }
 

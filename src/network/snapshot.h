@@ -43,7 +43,7 @@ struct Snapshot {
     int version = 4;
   };
   struct Port {
-    std::string id, network_id, name, mac, device_id, owner, host;
+    std::string id, network_id, name, mac, device_id, owner, host, also_host;
     bool up = true, secure = true;
     std::vector<Pair> pairs;
     std::vector<Option> dhcp_options;

@@ -53,6 +53,15 @@ def servers(b):
         for command, wanted in (("server stop", "SHUTOFF"), ("server start", "ACTIVE"), ("server reboot", "ACTIVE"), ("server reboot --hard", "ACTIVE")):
             b.do("demo", command, "s1")
             b.wait(f"{command}: {wanted}", lambda: status(b, "s1") == wanted)
+    with b.check("server pause, unpause; a server alone on its host cannot migrate"):
+        server_id = b.get("demo", "server show s1")["id"]
+        b.do("demo", "server pause s1")
+        b.wait("it is PAUSED", lambda: b.get("demo", "server show s1")["status"] == "PAUSED")
+        subset(["409"], b.refused("demo", "server stop", "s1"))
+        subset(["409"], b.refused("demo", "server pause", "s1"))
+        b.do("demo", "server unpause s1")
+        b.wait("it is ACTIVE", lambda: b.get("demo", "server show s1")["status"] == "ACTIVE")
+        subset(["400", "No valid host was found"], b.refused("admin", "--os-compute-api-version 2.56 server migrate --live-migration", server_id))
     with b.check("server resize, resize confirm, resize revert; migration list"):
         b.do("admin", "flavor create --ram 192 --disk 2 --vcpus 1 m1.larger")
         b.do("demo", "server resize --flavor m1.larger --wait s1")

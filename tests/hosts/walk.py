@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 
-from harness import Bench, equal, subset
+from harness import Bench, ClientError, equal, subset
 from machine import Host, boot, server, states, token
 
 
@@ -121,6 +121,66 @@ def moving(b, second, third):
         equal(third.status()["agent"]["servers"], 0)
         b.virga("host", "maintenance", "third", "--off")
     b.do("admin", "server delete --wait mover")
+
+
+LIVE_KILL_POINTS = ["serve.after_commit", "serve.before_observe", "serve.after_observe", "agent.after_journal", "agent.after_disk",
+                    "agent.after_departure_begun", "agent.after_departure", "agent.after_define", "agent.before_report"]
+
+
+def live_migrations(b, name):
+    return [(m["Source Compute"], m["Dest Compute"], m["Status"]) for m in b.get("admin", f"server migration list --server {name} --type live-migration")]
+
+
+def moving_live(b, second, third):
+    boot(b, "runner", "second")
+    b.wait("it is ACTIVE", lambda: server(b, "runner")["status"] == "ACTIVE")
+    hosts = {"second": second, "third": third}
+
+    def move(to):
+        b.do("admin", f"--os-compute-api-version 2.56 server migrate --live-migration --host {to} runner")
+
+    def settled():
+        try:
+            shown = server(b, "runner")
+        except ClientError:  # who answers died just now
+            return None
+        return shown["status"] == "ACTIVE" and not shown["OS-EXT-STS:task_state"] and host_of(b, "runner")
+
+    def in_one_place():
+        at = {s["Name"]: host_of(b, s["Name"]) for s in b.get("admin", "server list")}
+        for name, host in hosts.items():
+            b.wait(f"{name} has its own and no more", lambda: host.status()["agent"]["servers"] == list(at.values()).count(name), 30)
+
+    with b.check("a server moves to the host that was asked for while it runs"):
+        move("third")
+        b.wait("it is there", lambda: settled() == "third", 30)
+        equal(live_migrations(b, "runner"), [("second", "third", "completed")])
+        in_one_place()
+        subset(["from second to third, as it runs", "it runs on third"], b.virga("explain", "server", "runner"))
+    with b.check("one that is not ready yet is aborted"):
+        os.kill(second.agent_pid(), signal.SIGSTOP)
+        move("second")
+        b.wait("it is under way", lambda: server(b, "runner")["status"] == "MIGRATING")
+        number = b.get("admin", "server migration list --server runner --type live-migration")[0]["Id"]
+        b.do("admin", f"--os-compute-api-version 2.65 server migration abort runner {number}")
+        os.kill(second.agent_pid(), signal.SIGCONT)
+        b.wait("it is ACTIVE", lambda: settled() == "third")
+        equal(live_migrations(b, "runner")[0], ("third", "second", "cancelled"))
+        in_one_place()
+    order = os.environ["VIRGA_KILL_POINT_FILE"]
+    for point in LIVE_KILL_POINTS:
+        with b.check(f"kill -9 at {point} while a server moves: it is on one host in the end, and runs"):
+            with open(order + ".new", "w") as f:
+                f.write(point)
+            os.rename(order + ".new", order)
+            try:
+                move("second" if host_of(b, "runner") == "third" else "third")
+            except ClientError:
+                pass
+            b.wait("somebody came to that point", lambda: not os.path.exists(order), 30)
+            b.wait("it is settled", settled, 60)
+            in_one_place()
+    b.do("admin", "server delete --wait runner")
 
 
 def dying(b, third):
@@ -243,13 +303,14 @@ def going(b, second, third):
         assert rows["second"]["servers"] >= 1
 
 
-signal.alarm(400)
+signal.alarm(600)
 bench = Bench(*sys.argv[1:4])
 bench.options = ["--os-compute-api-version", "2.53"]  # older ones cannot ask for no network
 second, third = Host(bench, "second"), Host(bench, "third")
 joining(bench, second, third)
 working(bench, second)
 moving(bench, second, third)
+moving_live(bench, second, third)
 dying(bench, third)
 forging(bench, second, third)
 losing(bench, second, third)

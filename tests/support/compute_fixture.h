@@ -77,7 +77,8 @@ class FakeNetworks final : public network::Networks {
       list.push_back(port);
     }
   }
-  void bind_server_ports(db::Tx&, const ServerId&, const std::string&) override {}
+  void bind_server_ports(db::Tx&, const ServerId& server, const std::string& host) override { bound[server.str()] = host; }
+  void bind_server_ports_also(db::Tx&, const ServerId& server, const std::string& host) override { bound[server.str()] += "," + host; }
   void release_server_ports(db::Tx&, const ServerId& server) override {
     const std::lock_guard lock(mutex_);
     ports_.erase(server.str());
@@ -121,6 +122,7 @@ class FakeNetworks final : public network::Networks {
 
   std::vector<NetworkId> networks{NetworkId("11111111-1111-4111-8111-111111111111")};
   std::string status = "ACTIVE";
+  std::map<std::string, std::string> bound;  ///< servers' ports: "host", or "host,other"
   std::function<void(const ServerId&)> changed;
 
  private:
@@ -148,9 +150,9 @@ class FakeHub final : public link::AgentHub {
       using State = link::DesiredServer::State;
       link::ObservedServer o;
       o.id = server.id;
-      o.power = server.state == State::absent    ? link::Power::absent
-                : server.state == State::stopped ? link::Power::shutoff
-                                                 : link::Power::running;
+      o.power = server.state == State::absent || server.state == State::incoming ? link::Power::absent
+                : server.state == State::stopped                                 ? link::Power::shutoff
+                                                                                 : link::Power::running;
       o.generation = server.generation;
       o.steps.push_back({.step = "start", .at_us = 1'700'000'000'000'000, .took_us = 1000});
       if (!broken.empty()) {

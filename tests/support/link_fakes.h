@@ -101,6 +101,11 @@ struct FakeController : Controller {
     if (disk == 0) throw Fault(FaultKind::forbidden, "the server is not moving to " + host.str());
     return kHost;
   }
+  HostId tunnel_end(const HostId& from, const ServerId& server) override {
+    if (server.str() != kServer) throw Fault(FaultKind::forbidden, "the server does not move from " + from.str());
+    return tunnels_to;
+  }
+  HostId tunnels_to = kHost;
   MetadataReply metadata(const HostId&, const MetadataRequest& request) override {
     return {200, "text/plain", request.source_address + request.path};
   }
@@ -155,6 +160,11 @@ struct FakeAgent final : AgentSide {
   Disk open_disk(const ServerId&, int64_t) override {
     if (disk.empty()) throw Fault(FaultKind::conflict, "the server runs", "Stop it.");
     return {disk_size, std::make_unique<StringSource>(disk)};
+  }
+  std::function<int(const std::string& channel)> tunnel;
+  int open_tunnel(const ServerId&, const std::string& channel) override {
+    if (!tunnel) throw Fault(FaultKind::conflict, "the server is not coming here");
+    return tunnel(channel);
   }
 };
 
