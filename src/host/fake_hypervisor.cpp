@@ -52,7 +52,8 @@ void FakeHypervisor::load(const std::string& path) {
 
 void FakeHypervisor::save(const Domain& d) {
   if (fd_ < 0) return;
-  const auto line = fmt::format("{} {} {} {}\n", d.id.str(), d.departed ? kDeparted : static_cast<int>(d.power), d.generation,
+  const auto line = fmt::format("{} {} {} {}\n", d.id.str(),
+                                d.departed && d.power == DomainPower::shutoff ? kDeparted : static_cast<int>(d.power), d.generation,
                                 d.name.empty() ? "-" : d.name);
   if (::write(fd_, line.data(), line.size()) < 0)
     throw Fault(FaultKind::unavailable, "the fake's disk is full");

@@ -150,6 +150,8 @@ def moving_live(b, second, third):
         at = {s["Name"]: host_of(b, s["Name"]) for s in b.get("admin", "server list")}
         for name, host in hosts.items():
             b.wait(f"{name} has its own and no more", lambda: host.status()["agent"]["servers"] == list(at.values()).count(name), 30)
+        status = b.virga("status")
+        assert "quarantine" not in status, status
 
     with b.check("a server moves to the host that was asked for while it runs"):
         move("third")
@@ -258,12 +260,13 @@ def losing(b, second, third):
         assert host_of(b, "kept") != "third"
         equal(b.rest("GET", "/compute/v2.1/os-services?host=third", user="admin", OpenStack_API_Version="compute 2.53").json["services"][0]["forced_down"], True)
     with b.check("when the host is back it removes what is no longer its own, and takes servers again once it is told to"):
-        assert third.status()["agent"]["servers"] >= 2
+        assert third.status()["agent"]["servers"] >= 2, third.status()["agent"]
         os.kill(pid, signal.SIGCONT)
         b.wait("it has none", lambda: third.status()["agent"].get("connected") and third.status()["agent"]["servers"] == 0, 30)
         third.virga("service", "restart", "agent")  # what it finds without being told to remove it would be in quarantine
         b.wait("it is connected", lambda: third.status()["agent"].get("connected"))
-        assert "quarantine" not in b.virga("status") and third.status()["agent"]["servers"] == 0
+        status = b.virga("status")
+        assert "quarantine" not in status and third.status()["agent"]["servers"] == 0, status
         assert "third" not in {host_of(b, name) for name in ("kept", "moved")}
         b.virga("host", "maintenance", "third", "--off")
         equal(states(b)["third"], "up")
