@@ -2,6 +2,7 @@
 
 #include "base/crypto.h"
 #include "base/log.h"
+#include "compute/materialise.h"
 #include "compute/novnc.h"
 #include "compute/servers.h"
 
@@ -148,7 +149,8 @@ http::Response connect(Core& core, api::Call& call) {
 }  // namespace
 
 std::string make_console(Core& core, const api::Call& call, const ServerRow& row, const std::string& type) {
-  if (row.host_id.empty() || row.power_state != 1)
+  const bool on = row.power_state == nova_power_state(link::Power::running) || row.power_state == nova_power_state(link::Power::paused);
+  if (row.host_id.empty() || !on)
     throw not_ready(row);
   const std::string token = base64url_encode(random_bytes(32), false);
   core.database.write([&](db::Tx& tx) {

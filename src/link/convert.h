@@ -9,6 +9,7 @@
 namespace virga::link {
 
 constexpr int kMajor = 1;
+constexpr size_t kPieceSize = 256 << 10;  ///< of images, disks and what goes through tunnels
 constexpr int kMinor = kLinkMinor;
 constexpr size_t kMaxMessage = 16 << 20;  ///< one message on the wire
 constexpr size_t kPart = 1 << 20;  ///< an assignment or observation is cut into messages of about this size

@@ -7,7 +7,6 @@ namespace virga::link {
 
 namespace {
 constexpr size_t kWaiting = 8;  // pieces
-constexpr size_t kPiece = 256 << 10;
 constexpr std::chrono::seconds kFirstPiece{30}, kNextPiece{60};
 }  // namespace
 
@@ -54,7 +53,7 @@ void send_disk(grpc::ClientWriter<v1::DiskPiece>& out, uint64_t request, const s
   try {
     const auto disk = open();
     piece.set_size(disk.size);
-    std::string buffer(kPiece, '\0');
+    std::string buffer(kPieceSize, '\0');
     while (const size_t got = disk.bytes->read({buffer.data(), buffer.size()})) {
       piece.set_bytes(buffer.data(), got);
       if (!out.Write(piece)) return;

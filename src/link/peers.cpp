@@ -6,12 +6,12 @@
 #include "base/scope_exit.h"
 #include "link/control_stream.h"
 #include "link/convert.h"
+#include "link/image_transfer.h"
 
 namespace virga::link {
 
 namespace {
 
-constexpr size_t kPiece = 256 << 10;
 constexpr char kHost[] = "virga-host", kServer[] = "virga-server", kConsole[] = "virga-console";
 
 /// Hosts have certificates of the same CA, and name themselves in them.
@@ -158,12 +158,7 @@ grpc::Status PeerService::FetchUpload(grpc::ServerContext* context, const v1::Pe
   return answer([&] {
     require_controller(*context);
     const auto source = controller_.open_upload(request->upload());
-    std::string buffer(kPiece, '\0');
-    v1::ImagePiece piece;
-    while (const auto got = source->read({buffer.data(), buffer.size()})) {
-      piece.set_bytes(buffer.data(), got);
-      if (stopping_ || !out->Write(piece)) throw Fault(FaultKind::unavailable, "the transfer was cut off");
-    }
+    if (!send_image(*source, *out, stopping_)) throw Fault(FaultKind::unavailable, "the transfer was cut off");
   });
 }
 
@@ -266,16 +261,7 @@ void Peers::fetch_upload(const std::string& address, const std::string& upload,
   request.set_upload(upload);
   const auto stub = v1::ControllerLink::NewStub(channel(address));
   const auto reader = stub->FetchUpload(&context, request);
-  v1::ImagePiece piece;
-  try {
-    while (reader->Read(&piece)) sink(piece.bytes());
-  } catch (...) {
-    context.TryCancel();
-    reader->Finish();
-    throw;
-  }
-  const auto status = reader->Finish();
-  if (!status.ok()) throw to_fault(status, fmt::format("cannot fetch upload {} from {}", upload, address));
+  receive_image(context, *reader, sink, fmt::format("cannot fetch upload {} from {}", upload, address));
 }
 
 }  // namespace virga::link

@@ -13,6 +13,7 @@
 #include "link/control_stream.h"
 #include "link/disk_transfer.h"
 #include "link/grpc.h"
+#include "link/image_transfer.h"
 #include "link/peers.h"
 #include "link/server_console.h"
 #include "link/status.h"
@@ -21,7 +22,6 @@
 namespace virga::link {
 namespace {
 
-constexpr size_t kImagePiece = 256 << 10;
 constexpr int kMaxThreads = 512;  // images, consoles and metadata requests at once
 
 /// Only who has a certificate of the CA comes as far as a call.
@@ -301,13 +301,7 @@ class Hub final : public AgentHub, public StreamOwner, public Service, public Ho
   grpc::Status FetchImage(grpc::ServerContext* context, const v1::FetchImageRequest* request,
                           grpc::ServerWriter<v1::ImagePiece>* out) override try {
     auto source = controller_.open_image(host_of(*context), ImageId(request->image()));
-    std::string buffer(kImagePiece, '\0');
-    v1::ImagePiece piece;
-    while (const auto got = source->read({buffer.data(), buffer.size()})) {
-      piece.set_bytes(buffer.data(), got);
-      if (stopping_ || !out->Write(piece)) return grpc::Status::CANCELLED;
-    }
-    return grpc::Status::OK;
+    return send_image(*source, *out, stopping_) ? grpc::Status::OK : grpc::Status::CANCELLED;
   } catch (const Fault& fault) {
     return to_status(fault);
   } catch (const std::exception& e) {

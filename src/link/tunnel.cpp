@@ -5,11 +5,10 @@
 #include <thread>
 
 #include "base/unix_socket.h"
+#include "link/convert.h"
 
 namespace virga::link {
 namespace {
-
-constexpr size_t kPiece = 256 << 10;
 
 /// Until that direction has ended, or either side broke: then the other is broken too, but not the one that did, which has its
 /// own reason to tell.
@@ -28,7 +27,7 @@ bool pass_on(TunnelEnd& from, TunnelEnd& to) {
 
 }  // namespace
 
-SocketEnd::SocketEnd(int socket) : socket_(socket), buffer_(kPiece, '\0') {}
+SocketEnd::SocketEnd(int socket) : socket_(socket), buffer_(kPieceSize, '\0') {}
 
 bool SocketEnd::read(v1::TunnelFrame& frame) {
   ssize_t got = 0;

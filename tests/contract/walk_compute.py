@@ -78,8 +78,8 @@ def servers(b):
         subset(["400", "A disk never shrinks"], b.refused("demo", "server resize --flavor m1.nano s1"))
         subset(["No valid host was found"], b.refused("admin", "server migrate", b.get("demo", "server show", "s1")["id"]))
     with b.check("what is not built says so: 501 with the action's name"):
-        said = b.refused("demo", "server pause", "s1")
-        subset(["501", "pause", "not implemented"], said)
+        said = b.refused("demo", "server suspend", "s1")
+        subset(["501", "suspend", "not implemented"], said)
     with b.check("server set, unset, lock, unlock"):
         b.do("demo", "server set", "--name", "s1b", "--property", "tier=front", "s1")
         equal(b.get("demo", "server show", "s1b")["properties"], {"role": "web", "tier": "front"})

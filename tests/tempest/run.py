@@ -116,10 +116,10 @@ def write_conf(cloud, setup, work, validation=True, compliance=None):
     put("compute", image_ref=image, image_ref_alt=cloud.second_image(image), flavor_ref=cloud.flavor("m1.tempest", 128, 1),
         flavor_ref_alt=cloud.flavor("m1.tempest-alt", 192, 1), build_timeout=240, build_interval=1, ready_wait=0, fixed_network_name="private",
         min_microversion=low, max_microversion=high, min_compute_nodes=2 if setup == "A" else 1)
-    put("compute-feature-enabled", resize="true", pause="false", suspend="false", shelve="false", snapshot="false", rescue="false", live_migration="false",
+    put("compute-feature-enabled", resize="true", pause="true", suspend="false", shelve="false", snapshot="false", rescue="false", live_migration=str(setup == "A").lower(),
         cold_migration=str(setup == "A").lower(), console_output="true", vnc_console="true", serial_console="true", config_drive="true", personality="true", interface_attach="true",
         attach_encrypted_volume="false", metadata_service="true", change_password="false", volume_backed_live_migration="false", volume_multiattach="false",
-        swap_volume="false", spice_console="false", block_migration_for_live_migration="false", xenapi_apis="true", scheduler_enabled_filters="all")
+        swap_volume="false", spice_console="false", block_migration_for_live_migration="true", xenapi_apis="true", scheduler_enabled_filters="all")
     put("network", public_network_id=public, floating_network_name="public", project_networks_reachable="false", build_timeout=120)
     put("network-feature-enabled", ipv6="true", ipv6_subnet_attributes="true", floating_ips="true", port_security="true", api_extensions=",".join(cloud.extensions()))
     put("validation", run_validation=str(validation).lower(), connect_method="floating", auth_method="keypair", image_ssh_user=cloud.guest_user,
