@@ -75,7 +75,7 @@ ImageCache::ImageCache(std::string folder) : folder_(std::move(folder)) {
 
 std::string ImageCache::path_of(const link::ImageRef& image) const {
   const bool by_content = image.sha512.size() == 128 && is_hex(image.sha512);
-  return folder_ + "/" + (by_content ? image.sha512 : image.id.str());
+  return folder_ + "/" + (by_content ? image.sha512 : image.id.str()) + ".img";
 }
 
 std::shared_ptr<std::mutex> ImageCache::lock_of(const std::string& path) {

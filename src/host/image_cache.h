@@ -1,8 +1,9 @@
 #pragma once
 // Base images on this host, one file per content (sha512) or, without a checksum, per image. A file appears
 // under its name only whole, verified and read-only; overlays of servers stand on it, so it is never changed
-// and never removed here. A file whose size is not the image's (truncated on disk) is fetched again under the
-// same name.
+// and never removed here. Its name ends in .img, because AppArmor lets libvirt's virt-aa-helper read backing
+// files by such names only; else a guest may not open its base. A file whose size is not the image's
+// (truncated on disk) is fetched again under the same name.
 
 #include "host/storage.h"
 
