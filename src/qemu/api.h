@@ -92,6 +92,11 @@ KvmProbe probe_kvm(std::chrono::milliseconds deadline = std::chrono::seconds(2))
 KvmProbe probe_kvm_boot(const std::string& kernel, const std::string& initrd,
                         std::chrono::milliseconds deadline = std::chrono::seconds(15));
 
+/// What a QEMU answers to a command of its human monitor ("savevm NAME"), asked over its QMP socket; "" if it has nothing to
+/// say. Throws Fault(unavailable) if no QEMU is there, Fault(timeout), or Fault(internal) if it knows no such command.
+std::string monitor_command(const std::string& socket_path, const std::string& command,
+                            std::chrono::milliseconds timeout = std::chrono::minutes(5));
+
 /// How the tiny guest is to be built.
 struct TinyGuestOptions {
   std::string out_dir;      ///< gets vmlinuz, initrd and tiny.qcow2
