@@ -38,6 +38,6 @@ void add_policy_commands(CLI::App& app, Shared& shared);     ///< policy list|ch
 void add_identity_commands(CLI::App& app, Shared& shared);   ///< identity rotate-keys
 void add_host_commands(CLI::App& app, Shared& shared);       ///< token, join, leave, host
 void add_image_commands(CLI::App& app, Shared& shared);      ///< image build
-void add_lab_commands(CLI::App& app);                        ///< lab up|status|exec|cut|heal|kill|pause|resume|start|down
+void add_lab_commands(CLI::App& app);                        ///< lab up|status|exec|cut|heal|kill|pause|resume|start|down|poc
 
 }  // namespace virga::cli

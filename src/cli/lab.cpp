@@ -9,6 +9,7 @@
 #include "base/fault.h"
 #include "cli/api.h"
 #include "cli/cloud_client.h"
+#include "cli/poc.h"
 #include "lab/api.h"
 
 namespace virga::cli {
@@ -118,6 +119,7 @@ void add_lab_commands(CLI::App& app) {
     throw CLI::RuntimeError(w->lab().exec(w->host, exec->remaining()));
   });
   add_failures(*group, w);
+  add_poc_commands(*group);
   auto* down = group->add_subcommand("down", "end all hosts at once; no trace is left");
   down->callback([w] { w->lab().down(print_step); });
   auto* init =

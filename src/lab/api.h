@@ -73,7 +73,6 @@ class Lab {
   Shape grow(const UpOptions& options) const;
   int find(const std::string& host) const;
   cloud::ProcessName running(const std::string& host) const;
-  int lock() const;
   void prepare_machine() const;
   void power(int number, const Shape& shape, const cloud::StepDone& done) const;
   void prepare_guest(const Shape& shape, const cloud::StepDone& done) const;

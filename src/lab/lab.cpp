@@ -22,25 +22,13 @@
 #include "lab/database.h"
 #include "lab/fabric.h"
 #include "lab/node.h"
+#include "lab/step.h"
 #include "qemu/api.h"
 
 namespace virga::lab {
 namespace {
 
 namespace fs = std::filesystem;
-using std::chrono::milliseconds;
-using std::chrono::steady_clock;
-
-template <class F>
-void timed(const std::string& step, const cloud::StepDone& done, F&& f) {
-  const auto start = steady_clock::now();
-  f();
-  if (done) done(step, std::chrono::duration_cast<milliseconds>(steady_clock::now() - start));
-}
-
-std::string text_of(const std::string& file) {
-  return access(file.c_str(), R_OK) == 0 ? read_file(file) : "";
-}
 
 bool userspace_datapath() {
   return cloud::find_engines({}, {}).userspace_datapath;
@@ -117,16 +105,6 @@ Lab::Shape Lab::shape() const {
 
 int Lab::find(const std::string& host) const {
   return node_number(host, shape().hosts);
-}
-
-/// The descriptor holds the lock; the kernel drops it with the process, however it ends.
-int Lab::lock() const {
-  const int fd = open((folder_ + "/lab.lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-  if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0) return fd;
-  if (fd >= 0) close(fd);
-  throw Fault(FaultKind::conflict,
-              fmt::format("Another command changes the lab in {}, or the folder is not there.", folder_),
-              "Wait until it is done.");
 }
 
 /// Folders over which a node's own are mounted, and where namespaces have their names.
@@ -225,31 +203,22 @@ void Lab::bring_cloud_up(int number, const cloud::StepDone& done) const {
     timed(node_name(number) + " has joined", done, [&] { join(number); });
 }
 
-/// A join that was cut off goes on with the token it began with; if that is good no more, there is another.
 void Lab::join(int number) const {
-  const std::string file = NodeFolders(folder_, number).join;
-  const auto try_it = [&] { run(number, join_command(read_file(file), number, userspace_datapath())); };
-  bool joined = false;
-  if (access(file.c_str(), F_OK) == 0) try {
-      try_it();
-      joined = true;
-    } catch (const Fault& fault) {
-      std::printf("%s Once more, with another token.\n", fault.message.c_str());
-    }
-  if (!joined) {
-    Command create;
-    create.argv = {program_,     "lab", "--folder", folder_, "exec",
-                   node_name(1), "--",  "virga",    "token", "create"};
-    if (number <= shape().controllers) create.argv.push_back("--controller");
-    write_file(file, run_or_throw(create), 0600);
-    try_it();
-  }
-  unlink(file.c_str());
+  join_with_kept_line(
+      NodeFolders(folder_, number).join,
+      [&] {
+        Command create;
+        create.argv = {program_,     "lab", "--folder", folder_, "exec",
+                       node_name(1), "--",  "virga",    "token", "create"};
+        if (number <= shape().controllers) create.argv.push_back("--controller");
+        return run_or_throw(create);
+      },
+      [&](const std::string& said) { run(number, join_command(said, number, userspace_datapath())); });
 }
 
 void Lab::up(const UpOptions& options, const cloud::StepDone& done) const {
   cloud::claim_folder(folder_, 0755);
-  const int held = lock();
+  const int held = lock_folder(folder_);
   ScopeExit unlock([held] { close(held); });
   const Shape shape = grow(options);
   prepare_machine();
@@ -261,7 +230,7 @@ void Lab::up(const UpOptions& options, const cloud::StepDone& done) const {
 }
 
 void Lab::start(const std::string& host, const cloud::StepDone& done) const {
-  const int number = find(host), held = lock();
+  const int number = find(host), held = lock_folder(folder_);
   ScopeExit unlock([held] { close(held); });
   ensure_fabric(shape().hosts, Cuts::parse(text_of(folder_ + "/cuts")));
   power(number, shape(), done);
@@ -271,7 +240,7 @@ void Lab::start(const std::string& host, const cloud::StepDone& done) const {
 void Lab::down(const cloud::StepDone& done) const {
   const std::vector<std::string> spaces = lab_namespaces();
   int held = -1;
-  if (fs::exists(folder_)) held = lock();
+  if (fs::exists(folder_)) held = lock_folder(folder_);
   ScopeExit unlock([&] {
     if (held >= 0) close(held);
   });

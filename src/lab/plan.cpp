@@ -76,7 +76,7 @@ std::string hosts_file(int hosts) {
   return text;
 }
 
-std::vector<std::string> join_command(const std::string& said, int number, bool userspace_datapath) {
+std::vector<std::string> join_line(const std::string& said, const std::string& address) {
   std::istringstream lines(said);
   std::string line, last;
   while (std::getline(lines, line))
@@ -87,7 +87,12 @@ std::vector<std::string> join_command(const std::string& said, int number, bool 
   if (words.size() < 3 || words[0] != "virga" || words[1] != "join")
     throw Fault(FaultKind::internal,
                 fmt::format("`virga token create` ends with \"{}\", which is no command to join.", last));
-  words.insert(words.end(), {"--address", node_address(number)});
+  words.insert(words.end(), {"--address", address});
+  return words;
+}
+
+std::vector<std::string> join_command(const std::string& said, int number, bool userspace_datapath) {
+  std::vector<std::string> words = join_line(said, node_address(number));
   if (userspace_datapath) words.insert(words.end(), {"--underlay-interface", kUnderlay});
   return words;
 }

@@ -29,6 +29,9 @@ std::string controller_settings(bool userspace_datapath, const std::string& data
 std::string machine_settings();
 /// /etc/hosts of all nodes.
 std::string hosts_file(int hosts);
+/// The words of the last line that `virga token create` printed, with the address that the machine has for the others. Throws
+/// Fault(internal) if that is no command to join.
+std::vector<std::string> join_line(const std::string& token_create_said, const std::string& address);
 /// What a node that joins runs: the last line that `virga token create` printed, with the node's own options.
 /// Throws Fault(internal) if that is no such line.
 std::vector<std::string> join_command(const std::string& token_create_said, int number,
