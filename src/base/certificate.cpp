@@ -302,6 +302,17 @@ std::string fingerprint(const Certificate& certificate) {
   return digest;
 }
 
+std::string fingerprint_of_pem(const std::string& pem) {
+  unsigned char* der = nullptr;
+  long size = 0;
+  const bool found = PEM_bytes_read_bio(&der, &size, nullptr, PEM_STRING_X509, reader(pem).get(), no_passphrase, nullptr) == 1;
+  ERR_clear_error();
+  if (!found) throw Fault(FaultKind::bad_request, "That is no certificate in PEM.");
+  const std::string digest = hex_digest(der, static_cast<size_t>(size));
+  OPENSSL_free(der);
+  return digest;
+}
+
 std::string key_fingerprint(const Certificate& certificate) {
   return digest_of_key(X509_get_X509_PUBKEY(certificate.get()));
 }

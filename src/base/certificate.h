@@ -52,6 +52,9 @@ std::string common_name(const Certificate& certificate);
 std::vector<std::string> uris_of(const Certificate& certificate);
 /// SHA-256 of the whole certificate (DER), hexadecimal.
 std::string fingerprint(const Certificate& certificate);
+/// The same of the first certificate of a PEM text, which is not read for it: that takes OpenSSL a third of a millisecond.
+/// Throws Fault(bad_request) if there is none.
+std::string fingerprint_of_pem(const std::string& pem);
 /// SHA-256 of its SubjectPublicKeyInfo (as RFC 7469 pins it), hexadecimal. What a new certificate of the same key keeps.
 std::string key_fingerprint(const Certificate& certificate);
 /// The same of a request, which must be signed with its key. Throws Fault(bad_request).

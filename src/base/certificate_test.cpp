@@ -30,6 +30,16 @@ TEST(Certificate, OursCoverTheirNamesAndAreTheCas) {
   EXPECT_NEAR(static_cast<double>(days(valid_until(root))), 3651.0, 1.0);
 }
 
+TEST(Certificate, HasOneFingerprintReadOrNot) {
+  const PemPair ca = make_ca("ours", kNow);
+  const auto made = make_server_certificate(ca, {"localhost"}, kNow);
+  const std::string own = fingerprint(read_certificates(made.certificate, "it").front());
+  EXPECT_EQ(fingerprint_of_pem(made.certificate + ca.certificate), own);
+  EXPECT_NE(fingerprint_of_pem(ca.certificate), own);
+  EXPECT_THROW(fingerprint_of_pem(made.key), Fault);
+  EXPECT_THROW(fingerprint_of_pem(""), Fault);
+}
+
 TEST(Certificate, NoneOutlivesItsCa) {
   const PemPair ca = make_ca("old", kNow - std::chrono::hours(24 * 3600));
   const PemPair server = make_server_certificate(ca, {"localhost"}, kNow);

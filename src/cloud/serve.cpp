@@ -205,10 +205,13 @@ struct ControlPlane {
   /// Who comes with a certificate is held to what was enrolled under it.
   bool admit(db::Tx& tx, const link::HostFacts& facts, const std::string& pem) {
     if (pem.empty()) return false;
-    const enrolment::PeerProof proof = proof_in(pem);
-    if (proof.host != facts.id)
-      throw Fault(FaultKind::forbidden, fmt::format("This certificate is of the host {}, not of {}.", proof.host.str(), facts.id.str()));
-    return enrolment->admit(tx, proof, facts.hostname);
+    try {  // what has the fingerprint of a host's certificate is that certificate, which we made in its name
+      return enrolment->admit(tx, {facts.id, fingerprint_of_pem(pem)}, facts.hostname);
+    } catch (const Fault&) {
+      const HostId host = proof_in(pem).host;
+      if (host == facts.id) throw;
+      throw Fault(FaultKind::forbidden, fmt::format("This certificate is of the host {}, not of {}.", host.str(), facts.id.str()));
+    }
   }
 
   /// Where agents find the controllers that live.

@@ -204,7 +204,8 @@ class Controller {
   virtual void admit(const HostFacts& facts, const std::string& certificate) = 0;
   /// A host came (or came back). Returns its full assignment. Throws Fault(forbidden) to refuse it.
   virtual Assignment connect(const HostFacts& facts) = 0;
-  /// `problems`: what keeps the host from its work now, in words; what is not in it is over.
+  /// `problems`: what keeps the host from its work now, in words; what is not in it is over. Must neither wait nor throw: it is
+  /// called from the threads that read from all agents.
   virtual void heartbeat(const HostId& host, const std::vector<std::string>& problems) = 0;
   /// `full`: the report lists everything on the host.
   virtual void observe(const HostId& host, bool full, const std::vector<ObservedServer>& servers,

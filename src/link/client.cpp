@@ -31,10 +31,14 @@ using namespace std::chrono_literals;
 constexpr auto kHeartbeat = 5s;
 constexpr auto kMinBackoff = 50ms;
 constexpr auto kMaxBackoff = 5s;
-// How long one attempt to connect may take. Short at first, so that a controller without power is passed over soon; longer
-// after each failure, since one to which a thousand agents come back at once needs its time, and attempts given up are
-// work for nothing.
-constexpr std::chrono::milliseconds kMinPatience = 2s, kMaxPatience = 30s;
+// How long one attempt to connect may take. An attempt given up is work for nothing on both ends: a controller to which a
+// thousand agents came back at once did three such for each that it let in, as long as this was two seconds. Shorter where
+// there is another controller to turn to, since one without power is to be passed over soon.
+constexpr std::chrono::milliseconds kPatience = 10s, kPatienceOfSeveral = 3s, kMaxPatience = 30s;
+// A connection that is gone is found by what is said on it: the heartbeat above is not acknowledged within kSilence (gRPC has
+// the kernel watch that), however seldom we ask whether the controller's process still answers, which costs it more than
+// the heartbeat does.
+constexpr std::chrono::milliseconds kAsk = 15s, kSilence = 5s;
 constexpr int kMaxControllers = 64;
 constexpr size_t kMaxTunnels = 64;
 
@@ -168,12 +172,19 @@ class Connection final : public AgentConnection {
     return stub_;
   }
 
+  /// Longer the longer nobody let us in.
+  std::chrono::milliseconds patience() const {
+    auto length = targets_.size() > 1 ? kPatienceOfSeveral : kPatience;
+    for (const auto away = std::chrono::steady_clock::now() - away_since_; length < away && length < kMaxPatience;) length *= 2;
+    return std::min(length, kMaxPatience);
+  }
+
   /// A channel to the controller whose turn it is; the one there is, if nothing changed. Throws what reading our
   /// certificate throws.
   void choose_channel() {
     const std::string target = targets_[turn_ % targets_.size()];
     const Credentials credentials = target.rfind("unix:", 0) == 0 || !options_.credentials ? Credentials{} : options_.credentials();
-    const auto patience = std::min<std::chrono::milliseconds>(kMinPatience * (1 << std::min(failures_, 8)), kMaxPatience);
+    const auto patience = this->patience();
     if (channel_ && target == target_ && credentials == credentials_ && patience == patience_) return;
     grpc::ChannelArguments arguments;
     arguments.SetMaxReceiveMessageSize(kMaxMessage);
@@ -182,8 +193,8 @@ class Connection final : public AgentConnection {
     arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
     arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
     // A controller whose power is cut, or a cable that is, sends nothing.
-    arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 5000);
-    arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 5000);
+    arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, static_cast<int>(kAsk.count()));
+    arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, static_cast<int>(kSilence.count()));
     std::shared_ptr<grpc::ChannelCredentials> proof = grpc::InsecureChannelCredentials();
     if (!credentials.certificate.empty()) {
       arguments.SetSslTargetNameOverride(kControllerName);
@@ -203,8 +214,8 @@ class Connection final : public AgentConnection {
     std::minstd_rand random(std::random_device{}());
     while (true) {
       const bool was_welcomed = session();
-      if (was_welcomed) backoff = kMinBackoff, failures_ = 0;
-      else ++turn_, ++failures_;
+      if (was_welcomed) backoff = kMinBackoff, away_since_ = std::chrono::steady_clock::now();
+      else ++turn_;
       const auto wait = backoff / 2 + std::chrono::milliseconds(random() % (backoff.count() / 2 + 1));
       if (pause(wait)) return;
       backoff = std::min<std::chrono::milliseconds>(backoff * 2, kMaxBackoff);
@@ -485,7 +496,7 @@ class Connection final : public AgentConnection {
   AgentSide& side_;
   std::vector<std::string> targets_;  ///< run()'s, as are the next five
   size_t turn_ = 0;
-  int failures_ = 0;  ///< attempts since the last welcome
+  std::chrono::steady_clock::time_point away_since_ = std::chrono::steady_clock::now();
   std::chrono::milliseconds patience_{0};
   std::string target_;
   Credentials credentials_;

@@ -17,6 +17,10 @@ void ControlStream::read_next() {
 
 void ControlStream::OnReadDone(bool ok) {
   if (!ok) return finish(grpc::Status::OK);
+  if (greeted_ && in_.body_case() == v1::AgentMessage::kHeartbeat) {
+    owner_.heartbeat(*this, in_.heartbeat());
+    return read_next();
+  }
   {
     std::lock_guard lock(mutex_);
     handling_ = true;

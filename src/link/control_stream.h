@@ -23,6 +23,8 @@ class StreamOwner {
   virtual ~StreamOwner() = default;
   virtual void hello(const std::shared_ptr<ControlStream>& stream, const HostFacts& facts) = 0;
   virtual void message(ControlStream& stream, const v1::AgentMessage& message) = 0;
+  /// On gRPC's thread: most of what idle agents say is this, and handing it to another thread costs more than it does.
+  virtual void heartbeat(ControlStream& stream, const v1::Heartbeat& heartbeat) noexcept = 0;
   virtual void observed(ControlStream& stream, const Observation& observation) = 0;
   virtual void closed(ControlStream& stream) = 0;
 };
@@ -69,7 +71,7 @@ class ControlStream final : public grpc::ServerBidiReactor<v1::AgentMessage, v1:
   size_t out_bytes_ = 0;
   bool writing_ = false, finished_ = false, welcomed_ = false;
   bool handling_ = false, done_ = false;
-  bool greeted_ = false;  // pool thread only, as are the next two
+  bool greeted_ = false;  // of whoever has the message that was read, as are the next two
   v1::AgentMessage in_;
   std::unique_ptr<Observation> partial_;
   size_t partial_bytes_ = 0;

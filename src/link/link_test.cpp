@@ -1,12 +1,15 @@
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <condition_variable>
 #include <cstdlib>
+#include <set>
 #include <thread>
 
 #include "base/scope_exit.h"
 #include "link/api.h"
 #include "link/outbox.h"
+#include "link/pool.h"
 #include "tests/support/link_fakes.h"
 
 namespace virga::link {
@@ -255,6 +258,29 @@ TEST_F(Link, ANewerConnectionOfAHostTakesOver) {
   auto second = dial({{"unix:" + dir_ + "/agent.sock"}}, twin);
   ASSERT_TRUE(twin.watched.wait([&] { return !twin.assignments.empty(); }));
   EXPECT_GE(controller_.connects, 2);
+}
+
+TEST(Pool, BeginsThreadsAsTheyAreNeededAndEndsWithItsWork) {
+  std::mutex mutex;
+  std::set<std::thread::id> threads;
+  std::atomic<int> waiting{0}, done{0};
+  Pool pool(2);
+  const auto job = [&] {
+    {
+      std::lock_guard lock(mutex);
+      threads.insert(std::this_thread::get_id());
+    }
+    ++waiting;
+    while (waiting < 2) std::this_thread::yield();  // for the other one, which needs a thread of its own
+    ++done;
+  };
+  for (int i = 0; i < 8; ++i) pool.post(job);
+  pool.stop();
+  EXPECT_EQ(done, 8);
+  EXPECT_EQ(threads.size(), 2u);
+  pool.post(job);
+  EXPECT_EQ(done, 8);
+  Pool(4).stop();  // of which nobody asked anything
 }
 
 TEST(Outbox, KeepsTheNewestOfEachServerAndAllActions) {

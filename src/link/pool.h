@@ -1,6 +1,6 @@
 #pragma once
-// A few threads and a queue. gRPC's callback threads hand their work over, so that a database call never
-// blocks them.
+// At most so many threads, begun as they are needed, and a queue. gRPC's callback threads hand their work over, so that a
+// database call never blocks them.
 
 #include <condition_variable>
 #include <deque>
@@ -13,18 +13,18 @@ namespace virga::link {
 
 class Pool {
  public:
-  explicit Pool(int threads) {
-    for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { run(); });
-  }
+  explicit Pool(size_t threads) : most_(threads) {}
   ~Pool() { stop(); }
   void post(std::function<void()> job) {
     {
       std::lock_guard lock(mutex_);
+      if (stopping_) return;
       jobs_.push_back(std::move(job));
+      if (waiting_ < jobs_.size() && threads_.size() < most_) threads_.emplace_back([this] { run(); });
     }
     wake_.notify_one();
   }
-  /// Runs what is queued, then ends the threads.
+  /// Runs what is queued, then ends the threads. What is posted from then on is not run.
   void stop() {
     {
       std::lock_guard lock(mutex_);
@@ -39,7 +39,9 @@ class Pool {
   void run() {
     std::unique_lock lock(mutex_);
     while (true) {
+      ++waiting_;
       wake_.wait(lock, [this] { return stopping_ || !jobs_.empty(); });
+      --waiting_;
       if (jobs_.empty()) return;
       auto job = std::move(jobs_.front());
       jobs_.pop_front();
@@ -50,8 +52,10 @@ class Pool {
     }
   }
 
+  const size_t most_;
   std::mutex mutex_;
   std::condition_variable wake_;
+  size_t waiting_ = 0;
   std::deque<std::function<void()>> jobs_;
   bool stopping_ = false;
   std::vector<std::thread> threads_;

@@ -251,8 +251,6 @@ class Hub final : public AgentHub, public StreamOwner, public Service, public Ho
 
   void message(ControlStream& stream, const v1::AgentMessage& message) override {
     switch (message.body_case()) {
-      case v1::AgentMessage::kHeartbeat:
-        return controller_.heartbeat(stream.host(), problems_of(message.heartbeat()));
       case v1::AgentMessage::kConsoleLog:
         return answer(stream.host(), message.console_log());
       case v1::AgentMessage::kConsoleRefused:
@@ -260,6 +258,10 @@ class Hub final : public AgentHub, public StreamOwner, public Service, public Ho
       default:
         return;  // a newer agent's message
     }
+  }
+
+  void heartbeat(ControlStream& stream, const v1::Heartbeat& heartbeat) noexcept override {
+    controller_.heartbeat(stream.host(), problems_of(heartbeat));
   }
 
   void observed(ControlStream& stream, const Observation& o) override {
