@@ -7,14 +7,14 @@
 //   cut       every TCP connection ends at once; answers when all hosts have their work again: {"cut": N, "seconds": …}
 // At its end all connections end.
 
-#include <fmt/core.h>
-
 #include <arpa/inet.h>
+#include <fmt/core.h>
 #include <sys/socket.h>
 
 #include <atomic>
 #include <filesystem>
 #include <iostream>
+#include <set>
 #include <thread>
 
 #include "base/certificate.h"
@@ -126,20 +126,21 @@ std::unique_ptr<Host> enrol(const std::string& api, const std::string& token, in
   facts.vcpus = 32;
   facts.memory = MiB{262144};
   facts.disk = GiB{2000};
+  const auto& controllers = answer.at("controllers").as_array();
   const auto text = [&](const char* key) { return std::string(answer.at(key).as_string()); };
   return std::make_unique<Host>(facts, link::Credentials{text("ca"), text("certificate"), request.key},
-                                std::string(answer.at("controllers").at(0).as_string()));
+                                std::string(controllers.at(static_cast<size_t>(number) % controllers.size()).as_string()));
 }
 
-/// Ends the TCP connections of this process to that port, as a cut cable would, but at once. How many there were.
-int shut_connections_to(int port) {
+/// Ends the TCP connections of this process to these ports, as a cut cable would, but at once. How many there were.
+int shut_connections_to(const std::set<int>& ports) {
   int count = 0;
   for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
     const int fd = std::atoi(entry.path().filename().c_str());
-    sockaddr_in to{};
+    sockaddr_in6 to{};  // gRPC's sockets are of IPv6 for either kind of address; the port has one place in both
     socklen_t size = sizeof to;
-    if (getpeername(fd, reinterpret_cast<sockaddr*>(&to), &size) != 0 || to.sin_family != AF_INET) continue;
-    if (ntohs(to.sin_port) == port && shutdown(fd, SHUT_RDWR) == 0) ++count;
+    if (getpeername(fd, reinterpret_cast<sockaddr*>(&to), &size) != 0 || (to.sin6_family != AF_INET && to.sin6_family != AF_INET6)) continue;
+    if (ports.contains(ntohs(to.sin6_port)) && shutdown(fd, SHUT_RDWR) == 0) ++count;
   }
   return count;
 }
@@ -161,7 +162,9 @@ class Swarm {
   std::string cut() {
     const int before = sum(&Host::welcomes), all = static_cast<int>(hosts_.size());
     const auto from = SteadyClock::now();
-    const int cut = shut_connections_to(hosts_.front()->port());
+    std::set<int> ports;
+    for (const auto& host : hosts_) ports.insert(host->port());
+    const int cut = shut_connections_to(ports);
     while (sum(&Host::welcomes) < before + all && seconds_since(from) < 120)
       std::this_thread::sleep_for(std::chrono::milliseconds(5));
     return fmt::format(R"({{"cut": {}, "seconds": {:.3f}, "connected": {}}})", cut, seconds_since(from), connected());
