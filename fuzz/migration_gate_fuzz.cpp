@@ -4,7 +4,8 @@
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view bytes(reinterpret_cast<const char*>(data), size);
-  virga::libvirt::GateKeeper keeper({"instance-1", "<domain><name>instance-1</name><devices/></domain>", "/run/m"});
+  virga::libvirt::GateKeeper keeper({"instance-1", "<domain><name>instance-1</name><devices/></domain>", "unix:///run/m/memory.sock",
+                                        "unix:///run/m/disk.sock"});
   std::string passed;
   try {
     for (size_t at = 0; at < bytes.size(); at += 64) passed += keeper.pass(bytes.substr(at, 64));

@@ -19,7 +19,8 @@ host::AgentOptions agent_options(const Config& config, const Paths& paths, const
   host::AgentOptions o;
   o.state_dir = paths.agent_state;
   o.status_file = paths.agent_status;
-  o.migrate_dir = config.cloud.run_dir + "/migrate";
+  // Under libvirt's own folder, as libvirtd sees it: its AppArmor profiles let QEMU use sockets there and nowhere else.
+  o.migrate_dir = engines.none ? config.cloud.run_dir + "/migrate" : engines.own_libvirt ? engines.libvirt_run + "/virga" : "/run/libvirt/virga";
   if (config.has_control()) {
     o.link_targets = {"unix:" + paths.link_socket};
   } else {
@@ -65,7 +66,7 @@ int run_agent_role(const Config& config) {
   driver.uri = "qemu+unix:///system?socket=" + engines.libvirt_socket;
   driver.virt_type = engines.kvm ? "kvm" : "qemu";
   driver.userspace_datapath = engines.userspace_datapath;
-  if (engines.own_libvirt) driver.path_map = {{"/var/lib/libvirt/", engines.libvirt_home + "/lib/"}};
+  if (engines.own_libvirt) driver.path_map = {{"/var/lib/libvirt/", engines.libvirt_home + "/lib/"}, {"/run/libvirt/", engines.libvirt_run + "/"}};
   const auto hypervisor = libvirt::connect(driver);
   const auto storage = host::make_local_storage(paths.instances, paths.image_cache);
   return host::run_agent(options, *hypervisor, *storage);

@@ -197,14 +197,14 @@ int Agent::Core::open_tunnel(const ServerId& server, const std::string& channel)
   if (!desired || desired->state != link::DesiredServer::State::incoming || journal_.applied(server) < desired->generation)
     throw Fault(FaultKind::conflict, "the server is not coming to this host");
   const DomainSpec spec = reconciler_.spec_of(*desired);
-  const std::string folder = migrate_dir_ + "/" + server.str();
-  if (channel == kControlChannel) return hypervisor_.open_incoming(spec, MigrationChannel::control, folder);
-  if (channel == kMemoryChannel) return hypervisor_.open_incoming(spec, MigrationChannel::memory, folder);
-  if (channel == kDiskChannel) return hypervisor_.open_incoming(spec, MigrationChannel::disk, folder);
+  const MigrationPath here = migration_sockets(migrate_dir_, spec.name);
+  if (channel == kControlChannel) return hypervisor_.open_incoming(spec, MigrationChannel::control, here);
+  if (channel == kMemoryChannel) return hypervisor_.open_incoming(spec, MigrationChannel::memory, here);
+  if (channel == kDiskChannel) return hypervisor_.open_incoming(spec, MigrationChannel::disk, here);
   if (channel != kDescriptionChannel) throw Fault(FaultKind::conflict, "there is no channel " + channel);
   const std::string text = hypervisor_.describe_incoming(spec);
   if (text.size() > kLongestDescription) throw Fault(FaultKind::internal, "the server's description is too long");
-  migration_folder(migrate_dir_, server);
+  clear_sockets(migrate_dir_, spec.name);
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) throw Fault(FaultKind::unavailable, "no sockets are left");
   send_all(ends[1], text.data(), text.size());  // it fits

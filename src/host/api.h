@@ -29,7 +29,7 @@ struct AgentOptions {
   std::string status_file = {};  ///< what run_agent writes AgentStatus to, as JSON, when it changes; "": nowhere
   GiB disk;        ///< 0: the size of the file system of the instances
   std::string bridge = "br-int";
-  std::string migrate_dir = {};  ///< sockets of servers that come or leave as they run, the same on each host; "": state_dir/migrate
+  std::string migrate_dir = {};  ///< sockets of servers that come or leave as they run, for libvirt the same on each host; "": state_dir/migrate
   std::string ovsdb;  ///< "unix:/run/virga/ovs/db.sock"; empty: no metadata service here
   int workers = 8;
   std::chrono::milliseconds shutdown_timeout{60'000};  ///< a guest's time to power off when asked

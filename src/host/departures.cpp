@@ -73,20 +73,23 @@ std::optional<std::string> read_description(int socket) {
 
 }  // namespace
 
-std::string migration_folder(const std::string& parent, const ServerId& server) {
-  const std::string folder = parent + "/" + server.str();
-  fs::remove_all(folder);
+MigrationPath migration_sockets(const std::string& folder, const std::string& domain) {
+  const auto path = [&](const char* what) { return fmt::format("{}/{}.tunnelmigrate.dest.{}", folder, what, domain); };
+  return {path("control"), path("memory"), path("disk"), ""};
+}
+
+void clear_sockets(const std::string& folder, const std::string& domain) {
   fs::create_directories(folder);
-  fs::permissions(parent, fs::perms(0711));
   fs::permissions(folder, fs::perms(0711));
   give_to_qemu(folder);
-  return folder;
+  const auto sockets = migration_sockets(folder, domain);
+  for (const auto& socket : {sockets.control, sockets.memory, sockets.disk}) fs::remove(socket);
 }
 
 class Departures::Departure {
  public:
-  Departure(Departures& owner, ServerId server, OperationId operation)
-      : owner_(owner), server_(std::move(server)), operation_(std::move(operation)), thread_([this] { run(); }) {}
+  Departure(Departures& owner, ServerId server, std::string domain, OperationId operation)
+      : owner_(owner), server_(std::move(server)), domain_(std::move(domain)), operation_(std::move(operation)), thread_([this] { run(); }) {}
   ~Departure() { thread_.join(); }
 
   const OperationId& operation() const { return operation_; }
@@ -143,23 +146,18 @@ class Departures::Departure {
   }
 
   void leave() {
-    MigrationPath path;
+    MigrationPath path = migration_sockets(owner_.folder_, domain_);
     path.description = ask_for_description();
-    const std::string folder = migration_folder(owner_.folder_, server_);
-    ScopeExit remove([&] {
-      std::error_code ignored;
-      fs::remove_all(folder, ignored);
-    });
+    clear_sockets(owner_.folder_, domain_);
+    ScopeExit remove([&] { clear_sockets(owner_.folder_, domain_); });
     std::list<Relay> relays;
-    const auto relay = [&](std::string_view channel, bool qemus) {
-      const std::string socket = fmt::format("{}/{}.sock", folder, channel);
+    const auto relay = [&](std::string_view channel, const std::string& socket) {
       relays.emplace_back(socket, [this, channel](int fd) { tunnel(channel, fd); });
-      if (qemus) give_to_qemu(socket);
-      return socket;
     };
-    path.control = relay(kControlChannel, false);
-    path.memory = relay(kMemoryChannel, true);
-    path.disk = relay(kDiskChannel, true);
+    relay(kControlChannel, path.control);
+    relay(kMemoryChannel, path.memory);
+    relay(kDiskChannel, path.disk);
+    for (const auto& socket : {path.memory, path.disk}) give_to_qemu(socket);
     if (aborted_) throw Fault(FaultKind::conflict, "aborted");
     owner_.hypervisor_.migrate(server_, path);
   }
@@ -203,6 +201,7 @@ class Departures::Departure {
 
   Departures& owner_;
   const ServerId server_;
+  const std::string domain_;
   const OperationId operation_;
   std::atomic<bool> aborted_{false}, hurried_{false};
   std::mutex mutex_;
@@ -229,10 +228,8 @@ void Departures::stop() {
     }
 }
 
-void Departures::tidy(const ServerId& server) {
-  if (find(server)) return;
-  std::error_code ignored;
-  fs::remove_all(folder_ + "/" + server.str(), ignored);
+void Departures::tidy(const ServerId& server, const std::string& domain) {
+  if (!find(server) && fs::exists(folder_)) clear_sockets(folder_, domain);
 }
 
 std::shared_ptr<Departures::Departure> Departures::find(const ServerId& server) {
@@ -247,11 +244,11 @@ std::optional<Departures::State> Departures::look(const ServerId& server, const 
   return departure->state();
 }
 
-void Departures::begin(const ServerId& server, const OperationId& operation) {
+void Departures::begin(const ServerId& server, const std::string& domain, const OperationId& operation) {
   std::lock_guard lock(mutex_);
   auto& departure = all_[server];
   if (departure && !departure->over()) throw Fault(FaultKind::unavailable, "the server is just leaving this host");
-  departure = std::make_shared<Departure>(*this, server, operation);
+  departure = std::make_shared<Departure>(*this, server, domain, operation);
 }
 
 void Departures::abort(const ServerId& server) {

@@ -1,10 +1,10 @@
 #pragma once
 // Servers that leave this host while they run, and the way for those that come: between the hypervisors of both hosts there is
-// no network, only sockets in a folder of the server's, each of which is one channel of the agents' link.
+// no network, only sockets, each of which is one channel of the agents' link.
 //
-//     hypervisor -- control.sock -- agent == controller(s) == agent -- the other hypervisor
-//     QEMU ------- memory.sock ---- agent == controller(s) == agent -- memory.sock --- QEMU
-//     QEMU ------- disk.sock ------ agent == controller(s) == agent -- disk.sock ----- QEMU
+//     hypervisor -- control -- agent == controller(s) == agent -- the other hypervisor
+//     QEMU ------- memory ---- agent == controller(s) == agent -- memory --- QEMU
+//     QEMU ------- disk ------ agent == controller(s) == agent -- disk ----- QEMU
 //
 // A departure is on one thread of its own, so that it holds none of the agent's workers. If the agent ends, so do the sockets,
 // and with them the departure: the domain runs on where it is.
@@ -28,8 +28,11 @@ constexpr std::string_view kControlChannel = "control", kMemoryChannel = "memory
 
 constexpr size_t kLongestDescription = 64 << 10;
 
-/// The folder of a server's sockets, made or emptied, QEMU's.
-std::string migration_folder(const std::string& parent, const ServerId& server);
+/// A domain's sockets in a folder. QEMU's own end in what libvirt's AppArmor profiles let each domain use:
+/// /run/libvirt/**/*.tunnelmigrate.dest.NAME.
+MigrationPath migration_sockets(const std::string& folder, const std::string& domain);
+/// Makes the folder, which is QEMU's, and removes those sockets.
+void clear_sockets(const std::string& folder, const std::string& domain);
 
 class Departures {
  public:
@@ -48,14 +51,14 @@ class Departures {
 
   /// What this operation has come to; nothing if it was not begun since the agent started.
   std::optional<State> look(const ServerId& server, const OperationId& operation);
-  void begin(const ServerId& server, const OperationId& operation);
+  void begin(const ServerId& server, const std::string& domain, const OperationId& operation);
   /// Both without effect on one that is over.
   void abort(const ServerId& server);
   void hurry(const ServerId& server);
   /// One that is over, and was told of.
   void forget(const ServerId& server);
   /// Removes the sockets of a server that is not just leaving.
-  void tidy(const ServerId& server);
+  void tidy(const ServerId& server, const std::string& domain);
   void stop();
 
  private:

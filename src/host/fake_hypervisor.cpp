@@ -246,7 +246,7 @@ bool FakeHypervisor::hurry_migration(const ServerId& id) {
 
 std::string FakeHypervisor::describe_incoming(const DomainSpec& spec) { return "fake " + spec.id.str(); }
 
-int FakeHypervisor::open_incoming(const DomainSpec& spec, MigrationChannel channel, const std::string&) {
+int FakeHypervisor::open_incoming(const DomainSpec& spec, MigrationChannel channel, const MigrationPath&) {
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) throw Fault(FaultKind::unavailable, "no sockets are left");
   std::lock_guard lock(mutex_);

@@ -36,7 +36,7 @@ class FakeHypervisor final : public Hypervisor {
   void cancel_migration(const ServerId& id) override;
   bool hurry_migration(const ServerId& id) override;
   std::string describe_incoming(const DomainSpec& spec) override;
-  int open_incoming(const DomainSpec& spec, MigrationChannel channel, const std::string& folder) override;
+  int open_incoming(const DomainSpec& spec, MigrationChannel channel, const MigrationPath& here) override;
   std::string vnc_socket(const ServerId& id) override;
   void on_change(std::function<void(const ServerId&)> callback) override;
 

@@ -105,9 +105,9 @@ class Hypervisor {
   virtual bool hurry_migration(const ServerId& id) = 0;
   /// The other end: what a domain that comes will be here, for the other host's hypervisor.
   virtual std::string describe_incoming(const DomainSpec& spec) = 0;
-  /// A connected socket of that channel, for the domain of `spec` and no other; the caller's to close. `folder`: where its
-  /// QEMU listens, the same on both hosts.
-  virtual int open_incoming(const DomainSpec& spec, MigrationChannel channel, const std::string& folder) = 0;
+  /// A connected socket of that channel, for the domain of `spec` and no other; the caller's to close. `here`: where its QEMU
+  /// listens for memory and disk, the same files as on the other host.
+  virtual int open_incoming(const DomainSpec& spec, MigrationChannel channel, const MigrationPath& here) = 0;
   virtual std::string vnc_socket(const ServerId& id) = 0;  ///< path; throws Fault(conflict) if not running
   /// Why it cannot work at all now; "" if it can. Never blocks.
   virtual std::string problem() { return {}; }

@@ -69,7 +69,21 @@ TEST(Plan, Table) {
   leftover.old_disks = true;
   auto leaving = leftover;
   leaving.applied = 2;
+  const auto paused = DomainPower::paused, arriving = DomainPower::arriving;
   const Row rows[] = {
+      {"comes as it runs: its files only", desired(State::incoming, 5), present(none, 0, 0, false), "image disk config_drive"},
+      {"comes: what is left of an earlier stay goes first", desired(State::incoming, 5), present(off, 2, 2, false), "undefine image disk config_drive"},
+      {"comes: ready", desired(State::incoming, 5), present(none, 0, 5), ""},
+      {"comes: on its way", desired(State::incoming, 6), present(arriving, 0, 5), ""},
+      {"comes: runs already, which nobody else has said yet", desired(State::incoming, 6), present(on, 0, 5), ""},
+      {"came: it gets a definition", desired(State::running, 6), present(on, 0, 5), "define"},
+      {"came, to stand still", desired(State::paused, 6), present(paused, 0, 5), "define"},
+      {"does not come after all", desired(State::absent, 6), present(arriving, 0, 5), "destroy undefine disk_removed"},
+      {"paused", desired(State::paused, 2), present(on, 1, 1), "pause"},
+      {"paused, killed before it could say so", desired(State::paused, 2), present(paused, 1, 1), ""},
+      {"paused, after the host was without power", desired(State::paused, 2), present(off, 1, 1), "image define start pause"},
+      {"runs on", desired(State::running, 3), present(paused, 1, 2), "resume"},
+      {"paused, to be stopped", desired(State::stopped, 3), present(paused, 1, 2), "destroy"},
       {"resized: its disk is to be copied", resized, before_copy, "image disk_copy define start"},
       {"resized, killed after the copy", resized, copied, "image define start"},
       {"resized, to stay off", kept_off, before_copy, "image disk_copy define"},

@@ -255,7 +255,7 @@ void Reconciler::depart(const link::Action& action, const link::DesiredServer& d
     if (report.message.empty()) {
       report.message = "The agent of its host was started again meanwhile.";
       journal_.set_done(report, true);
-      departures_.begin(id, action.operation);
+      departures_.begin(id, desired.instance_name, action.operation);
       kill_point("agent.after_departure_begun");
       outcome.look_again = kLookEvery;
       return;
@@ -314,7 +314,7 @@ void Reconciler::perform(Step step, const link::DesiredServer& desired) {
     case Step::config_drive:
       return storage_.write_config_drive(id, desired.config_drive_files);
     case Step::define:
-      departures_.tidy(id);
+      departures_.tidy(id, desired.instance_name);
       return hypervisor_.define(spec_of(desired));
     case Step::start:
       return hypervisor_.start(id);
@@ -329,7 +329,7 @@ void Reconciler::perform(Step step, const link::DesiredServer& desired) {
     case Step::resume:
       return hypervisor_.resume(id);
     case Step::remove_disk:
-      departures_.tidy(id);
+      departures_.tidy(id, desired.instance_name);
       return storage_.remove(id);
     case Step::reboot_soft:
       return hypervisor_.reboot(id);

@@ -76,7 +76,7 @@ class Driver final : public host::Hypervisor {
   void cancel_migration(const ServerId& id) override;
   bool hurry_migration(const ServerId& id) override;
   std::string describe_incoming(const host::DomainSpec& spec) override;
-  int open_incoming(const host::DomainSpec& spec, host::MigrationChannel channel, const std::string& folder) override;
+  int open_incoming(const host::DomainSpec& spec, host::MigrationChannel channel, const host::MigrationPath& here) override;
   std::string vnc_socket(const ServerId& id) override;
   std::string problem() override { return connection_.problem(); }
   void on_change(std::function<void(const ServerId&)> callback) override {
@@ -89,6 +89,7 @@ class Driver final : public host::Hypervisor {
   DomainHandle ours(const ServerId& id, ConnectHandle& connect);
   bool observe(virDomainPtr domain, Domain& out);
   std::string here(std::string path) const;
+  std::string there(const std::string& path) const;
 
   const Options options_;
   const DomainStyle style_;
@@ -266,7 +267,7 @@ void Driver::resume(const ServerId& id) {
 void Driver::migrate(const ServerId& id, const host::MigrationPath& path) {
   ConnectHandle connect;
   auto domain = ours(id, connect);
-  libvirt::migrate(domain.get(), path);
+  libvirt::migrate(domain.get(), {there(path.control), there(path.memory), there(path.disk), path.description});
 }
 
 std::optional<MigrationProgress> Driver::migration_progress(const ServerId& id) {
@@ -299,21 +300,29 @@ std::string Driver::describe_incoming(const host::DomainSpec& spec) {
   return domain_xml(described, style_);
 }
 
-int Driver::open_incoming(const host::DomainSpec& spec, host::MigrationChannel channel, const std::string& folder) {
+int Driver::open_incoming(const host::DomainSpec& spec, host::MigrationChannel channel, const host::MigrationPath& paths) {
   switch (channel) {
     case host::MigrationChannel::memory:
-      return connect_unix(folder + "/memory.sock");
+      return connect_unix(paths.memory);
     case host::MigrationChannel::disk:
-      return connect_unix(folder + "/disk.sock");
+      return connect_unix(paths.disk);
     case host::MigrationChannel::control:
       break;
   }
-  return open_gate(socket_of(options_.uri), {spec.name, describe_incoming(spec), folder});
+  return open_gate(socket_of(options_.uri), {spec.name, describe_incoming(spec), "unix://" + there(paths.memory), "unix://" + there(paths.disk)});
 }
 
 std::string Driver::here(std::string path) const {
   for (const auto& [theirs, mine] : options_.path_map) {
     if (path.compare(0, theirs.size(), theirs) == 0) return mine + path.substr(theirs.size());
+  }
+  return path;
+}
+
+/// As libvirtd sees it.
+std::string Driver::there(const std::string& path) const {
+  for (const auto& [theirs, mine] : options_.path_map) {
+    if (path.starts_with(mine)) return theirs + path.substr(mine.size());
   }
   return path;
 }

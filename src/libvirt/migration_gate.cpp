@@ -153,8 +153,7 @@ void GateKeeper::check(std::string_view message) const {
 
 void GateKeeper::check_prepare(std::string_view bytes) const {
   const Arguments arguments = read_arguments(Reader(bytes));
-  const std::map<std::string, std::string> wanted{{VIR_MIGRATE_PARAM_URI, "unix://" + expected_.folder + "/memory.sock"},
-                                                  {VIR_MIGRATE_PARAM_DISKS_URI, "unix://" + expected_.folder + "/disk.sock"}};
+  const std::map<std::string, std::string> wanted{{VIR_MIGRATE_PARAM_URI, expected_.memory_uri}, {VIR_MIGRATE_PARAM_DISKS_URI, expected_.disk_uri}};
   bool described = false;
   for (const auto& [name, text] : arguments.texts) {
     if (name == VIR_MIGRATE_PARAM_DEST_XML) {

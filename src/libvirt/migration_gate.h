@@ -15,7 +15,7 @@ namespace virga::libvirt {
 struct Expected {
   std::string name;         ///< the domain's
   std::string description;  ///< its XML, see migration_xml.h
-  std::string folder;       ///< where its QEMU is to listen
+  std::string memory_uri, disk_uri;  ///< where its QEMU is to listen
 };
 
 /// A socket that behaves as the daemon's at `daemon_socket` for that domain; the caller's to close. Its two threads end with it.

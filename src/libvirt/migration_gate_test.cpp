@@ -123,7 +123,7 @@ class GateTest : public testing::Test {
     GateKeeper keeper(expected());
     EXPECT_THROW(keeper.pass(bytes), Fault);
   }
-  static Expected expected() { return {"instance-00000007", kDescription, "/run/m/a"}; }
+  static Expected expected() { return {"instance-00000007", kDescription, "unix:///run/m/a/memory.sock", "unix:///run/m/a/disk.sock"}; }
   std::string prepare(Texts texts = {}, uint32_t flags = VIR_MIGRATE_LIVE | VIR_MIGRATE_PEER2PEER) {
     const Texts honest{{VIR_MIGRATE_PARAM_DEST_XML, outgoing_xml(live("/here"), kDescription)},
                        {VIR_MIGRATE_PARAM_URI, "unix:///run/m/a/memory.sock"},

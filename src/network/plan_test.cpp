@@ -201,6 +201,15 @@ TEST(Plan, ServerPort) {
   EXPECT_EQ(p->enabled, true);
 }
 
+TEST(Plan, APortOfAServerThatMovesIsOpenThereOnceTheGuestSpeaksThere) {
+  Snapshot s = cloud();
+  EXPECT_FALSE(find(plan(s, options()).ports, "vm")->options.contains("activation-strategy"));
+  s.ports.at("vm").also_host = "host2";
+  const auto n = plan(s, options());
+  EXPECT_EQ(find(n.ports, "vm")->options.at("requested-chassis"), "host1,host2");
+  EXPECT_EQ(find(n.ports, "vm")->options.at("activation-strategy"), "rarp");
+}
+
 TEST(Plan, PortWithoutPortSecurity) {
   Snapshot s = cloud();
   s.ports["vm"].secure = false;
