@@ -135,6 +135,7 @@ QemuChoice Poc::accelerator() const {
   choice.kvm = probe.usable;
   if (!choice.kvm)
     std::printf("  WARNING: KVM runs no guests here (%s), so both machines run under emulation (TCG), many times slower.\n", probe.reason.c_str());
+  std::fflush(stdout);
   if (getpwnam("libvirt-qemu")) choice.run_as = "libvirt-qemu";
   return choice;
 }
@@ -143,7 +144,7 @@ void Poc::check_machine(const PocShape& shape) const {
   need_programs(!any_disk(folder_, shape));
   uint64_t memory_needed = 0;
   for (const PocMachine* machine : shape.machines())
-    if (qemu_of(folder_, *machine).pid == 0) memory_needed += static_cast<uint64_t>(shape.memory_mib) + 256;
+    if (qemu_of(folder_, *machine).pid == 0) memory_needed += static_cast<uint64_t>(shape.memory_mib) + 512;  // and QEMU itself
   if (const uint64_t there = available_memory_mib(); there < memory_needed)
     throw Fault(FaultKind::conflict, fmt::format("The machines need {} MiB of memory, and {} MiB are free.", memory_needed, there), "--memory makes them smaller (1024 MiB each at least).");
   const uint64_t disk_needed = has_image(folder_) ? 4096 : 8192, free_mib = fs::space(folder_).available >> 20;
@@ -200,31 +201,41 @@ void Poc::ensure_checkpoints(const PocShape& shape, const cloud::StepDone& done)
   kill_point("poc.after_checkpoint");
 }
 
-void Poc::run(const PocMachine& machine, const std::vector<std::string>& command) const {
-  std::printf("%s: %s %s\n", machine.name.c_str(), command[0].c_str(), command[1].c_str());
-  if (const int code = run_in_machine(folder_, machine, command); code != 0)
-    throw Fault(FaultKind::internal, fmt::format("`{} {}` on {} failed ({}).", command[0], command[1], machine.name, code),
-                fmt::format("Above stands why. `virga lab poc ssh {}` looks into it, `virga lab poc up` tries again.", machine.name));
+/// What runs there may be run again until it has come to its end; under emulation its own deadlines are too short at times.
+void Poc::run(const PocMachine& machine, const std::vector<std::string>& command, int tries) const {
+  const std::string what = fmt::format("`{} {}` on {}", command[0], command[1], machine.name);
+  for (int code = 0;;) {
+    std::printf("%s: %s %s\n", machine.name.c_str(), command[0].c_str(), command[1].c_str());
+    if (code = run_in_machine(folder_, machine, command); code == 0) return;
+    if (--tries <= 0)
+      throw Fault(FaultKind::internal, fmt::format("{} failed ({}).", what, code),
+                  fmt::format("Above stands why. `virga lab poc ssh {}` looks into it, `virga lab poc up` tries again.", machine.name));
+    std::printf("%s failed (%d). Once more, since this is slow.\n", what.c_str(), code);
+  }
 }
 
-void Poc::ensure_cloud(const PocShape& shape, const cloud::StepDone& done) const {
+void Poc::ensure_cloud(const PocShape& shape, const QemuChoice& choice, const cloud::StepDone& done) const {
+  const int tries = choice.kvm ? 1 : 4;
   const PocMachine &controller = shape.controller, &compute = shape.compute;
   const auto asks = [&](const PocMachine& machine, const std::string& script, const std::string& input = {}) {
     return ask_machine(folder_, machine, {"sh", "-c", script}, input);
   };
+  // Virga takes the kernel's datapath if it is there, and loads nothing itself; the distribution's unit that would is masked.
+  for (const PocMachine* machine : shape.machines())
+    asks(*machine, "echo openvswitch > /etc/modules-load.d/virga-poc.conf && modprobe openvswitch");
   timed("cloud on " + controller.name, done, [&] {
     asks(controller, "[ -e /etc/virga/virga.toml ] || { mkdir -p /etc/virga && cat > /etc/virga/virga.new && sync && mv /etc/virga/virga.new /etc/virga/virga.toml; }", poc_settings(shape));
-    run(controller, {"virga", "up"});
+    run(controller, {"virga", "up"}, tries);
   });
   kill_point("poc.after_cloud");
   const bool joined = asks(compute, "! [ -e /etc/virga/virga.toml ] || echo yes").find("yes") != std::string::npos && !fs::exists(PocFolders(folder_, compute.name).join);
   if (joined)
-    timed("host " + compute.name, done, [&] { run(compute, {"virga", "up"}); });
+    timed("host " + compute.name, done, [&] { run(compute, {"virga", "up"}, tries); });
   else
     timed(compute.name + " has joined", done, [&] {
       join_with_kept_line(
           PocFolders(folder_, compute.name).join, [&] { return asks(controller, "virga token create"); },
-          [&](const std::string& said) { run(compute, join_line(said, compute.priv)); });
+          [&](const std::string& said) { run(compute, join_line(said, compute.priv), tries); });
     });
   kill_point("poc.after_join");
   // After a power failure of the machine its cloud comes back by itself.
@@ -272,7 +283,7 @@ void Poc::up(const PocOptions& options, const cloud::StepDone& done) const {
   ensure_running(shape, choice, done);
   ensure_checkpoints(shape, done);
   if (options.bare) return;
-  ensure_cloud(shape, done);
+  ensure_cloud(shape, choice, done);
   boot_server(shape, write_client(shape), patience(choice), done);
 }
 

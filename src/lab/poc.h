@@ -72,8 +72,8 @@ class Poc {
   void ensure_disks(const PocOptions& options, const PocShape& shape, const cloud::StepDone& done) const;
   void ensure_running(const PocShape& shape, QemuChoice choice, const cloud::StepDone& done) const;
   void ensure_checkpoints(const PocShape& shape, const cloud::StepDone& done) const;
-  void run(const PocMachine& machine, const std::vector<std::string>& command) const;
-  void ensure_cloud(const PocShape& shape, const cloud::StepDone& done) const;
+  void run(const PocMachine& machine, const std::vector<std::string>& command, int tries) const;
+  void ensure_cloud(const PocShape& shape, const QemuChoice& choice, const cloud::StepDone& done) const;
   cloud::Credentials write_client(const PocShape& shape) const;
   void boot_server(const PocShape& shape, const cloud::Credentials& admin, std::chrono::seconds deadline, const cloud::StepDone& done) const;
 

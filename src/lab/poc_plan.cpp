@@ -192,7 +192,6 @@ std::string poc_settings(const PocShape& shape) {
   Config c;
   c.cloud.api_address = shape.controller.nat;
   c.cloud.package_cache = kPocPackages;
-  c.hosts.address = shape.controller.priv;
   c.tls.enabled = true;
   c.tls.names = {shape.controller.name};
   c.network.mode = "host";
@@ -217,14 +216,14 @@ std::vector<std::string> qemu_command(const std::string& folder, const PocShape&
                                       const QemuChoice& choice) {
   const PocFolders own(folder, machine.name);
   std::vector<std::string> argv = {
-      "qemu-system-x86_64", "-name", machine.name, "-machine", "pc", "-accel", choice.kvm ? "kvm" : "tcg,thread=multi",
-      "-cpu",
-      // TCG would emulate SVM too, and each machine would spend its patience on finding out that no kernel boots under it.
-      choice.kvm ? "host" : "max,svm=off", "-smp", std::to_string(shape.vcpus), "-m", std::to_string(shape.memory_mib),
+      "qemu-system-x86_64", "-name", machine.name, "-machine", "pc", "-accel", choice.kvm ? "kvm" : "tcg,thread=multi,tb-size=256",
+      "-cpu", choice.kvm ? "host" : "max", "-smp", std::to_string(shape.vcpus), "-m", std::to_string(shape.memory_mib),
       "-no-user-config", "-nodefaults", "-display", "none",
       // Without a boot loader: the firmware would read the kernel slowly under emulation.
       "-kernel", folder + "/image/vmlinuz", "-initrd", folder + "/image/initrd", "-append",
-      fmt::format("root=/dev/vda rw console=ttyS0 net.ifnames=0 loglevel=4 systemd.hostname={}", machine.name),
+      // TCG emulates SVM too, but no kernel boots under that: without the module a machine need not find out.
+      fmt::format("root=/dev/vda rw console=ttyS0 net.ifnames=0 loglevel=4 {}systemd.hostname={}",
+                  choice.kvm ? "" : "modprobe.blacklist=kvm_amd,kvm_intel ", machine.name),
       "-drive", fmt::format("file={},if=virtio,format=qcow2,discard=unmap", own.disk),
       "-device", "virtio-rng-pci",
       "-chardev", fmt::format("socket,id=serial,path={},server=on,wait=off,logfile={},logappend=on", own.serial, own.console),

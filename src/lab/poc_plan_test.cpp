@@ -109,10 +109,10 @@ TEST(PocPlan, TheImageGivesEachDeviceItsAddressByItsMac) {
   EXPECT_EQ(files.count("etc/hostname"), 0u) << "a machine has not written its own down yet";
 }
 
-TEST(PocPlan, TheControllersSettingsAreReachedOnBothNetworks) {
+TEST(PocPlan, TheControllersApiIsInTheNatNetworkAndItsTunnelsInThePrivate) {
   const Config c = parse_config(poc_settings(PocShape{}), "virga.toml");
   EXPECT_EQ(c.cloud.api_address, "192.168.122.100");
-  EXPECT_EQ(c.hosts_address(), "192.168.90.100");
+  EXPECT_EQ(c.hosts_address(), "192.168.122.100") << "where its API answers the host that joins";
   EXPECT_EQ(c.network.encap_ip, "192.168.90.100");
   EXPECT_TRUE(c.tls.enabled);
   EXPECT_EQ(c.tls.names, std::vector<std::string>{"controller"});
@@ -123,7 +123,7 @@ TEST(PocPlan, TheControllersSettingsAreReachedOnBothNetworks) {
 TEST(PocPlan, QemusCommandLine) {
   const PocShape shape;
   const auto cold = qemu_command("/poc", shape, shape.compute, {});
-  EXPECT_TRUE(has(cold, "tcg,thread=multi"));
+  EXPECT_TRUE(has(cold, "tcg,thread=multi,tb-size=256"));
   EXPECT_TRUE(has(cold, "file=/poc/compute/disk.qcow2,if=virtio,format=qcow2,discard=unmap"));
   EXPECT_TRUE(has(cold, "tap,id=nat,ifname=poc2-nat,script=no,downscript=no"));
   EXPECT_TRUE(has(cold, "virtio-net-pci,netdev=private,mac=52:54:00:76:6c:22"));
