@@ -73,6 +73,18 @@ TEST_F(ComputeTest, StaysInBuildUntilThePortIsUp) {
   cloud.compute->stop();
 }
 
+TEST_F(ComputeTest, AnAgentThatCouldNotBeToldIsToldLater) {
+  cloud.add_host("node1");
+  cloud.hub->failures = 1;
+  const auto id = booted();
+  EXPECT_EQ(cloud.show(id).at("server.status"), "BUILD");
+  cloud.compute->start();
+  for (int i = 0; i < 1000 && cloud.show(id).at("server.status") != "ACTIVE"; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  EXPECT_EQ(cloud.show(id).at("server.status"), "ACTIVE");
+  cloud.compute->stop();
+}
+
 TEST_F(ComputeTest, StopStartRebootLock) {
   cloud.add_host("node1");
   const auto id = booted();

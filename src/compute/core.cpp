@@ -19,6 +19,7 @@ void Liveness::connected(const HostId& host, Time now) {
 void Liveness::beat(const HostId& host, Time now, const std::vector<std::string>* problems) {
   std::lock_guard lock(mutex_);
   auto& entry = hosts_[host];
+  entry.connected = true;  // whoever came back while the end of its old connection was still being told
   entry.seen = now;
   entry.dirty = true;
   if (!problems) return;
@@ -159,8 +160,8 @@ void Core::wake(const ServerId& server) {
     if (!agents->push(host, change)) return tell_others("server", server.str());
     if (options.controllers) pushed.note(server.str(), {change.servers.front().generation, change.servers.front().fence});
   } catch (const std::exception& error) {
-    // Not lost: the desired state is in the database, and the agent gets all of it whenever it connects.
-    log::warn("could not wake the agent of server {}: {}", server.str(), error.what());
+    log::warn("could not wake the agent of server {}, which is tried again: {}", server.str(), error.what());
+    untold.add(server);
   }
 }
 

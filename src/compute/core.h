@@ -9,6 +9,7 @@
 #include <set>
 #include <string>
 #include <unordered_map>
+#include <utility>
 
 #include "compute/api.h"
 
@@ -69,6 +70,24 @@ class Pushed {
   std::unordered_map<std::string, What> all_;
 };
 
+/// Servers whose agents could not be told what changed, since the database did not answer or the link broke down: an agent
+/// that stays connected would never ask. Thread-safe.
+class Untold {
+ public:
+  void add(const ServerId& server) {
+    std::lock_guard lock(mutex_);
+    all_.insert(server);
+  }
+  std::set<ServerId> take() {
+    std::lock_guard lock(mutex_);
+    return std::exchange(all_, {});
+  }
+
+ private:
+  std::mutex mutex_;
+  std::set<ServerId> all_;
+};
+
 /// nova's service_down_time: a host silent for longer counts as down. Agents speak every 5 s.
 constexpr std::chrono::seconds kHostDownAfter{16};
 
@@ -82,12 +101,13 @@ struct Core {
   placement::Placement& placement;
   Liveness liveness{};
   Pushed pushed{};
+  Untold untold{};
   std::atomic<link::AgentHub*> hub{nullptr};
   const Time began = clock.now();  ///< this controller has heard of hosts since
   std::atomic<int64_t> homeless{0};  ///< servers of lost hosts that find no other, as last logged
 
   /// Sends the server's desired state to its agent; tells the other controllers if that is not connected here. After the
-  /// commit, never inside it.
+  /// commit, never inside it. What fails is tried again every second.
   void wake(const ServerId& server);
   void tell_others(std::string_view what, const std::string& id) const {
     if (options.tell_others) options.tell_others(what, id);

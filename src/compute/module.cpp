@@ -155,16 +155,17 @@ void Module::stop() {
 }
 
 void Module::run() {
-  constexpr std::chrono::seconds kPersistEvery{30};
+  constexpr std::chrono::seconds kPersistEvery{30}, kTellEvery{1};
   auto persist_at = std::chrono::steady_clock::now() + kPersistEvery;
   std::unique_lock lock(mutex_);
   while (!stopping_) {
-    wake_.wait_until(lock, persist_at, [this] { return stopping_ || !changed_.empty(); });
+    wake_.wait_for(lock, kTellEvery, [this] { return stopping_ || !changed_.empty(); });
     const std::vector<ServerId> changed(changed_.begin(), changed_.end());
     changed_.clear();
     lock.unlock();
     try {
       if (!changed.empty()) agents_.settle_servers(changed);
+      for (const auto& server : core_.untold.take()) core_.wake(server);
       if (std::chrono::steady_clock::now() >= persist_at) {
         persist_at = std::chrono::steady_clock::now() + kPersistEvery;
         agents_.persist_seen();

@@ -2,6 +2,7 @@
 // A compute service over fakes of image, network and identity, with an agent that does what it is told at
 // once.
 
+#include <atomic>
 #include <map>
 #include <set>
 
@@ -139,6 +140,7 @@ class FakeHub final : public link::AgentHub {
   explicit FakeHub(link::Controller& controller) : controller_(controller) {}
   bool connected(const HostId& host) const override { return !away.contains(host); }
   bool push(const HostId& host, const link::Assignment& change) override {
+    if (failures > 0 && failures-- > 0) throw Fault(FaultKind::internal, "the link broke down");
     {
       std::lock_guard lock(mutex_);
       last = change;
@@ -180,6 +182,7 @@ class FakeHub final : public link::AgentHub {
   std::vector<HostId> sent_away;
   std::set<HostId> away;  ///< not connected
   bool asleep = false;
+  std::atomic<int> failures{0};  ///< so many of the next pushes
   std::string broken;
 
  private:
