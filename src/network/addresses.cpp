@@ -52,31 +52,54 @@ Fault exhausted(const std::string& network) { return conflict(fmt::format("No mo
 
 }  // namespace
 
-std::string NetworkService::take_address(db::Tx& tx, const Object& subnet, const std::string& port_id, const std::string& wanted, int64_t position, bool any_in_cidr) {
-  const std::string id = text_of(subnet, "id");
-  std::string address;
-  if (!wanted.empty()) {
-    const auto ip = parse_ip(wanted);
-    const Cidr cidr = *parse_cidr(text_of(subnet, "cidr"));
-    const bool inside = ip && cidr.contains(*ip);
-    const bool edge = inside && cidr.network.family == 4 && cidr.prefix < 31 && (*ip == cidr.first() || *ip == cidr.last());
-    if (!inside || edge || !any_in_cidr) throw bad_request(fmt::format("IP address {} is not a valid IP for the specified subnet.", wanted), "InvalidIpForSubnet");
-    address = ip->str();
-    if (taken(tx, id, address)) throw conflict(fmt::format("IP address {} already allocated in subnet {}", address, id), "IpAddressAlreadyAllocated");
-  } else {
-    const auto pools = pools_of(subnet);
-    const auto cursor = tx.first("SELECT next_address FROM network_subnets WHERE id = ?", id);
-    const auto from = parse_ip(cursor ? cursor->text(0) : "");
-    const auto found = pools.empty() ? std::nullopt : free_from(tx, subnet, pools, from.value_or(pools.front().start), 1 << 20);
-    if (!found) throw exhausted(text_of(subnet, "network_id"));
-    address = found->str();
-    tx.exec("UPDATE network_subnets SET next_address = ? WHERE id = ?", Ip{found->family, found->value + 1}.str(), id);
-  }
+namespace {
+
+/// False if it is another port's.
+bool give(db::Tx& tx, const std::string& subnet, const std::string& address, const std::string& port_id, int64_t position) {
   try {
-    tx.exec("INSERT INTO network_addresses (subnet_id, address, port_id, position) VALUES (?, ?, ?, ?)", id, address, port_id, position);
+    tx.exec("INSERT INTO network_addresses (subnet_id, address, port_id, position) VALUES (?, ?, ?, ?)", subnet, address, port_id, position);
+    return true;
   } catch (const db::UniqueViolation&) {
-    throw conflict(fmt::format("IP address {} already allocated in subnet {}", address, id), "IpAddressAlreadyAllocated");
+    return false;
   }
+}
+
+Fault allocated(const std::string& subnet, const std::string& address) {
+  return conflict(fmt::format("IP address {} already allocated in subnet {}", address, subnet), "IpAddressAlreadyAllocated");
+}
+
+/// The next free one. With several controllers our snapshot shows neither where the others' cursor stands nor what they gave
+/// away: the cursor is read as it is now, and held, and what turns out to be taken is passed over.
+std::string give_free(db::Tx& tx, const Object& subnet, const std::string& port_id, int64_t position) {
+  constexpr int kProbes = 1 << 20, kCollisions = 1000;
+  const std::string id = text_of(subnet, "id");
+  const auto pools = pools_of(subnet);
+  if (pools.empty()) throw exhausted(text_of(subnet, "network_id"));
+  const auto cursor = tx.first(fmt::format("SELECT next_address FROM network_subnets WHERE id = ?{}", db::for_update(tx)), id);
+  Ip from = parse_ip(cursor ? cursor->text(0) : "").value_or(pools.front().start);
+  for (int i = 0; i < kCollisions; ++i) {
+    const auto found = free_from(tx, subnet, pools, from, kProbes);
+    if (!found) break;
+    from = Ip{found->family, found->value + 1};
+    if (!give(tx, id, found->str(), port_id, position)) continue;
+    tx.exec("UPDATE network_subnets SET next_address = ? WHERE id = ?", from.str(), id);
+    return found->str();
+  }
+  throw exhausted(text_of(subnet, "network_id"));
+}
+
+}  // namespace
+
+std::string NetworkService::take_address(db::Tx& tx, const Object& subnet, const std::string& port_id, const std::string& wanted, int64_t position, bool any_in_cidr) {
+  if (wanted.empty()) return give_free(tx, subnet, port_id, position);
+  const std::string id = text_of(subnet, "id");
+  const auto ip = parse_ip(wanted);
+  const Cidr cidr = *parse_cidr(text_of(subnet, "cidr"));
+  const bool inside = ip && cidr.contains(*ip);
+  const bool edge = inside && cidr.network.family == 4 && cidr.prefix < 31 && (*ip == cidr.first() || *ip == cidr.last());
+  if (!inside || edge || !any_in_cidr) throw bad_request(fmt::format("IP address {} is not a valid IP for the specified subnet.", wanted), "InvalidIpForSubnet");
+  const std::string address = ip->str();
+  if (taken(tx, id, address) || !give(tx, id, address, port_id, position)) throw allocated(id, address);
   return address;
 }
 
