@@ -229,6 +229,7 @@ void Departures::stop() {
 }
 
 void Departures::tidy(const ServerId& server, const std::string& domain) {
+  forget(server);  // of one that was deleted on its way nobody asks any more
   if (!find(server) && fs::exists(folder_)) clear_sockets(folder_, domain);
 }
 

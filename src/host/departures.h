@@ -57,7 +57,7 @@ class Departures {
   void hurry(const ServerId& server);
   /// One that is over, and was told of.
   void forget(const ServerId& server);
-  /// Removes the sockets of a server that is not just leaving.
+  /// Forgets one that is over, and removes the sockets of a server that is not just leaving.
   void tidy(const ServerId& server, const std::string& domain);
   void stop();
 

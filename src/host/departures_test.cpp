@@ -224,6 +224,22 @@ TEST_F(DeparturesTest, OneThatHadLeftIsKnownToHaveLeft) {
   EXPECT_EQ(source_.count("start"), 1) << "it is not started here again";
 }
 
+TEST_F(DeparturesTest, DeletedOnTheWayItIsGoneOnBoth) {
+  prepare();
+  std::latch begun(1), go(1);
+  source_.inject([&](const std::string& call, const ServerId&) {
+    if (call == "migrate") begun.count_down(), go.wait();
+    if (call == "destroy") go.count_down();
+  });
+  wish("migrate_live");
+  begun.wait();
+  hub_->push(kFrom, controller_.want(kFrom, State::absent, 4));
+  hub_->push(kTo, controller_.want(kTo, State::absent, 4));
+  ASSERT_TRUE(controller_.wait(kTo, Power::absent, 4));
+  ASSERT_TRUE(controller_.wait(kFrom, Power::absent, 4));
+  EXPECT_EQ(target_.find(kA).power, DomainPower::absent);
+}
+
 TEST_F(DeparturesTest, ALostDestinationEndsIt) {
   prepare();
   std::latch begun(1), go(1);
