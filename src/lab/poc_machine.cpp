@@ -40,6 +40,15 @@ void plug_in(const PocFolders& own, const cloud::ProcessName& qemu, const PocNic
   netns::set_up(kPocNamespace, nic.tap);
 }
 
+/// A tap goes a moment after the QEMU that made it; until then it looks like the next one's.
+void wait_unplugged(const PocNic& nic) {
+  const auto end = steady_clock::now() + std::chrono::seconds(20);
+  while (netns::find_link(kPocNamespace, nic.tap)) {
+    if (steady_clock::now() > end) throw Fault(FaultKind::timeout, fmt::format("{} is still there, of a machine that ended.", nic.tap));
+    std::this_thread::sleep_for(milliseconds(10));
+  }
+}
+
 std::string last_of_console(const PocFolders& own) {
   std::string text;
   for (const char c : cloud::log_tail(own.console, 6))
@@ -98,6 +107,8 @@ void power_machine_on(const std::string& folder, const PocShape& shape, const Po
   const PocFolders own(folder, machine.name);
   cloud::ProcessName qemu = qemu_of(folder, machine);
   if (qemu.pid == 0) {
+    power_machine_off(folder, machine);  // one whose pid was not written down
+    for (const PocNic& nic : nics_of(shape, machine)) wait_unplugged(nic);
     cloud::ServiceSpec spec;
     spec.name = machine.name;
     spec.argv = qemu_command(folder, shape, machine, choice);
