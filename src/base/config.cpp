@@ -85,7 +85,7 @@ std::vector<ConfigKey> make_keys() {
        F::optional_device},
       {"network", "encap_ip", SLOT(network.encap_ip), "Address of this host's tunnels (geneve). In host mode one of its own.", F::ipv4},
       {"network", "datapath", SLOT(network.datapath),
-       "Open vSwitch's datapath. auto: the kernel's if its module is there, else userspace (netdev).", F::any, 0, 0,
+       "Open vSwitch's datapath. auto: the kernel's if it has the module (host mode loads it), else userspace (netdev).", F::any, 0, 0,
        {"auto", "netdev", "system"}},
       {"network", "mtu", SLOT(network.mtu), "MTU of project networks; geneve takes 58 bytes of 1500.", F::any, 576, 9000},
 

@@ -201,6 +201,9 @@ std::vector<int> open_api_listeners(const Config& config) {
   });
   std::vector<int> ports = {config.cloud.api_port};
   ports.insert(ports.end(), config.cloud.alias_ports.begin(), config.cloud.alias_ports.end());
+  const std::string hosts = config.hosts_address();
+  const bool theirs = config.tls.enabled && !hosts.empty() && hosts != config.cloud.api_address && config.cloud.api_address != "0.0.0.0";
+  if (theirs) fds.push_back(netns::listen_tcp("", hosts, static_cast<uint16_t>(config.cloud.api_port)));  // new hosts enrol there
   for (const int port : ports) {
     fds.push_back(netns::listen_tcp("", config.cloud.api_address, static_cast<uint16_t>(port)));
     if (config.trial()) fds.push_back(netns::listen_tcp(config.data_namespace(), "127.0.0.1", static_cast<uint16_t>(port)));

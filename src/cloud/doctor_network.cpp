@@ -57,8 +57,10 @@ CheckRow uplink(const Config& config, const HostView& host) {
   return {"uplink", "External interface", Health::pass, fmt::format("{} is there and free", device), ""};
 }
 
+/// Whether the kernel has it, or would load it in host mode (load_kernel_datapath).
 bool kernel_datapath(const Config& config, const HostView& host) {
-  return host.exists("/sys/module/openvswitch") && config.network.datapath != "netdev";
+  if (config.network.datapath == "netdev") return false;
+  return host.exists("/sys/module/openvswitch") || (!config.trial() && host.run({"modprobe", "--dry-run", "openvswitch"}).ok());
 }
 
 /// The userspace datapath sends tunnels only from a bridge of its own.

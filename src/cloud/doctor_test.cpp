@@ -34,6 +34,7 @@ class DoctorTest : public testing::Test {
   Outcome answer(const std::vector<std::string>& argv) {
     Outcome o;
     o.exit_code = 0;
+    if (argv[0] == "modprobe") o.exit_code = loadable_ ? 0 : 1;
     if (argv[0] == "ovs-vswitchd") o.out = "ovs-vswitchd (Open vSwitch) " + ovs_version_ + "\n";
     if (argv[0] == "timedatectl") o.out = "yes\n";
     if (argv[0] == "nft") o.out = ruleset_;
@@ -55,6 +56,7 @@ class DoctorTest : public testing::Test {
   std::optional<std::string> kvm_problem_;
   std::string ovs_version_ = "3.1.0", ruleset_, missing_;
   int used_port_ = 0;
+  bool loadable_ = false;  ///< the kernel has openvswitch as a module
 };
 
 TEST_F(DoctorTest, AHealthyMachinePasses) {
@@ -128,6 +130,18 @@ TEST_F(DoctorTest, TunnelsOfTheUserspaceDatapathNeedAnInterface) {
   config_.network.underlay_interface = "";
   config_.network.mode = "trial";
   EXPECT_EQ(row("tunnels").health, Health::pass);
+}
+
+TEST_F(DoctorTest, AModuleThatHostModeWouldLoadCounts) {
+  config_.network.encap_ip = "192.0.2.10";
+  std::filesystem::remove_all(root_ + "/sys/module/openvswitch");
+  loadable_ = true;
+  EXPECT_EQ(row("openvswitch").health, Health::warn) << "a trial loads none";
+  config_.network.mode = "host";
+  EXPECT_EQ(row("openvswitch").health, Health::pass);
+  EXPECT_EQ(row("tunnels").health, Health::pass);
+  config_.network.datapath = "netdev";
+  EXPECT_EQ(row("tunnels").health, Health::warn);
 }
 
 TEST_F(DoctorTest, HostModeMindsManagersAndFirewalls) {

@@ -11,6 +11,7 @@
 
 #include "base/fault.h"
 #include "base/ids.h"
+#include "base/log.h"
 #include "base/process.h"
 #include "cloud/distribution.h"
 #include "cloud/privileges.h"
@@ -230,6 +231,15 @@ std::string southbound_of(const Config& config) {
 }
 
 }  // namespace
+
+void load_kernel_datapath(const Config& config) {
+  if (config.trial() || config.network.datapath == "netdev" || fs::exists("/sys/module/openvswitch")) return;
+  try {
+    run_or_throw({.argv = {"modprobe", "openvswitch"}, .timeout = std::chrono::seconds(20)});
+  } catch (const Fault& fault) {
+    log::info("the kernel has no openvswitch module: {}", fault.message);
+  }
+}
 
 Engines find_engines(const Config& config, const std::function<bool()>& kvm_usable) {
   Engines e;

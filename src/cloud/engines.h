@@ -28,6 +28,9 @@ struct Engines {
   bool kvm = false;                  ///< guests run under KVM
 };
 
+/// Has the kernel load Open vSwitch's module, if the configuration lets it use that datapath and the kernel has one. A trial
+/// takes the module only if it is loaded already.
+void load_kernel_datapath(const Config& config);
 /// Decides; changes nothing. `kvm_usable` is asked if virt_type is "auto".
 Engines find_engines(const Config& config, const std::function<bool()>& kvm_usable);
 std::string compute_host_name(const Config& config);

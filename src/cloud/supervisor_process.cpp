@@ -93,6 +93,7 @@ class Run {
     step("directories", [&] {
       if (!std::filesystem::exists("/run/libvirt")) remember_made(config_, "dir:/run/libvirt");
     });
+    step("kernel's datapath", [&] { load_kernel_datapath(config_); });
     step("accelerator", [&] { engines_ = find_engines(config_, options_.kvm_usable); });
     if (!config_.trial() && !engines_.none) step("distribution", [&] { settle(); });
     step("namespace", [&] {

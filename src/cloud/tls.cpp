@@ -53,6 +53,7 @@ std::vector<std::string> wanted_names(const Config& config) {
     if (!name.empty() && std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
   };
   add(config.cloud.api_address);
+  add(config.hosts_address());
   add(host_of(config.cloud.public_url));
   for (const auto& name : config.tls.names) add(name);
   return names;

@@ -220,9 +220,6 @@ void Poc::ensure_cloud(const PocShape& shape, const QemuChoice& choice, const cl
   const auto asks = [&](const PocMachine& machine, const std::string& script, const std::string& input = {}) {
     return ask_machine(folder_, machine, {"sh", "-c", script}, input);
   };
-  // Virga takes the kernel's datapath if it is there, and loads nothing itself; the distribution's unit that would is masked.
-  for (const PocMachine* machine : shape.machines())
-    asks(*machine, "echo openvswitch > /etc/modules-load.d/virga-poc.conf && modprobe openvswitch");
   timed("cloud on " + controller.name, done, [&] {
     asks(controller, "[ -e /etc/virga/virga.toml ] || { mkdir -p /etc/virga && cat > /etc/virga/virga.new && sync && mv /etc/virga/virga.new /etc/virga/virga.toml; }", poc_settings(shape));
     run(controller, {"virga", "up"}, tries);

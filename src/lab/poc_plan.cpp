@@ -249,7 +249,7 @@ std::vector<std::string> ssh_command(const std::string& folder, const PocMachine
   std::vector<std::string> argv = {"ssh", "-i", folder + "/key", "-F", "none"};
   for (const std::string& option :
        {"UserKnownHostsFile=" + folder + "/known_hosts", std::string("StrictHostKeyChecking=accept-new"), std::string("BatchMode=yes"),
-        std::string("IdentitiesOnly=yes"), std::string("ConnectTimeout=20"), std::string("ServerAliveInterval=30"), std::string("LogLevel=ERROR")})
+        std::string("IdentitiesOnly=yes"), std::string("ConnectTimeout=60"), std::string("ServerAliveInterval=30"), std::string("LogLevel=ERROR")})
     argv.insert(argv.end(), {"-o", option});
   argv.push_back("root@" + machine.nat);
   std::vector<std::string> words;
