@@ -53,6 +53,13 @@ int listen_unix(const std::string& path) {
   return fd;
 }
 
+std::array<int, 2> socket_pair() {
+  std::array<int, 2> ends;
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0)
+    throw Fault(FaultKind::unavailable, fmt::format("no sockets are left: {}", std::strerror(errno)));
+  return ends;
+}
+
 bool send_all(int socket, const char* bytes, size_t size) {
   while (size > 0) {
     const ssize_t sent = ::send(socket, bytes, size, MSG_NOSIGNAL);

@@ -7,6 +7,7 @@
 #include "compute/hosts.h"
 #include "compute/live_moves.h"
 #include "compute/moves.h"
+#include "compute/prefetch.h"
 #include "compute/remains.h"
 #include "compute/settle.h"
 
@@ -63,14 +64,7 @@ void record_steps(db::Tx& tx, const ServerRow& row, const link::ObservedServer& 
     if (all.empty()) return;
     operation = std::move(all.front());
   }
-  for (const auto& step : seen.steps)
-    operations::record_step(tx, operation->id,
-                            {.step = step.step,
-                             .ok = step.ok,
-                             .message = step.message,
-                             .host = row.node,
-                             .at = to_db(Time(std::chrono::microseconds(step.at_us))),
-                             .took_us = step.took_us});
+  record_seen_steps(tx, operation->id, row.node, seen.steps);
 }
 
 /// The host that has something left to remove then, if any.
@@ -144,14 +138,14 @@ void Agents::take_observation(db::Tx& tx, const HostId& host, const link::Observ
   if (!row)
     return log::warn("host {} has server {}, which this cloud does not know; it stays quarantined there", host.str(), seen.id.str());
   if (!own && is_kept_on(tx, host, row->id)) return;
-  const bool coming = !own && is_incoming_on(tx, host, row->id);
+  const auto coming = own ? std::nullopt : coming_to(tx, host, *row);
   if (!own && !coming)
     return log::warn("host {} has server {}, which belongs to host {}; the report is ignored", host.str(), row->id, row->host_id);
   const int64_t generation = row->generation;
   const bool lingers = row->deleted && !row->tombstone && seen.power != link::Power::absent;
   std::optional<HostId> left;
   if (coming) {
-    left = observe_incoming(core_, tx, *row, seen);
+    left = observe_incoming(core_, tx, *row, *coming, seen);
     settle(core_, tx, *row);
   } else {
     left = apply(core_, tx, *row, seen);
@@ -163,6 +157,7 @@ void Agents::take_observation(db::Tx& tx, const HostId& host, const link::Observ
 void Agents::take_report(db::Tx& tx, const HostId& host, const link::ActionReport& report, After& after) {
   const auto operation = operations::find(tx, report.operation);
   if (!operation || report.fence < operation->fence) return;
+  if (operation->kind == kPrefetchOperation) return end_prefetch(core_, tx, host, *operation, report);
   auto row = lock_server(tx, ServerId(operation->resource_id));
   if (row && row->host_id != host.str()) return;
   if (row && operation->kind == kLiveOperation) {
@@ -189,18 +184,19 @@ class Source final : public link::ByteSource {
 
 }  // namespace
 
-/// A host gets the images of its own servers, and no others: they may be private.
-std::unique_ptr<link::ByteSource> Agents::open_image(const HostId& host, const ImageId& image) {
+/// A host gets the images of its own servers, and those it is to fetch ahead, and no others: they may be private.
+std::unique_ptr<link::ByteSource> Agents::open_image(const HostId& host, const ImageId& image, uint64_t from) {
   const bool needs = looks_like_uuid(image.str()) && core_.database.read([&](db::Tx& tx) {
     // Kernel and ramdisk stand in the boot plan.
     const std::string in_boot = "%\"" + image.str() + "\"%";
     if (tx.first("SELECT id FROM servers WHERE host_id = ? AND deleted = 0 AND (image_id = ? OR boot LIKE ?)", host, image, in_boot)) return true;
+    if (is_prefetched_on(tx, host, image)) return true;
     return tx.first("SELECT s.id FROM server_migrations m JOIN servers s ON s.id = m.server_id WHERE m.dest_host_id = ? AND m.status = 'preparing' "
                     "AND s.deleted = 0 AND (s.image_id = ? OR s.boot LIKE ?)", host, image, in_boot).has_value();
   });
   if (!needs)
     throw Fault(FaultKind::forbidden, fmt::format("no server of this host needs image {}", image.str()));
-  return std::make_unique<Source>(core_.images.open_data(image));
+  return std::make_unique<Source>(core_.images.open_data(image, from));
 }
 
 /// A host gets the disks of the servers that are coming to it, and no others.
@@ -237,7 +233,7 @@ link::MetadataReply Agents::metadata(const HostId& host, const link::MetadataReq
     const auto id = core_.networks.server_by_address(tx, request.network, request.source_address);
     if (id) row = find_server(tx, *id);
     // A host speaks for its own guests only.
-    if (!row || row->deleted || (row->host_id != host.str() && !is_incoming_on(tx, host, row->id))) {
+    if (!row || row->deleted || (row->host_id != host.str() && !coming_to(tx, host, *row))) {
       row.reset();
       return;
     }

@@ -22,7 +22,7 @@ class Agents {
   void disconnected(const HostId& host);
   void observe(const HostId& host, bool full, const std::vector<link::ObservedServer>& servers,
                const std::vector<link::ActionReport>& actions);
-  std::unique_ptr<link::ByteSource> open_image(const HostId& host, const ImageId& image);
+  std::unique_ptr<link::ByteSource> open_image(const HostId& host, const ImageId& image, uint64_t from);
   HostId disk_source(const HostId& host, const ServerId& server, int64_t disk);
   HostId tunnel_end(const HostId& from, const ServerId& server);
   std::unique_ptr<link::ByteSource> open_upload(const std::string& upload);

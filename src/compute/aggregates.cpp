@@ -60,6 +60,8 @@ void add_hosts(db::Tx& tx, std::vector<Aggregate>& all, std::string_view of,
       it->second->hosts.push_back(row.text(1));
 }
 
+}  // namespace
+
 Aggregate need_aggregate(db::Tx& tx, const std::string& id) {
   const auto row = tx.first(fmt::format("{} WHERE number = ?", kAggregate), id);
   if (!row) throw no_aggregate(id);
@@ -68,6 +70,8 @@ Aggregate need_aggregate(db::Tx& tx, const std::string& id) {
   add_hosts(tx, one, " WHERE aggregate_number = ?", {one.front().number});
   return std::move(one.front());
 }
+
+namespace {
 
 bool lock_aggregate(db::Tx& tx, const std::string& id) {
   return tx.exec("UPDATE aggregates SET name = name WHERE number = ?", id) == 1;
@@ -210,11 +214,17 @@ NewMetadata parse_new_metadata(const json::value& arguments) {
   return out;
 }
 
-void check_id(const std::string& id) {
+}  // namespace
+
+std::string aggregate_id(const api::Call& call) {
+  const std::string id = call.param("id");
   const bool number = !id.empty() && id.size() < 19 &&
                       std::all_of(id.begin(), id.end(), [](unsigned char c) { return isdigit(c); });
   if (!number) throw bad("Invalid input received: id must be an integer");
+  return id;
 }
+
+namespace {
 
 // ---- views
 
@@ -283,8 +293,8 @@ http::Response create(Core& core, api::Call& call) {
 }
 
 http::Response show(Core& core, api::Call& call) {
-  check_id(call.param("id"));
-  return shown(call, core.database.read([&](db::Tx& tx) { return need_aggregate(tx, call.param("id")); }));
+  const std::string id = aggregate_id(call);
+  return shown(call, core.database.read([&](db::Tx& tx) { return need_aggregate(tx, id); }));
 }
 
 http::Response update(Core& core, api::Call& call) {
@@ -301,8 +311,7 @@ http::Response update(Core& core, api::Call& call) {
   if (in.contains("name") && name.empty())
     throw invalid("name", find_string(in, "name"), "It must have a non space character.");
   check_printable("name", name, false);
-  const std::string id = call.param("id"), zone = parse_zone(in);
-  check_id(id);
+  const std::string id = aggregate_id(call), zone = parse_zone(in);
   return shown(call, core.database.write([&](db::Tx& tx) {
     need_lock(tx, id);
     const auto hosts = lock_hosts_of(tx, id);
@@ -318,8 +327,7 @@ http::Response update(Core& core, api::Call& call) {
 }
 
 http::Response erase(Core& core, api::Call& call) {
-  const std::string id = call.param("id");
-  check_id(id);
+  const std::string id = aggregate_id(call);
   core.database.write([&](db::Tx& tx) {
     need_lock(tx, id);
     if (tx.first("SELECT host_id FROM aggregate_hosts WHERE aggregate_number = ? LIMIT 1", id))
@@ -339,8 +347,7 @@ std::string lock_host(db::Tx& tx, const std::string& name) {
 }
 
 http::Response add_host(Core& core, api::Call& call, const json::value& arguments) {
-  const std::string id = call.param("id"), name = parse_host(arguments, "add_host");
-  check_id(id);
+  const std::string id = aggregate_id(call), name = parse_host(arguments, "add_host");
   return shown(call, core.database.write([&](db::Tx& tx) {
     const bool known = lock_aggregate(tx, id);
     const std::string host = lock_host(tx, name);
@@ -362,8 +369,7 @@ http::Response add_host(Core& core, api::Call& call, const json::value& argument
 }
 
 http::Response remove_host(Core& core, api::Call& call, const json::value& arguments) {
-  const std::string id = call.param("id"), name = parse_host(arguments, "remove_host");
-  check_id(id);
+  const std::string id = aggregate_id(call), name = parse_host(arguments, "remove_host");
   return shown(call, core.database.write([&](db::Tx& tx) {
     const bool known = lock_aggregate(tx, id);
     const std::string host = lock_host(tx, name);
@@ -378,9 +384,8 @@ http::Response remove_host(Core& core, api::Call& call, const json::value& argum
 }
 
 http::Response set_metadata(Core& core, api::Call& call, const json::value& arguments) {
-  const std::string id = call.param("id");
+  const std::string id = aggregate_id(call);
   const auto metadata = parse_new_metadata(arguments);
-  check_id(id);
   return shown(call, core.database.write([&](db::Tx& tx) {
     need_lock(tx, id);
     const auto hosts = lock_hosts_of(tx, id);
@@ -414,25 +419,6 @@ http::Response act(Core& core, api::Call& call) {
     return action.act(core, call, body.begin()->value());
   }
   throw bad(fmt::format("There is no such action: {}", std::string_view(body.begin()->key())));
-}
-
-http::Response cache_images(Core& core, api::Call& call) {
-  check_id(call.param("id"));
-  const auto* images = find_array(call.body(), "cache");
-  if (!images || images->empty() || call.body().size() != 1)
-    throw invalid("cache", json::serialize(call.body()), "'cache' is a required property: a list of images.");
-  std::vector<std::string> ids;
-  for (const auto& image : *images) {
-    const std::string id = image.is_object() ? find_string(image.get_object(), "id") : "";
-    if (!looks_like_uuid(id))
-      throw invalid("cache", json::serialize(image), "It needs an 'id' that is a 'uuid'.");
-    if (std::find(ids.begin(), ids.end(), id) != ids.end()) throw bad("Duplicate images in request");
-    ids.push_back(id);
-  }
-  core.database.read([&](db::Tx& tx) { need_aggregate(tx, call.param("id")); });
-  throw Fault(FaultKind::not_implemented,
-              "Caching images on the hosts of an aggregate is not implemented yet.",
-              "A host fetches an image when the first server boots from it there, and keeps it.");
 }
 
 }  // namespace
@@ -473,7 +459,6 @@ void add_aggregate_routes(Routes& routes, Core& core) {
   add("PUT", "/os-aggregates/{id}", "os-aggregates:update", update);
   add("DELETE", "/os-aggregates/{id}", "os-aggregates:delete", erase);
   add("POST", "/os-aggregates/{id}/action", "os-aggregates:action", act);
-  add("POST", "/os-aggregates/{id}/images", "compute:aggregates:images", cache_images, {2, 81});
 }
 
 }  // namespace virga::compute

@@ -27,6 +27,10 @@ struct Aggregate {
   std::vector<std::string> hosts;  ///< names
 };
 
+/// The call's id. Throws Fault(bad_request) if it is no number.
+std::string aggregate_id(const api::Call& call);
+/// Throws Fault(not_found).
+Aggregate need_aggregate(db::Tx& tx, const std::string& id);
 /// All with their metadata, without their hosts: what the scheduler looks at. One query and one row if there
 /// is none.
 std::vector<Aggregate> aggregates_without_hosts(db::Tx& tx);

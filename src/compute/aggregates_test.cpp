@@ -116,18 +116,6 @@ TEST_F(AggregatesTest, FaultsAreNovas) {
   EXPECT_EQ(cloud.get(kAll, "demo").status, 403);
 }
 
-TEST_F(AggregatesTest, ImageCachingSaysThatItIsMissing) {
-  const auto id = made("a");
-  const json::object body{{"cache", json::array{json::object{{"id", cloud.image_id}}}}};
-  EXPECT_EQ(cloud.post(kAll + "/" + id + "/images", body, "admin").status, 404);  // since 2.81
-  EXPECT_EQ(cloud.post(kAll + "/" + id + "/images", body, "admin", kLatest).status, 501);
-  EXPECT_EQ(cloud.post(kAll + "/999/images", body, "admin", kLatest).status, 404);
-  EXPECT_EQ(cloud.post(kAll + "/" + id + "/images", json::object{{"cache", json::array()}}, "admin", kLatest)
-                .status,
-            400);
-  EXPECT_EQ(cloud.post(kAll + "/" + id + "/images", body, "demo", kLatest).status, 403);
-}
-
 TEST_F(AggregatesTest, AHostIsInOneZone) {
   cloud.add_host("node1");
   const auto a = made("a", "z1"), b = made("b", "z2"), same = made("same", "z1"), plain = made("plain");

@@ -2,6 +2,7 @@
 
 #include "compute/guest_metadata.h"
 #include "compute/live_moves.h"
+#include "compute/prefetch.h"
 #include "compute/remains.h"
 #include "operations/api.h"
 
@@ -122,6 +123,7 @@ link::Assignment full_assignment(Core& core, db::Tx& tx, const HostId& host) {
   for (auto& gone : remains_on(tx, host)) assignment.servers.push_back(std::move(gone));
   for (auto& kept : kept_on(tx, host)) assignment.servers.push_back(std::move(kept));
   for (auto& coming : incoming_on(core, tx, host)) assignment.servers.push_back(std::move(coming));
+  assignment.prefetches = prefetches_on(core, tx, host);
   return assignment;
 }
 

@@ -61,6 +61,11 @@ void Agents::look_at_hosts() {
       std::string& newest = others[row.id<HostId>(0)];
       newest = std::max(newest, row.text(1));
     }
+    for (const auto& row : tx.query("SELECT o.resource_id, MAX(o.started_at) FROM operations o JOIN hosts h ON h.id = o.resource_id "
+                                    "WHERE o.state = 'running' AND o.resource_type = 'host' AND h.controller_id = ? GROUP BY o.resource_id", me)) {
+      std::string& newest = others[row.id<HostId>(0)];
+      newest = std::max(newest, row.text(1));
+    }
   });
   core_.liveness.set_elsewhere(std::move(elsewhere));
 

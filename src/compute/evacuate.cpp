@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "compute/moves.h"
 #include "compute/placing.h"
+#include "compute/prefetch.h"
 #include "compute/remains.h"
 #include "compute/servers.h"
 #include "compute/settle.h"
@@ -200,6 +201,7 @@ int64_t host_fenced(Core& core, const HostId& host) {
       throw Fault(FaultKind::conflict, fmt::format("The host {} was heard meanwhile.", row->text(0)));
     tx.exec("UPDATE hosts SET forced_down = 1, updated_at = ? WHERE id = ?", core.clock.now(), host);
     back = give_up_destination(core, tx, host);
+    give_up_prefetches(core, tx, host, fmt::format("The host {} was lost.", row->text(0)));
     return waiting_on(core, tx, host.str());
   });
   for (const auto& id : back) core.wake(id);

@@ -2,6 +2,7 @@
 
 #include "compute/aggregates.h"
 #include "compute/moves.h"
+#include "compute/prefetch.h"
 #include "compute/remains.h"
 
 namespace virga::compute {
@@ -217,6 +218,7 @@ http::Response remove_service(Core& core, api::Call& call) {
     core.placement.remove_provider(tx, h.id);
     tx.exec("DELETE FROM aggregate_hosts WHERE host_id = ?", h.id);
     forget_remains(tx, h.id);
+    give_up_prefetches(core, tx, HostId(h.id), "The host was removed.");
     tx.exec("DELETE FROM hosts WHERE id = ?", h.id);
     if (core.options.forget_host) core.options.forget_host(tx, HostId(h.id));
     return HostId(h.id);

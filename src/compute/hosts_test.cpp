@@ -86,7 +86,7 @@ TEST(Hosts, GetTheImagesOfTheirOwnServersOnly) {
   cloud.add_host("cafe2");
   const auto refused = [&](const char* host, const std::string& image) {
     try {
-      cloud.compute->open_image(host_facts(host).id, ImageId(image));
+      cloud.compute->open_image(host_facts(host).id, ImageId(image), 0);
       return false;
     } catch (const Fault& fault) {
       return fault.kind == FaultKind::forbidden;

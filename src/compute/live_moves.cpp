@@ -4,6 +4,7 @@
 
 #include "base/kill_point.h"
 #include "compute/assignment.h"
+#include "compute/materialise.h"
 #include "compute/move_parts.h"
 #include "compute/placing.h"
 #include "compute/remains.h"
@@ -13,9 +14,7 @@
 namespace virga::compute {
 namespace {
 
-bool is_on(int64_t power) {
-  return power == static_cast<int64_t>(link::Power::running) || power == static_cast<int64_t>(link::Power::paused);
-}
+bool is_on(int64_t power) { return compute::is_on(static_cast<link::Power>(power)); }
 
 std::optional<Migration> live_migration(db::Tx& tx, const ServerRow& row) {
   if (row.move != kLive) return std::nullopt;
@@ -273,10 +272,10 @@ std::vector<link::DesiredServer> incoming_on(Core& core, db::Tx& tx, const HostI
   return all;
 }
 
-bool is_incoming_on(db::Tx& tx, const HostId& host, const std::string& server_id) {
-  const auto row = find_server(tx, ServerId(server_id));
-  const auto migration = row ? live_migration(tx, *row) : std::nullopt;
-  return migration && migration->dest_host_id == host.str();
+std::optional<Migration> coming_to(db::Tx& tx, const HostId& host, const ServerRow& row) {
+  auto migration = live_migration(tx, row);
+  if (!migration || migration->dest_host_id != host.str()) return std::nullopt;
+  return migration;
 }
 
 std::optional<link::Action> departure_of(db::Tx& tx, const ServerRow& row, const operations::Operation& operation) {
@@ -287,22 +286,17 @@ std::optional<link::Action> departure_of(db::Tx& tx, const ServerRow& row, const
 
 // ---- what hosts say ----
 
-std::optional<HostId> observe_incoming(Core& core, db::Tx& tx, ServerRow& row, const link::ObservedServer& seen) {
-  auto migration = live_migration(tx, row);
-  if (!migration) return std::nullopt;
-  for (const auto& step : seen.steps)
-    operations::record_step(tx, OperationId(migration->operation_id),
-                            {.step = step.step, .ok = step.ok, .message = step.message, .host = migration->dest_host,
-                             .at = to_db(Time(std::chrono::microseconds(step.at_us))), .took_us = step.took_us});
-  if (seen.permanent && seen.failed_generation >= migration->source_generation)
-    return stay(core, tx, row, *migration, fmt::format("{} cannot take it: {}", migration->dest_host, seen.cause), seen.hint);
+std::optional<HostId> observe_incoming(Core& core, db::Tx& tx, ServerRow& row, Migration migration, const link::ObservedServer& seen) {
+  record_seen_steps(tx, OperationId(migration.operation_id), migration.dest_host, seen.steps);
+  if (seen.permanent && seen.failed_generation >= migration.source_generation)
+    return stay(core, tx, row, migration, fmt::format("{} cannot take it: {}", migration.dest_host, seen.cause), seen.hint);
   const auto power = static_cast<int64_t>(seen.power);
-  if (migration->dest_power != power) {
-    migration->dest_power = power;
-    save_migration_progress(tx, *migration, core.clock.now());
+  if (migration.dest_power != power) {
+    migration.dest_power = power;
+    save_migration_progress(tx, migration, core.clock.now());
   }
-  if (migration->status == "preparing" && seen.generation >= migration->source_generation) {
-    set_migration_status(tx, migration->id, "running", core.clock.now());
+  if (migration.status == "preparing" && seen.generation >= migration.source_generation) {
+    set_migration_status(tx, migration.id, "running", core.clock.now());
     ++row.generation;  // its source has something new to do
   }
   return std::nullopt;

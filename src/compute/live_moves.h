@@ -27,14 +27,15 @@ void add_live_migration_routes(Routes& routes, Core& core);
 
 /// What servers are coming to a host: what the host is told.
 std::vector<link::DesiredServer> incoming_on(Core& core, db::Tx& tx, const HostId& host);
-bool is_incoming_on(db::Tx& tx, const HostId& host, const std::string& server_id);
+/// The migration with which the server is coming to the host, if it is.
+std::optional<Migration> coming_to(db::Tx& tx, const HostId& host, const ServerRow& row);
 /// What is wished of the server's source now, if it is to leave.
 std::optional<link::Action> departure_of(db::Tx& tx, const ServerRow& row, const operations::Operation& operation);
 
 // What hosts report. Each returns a host that has something to remove now, if any.
 
-/// The destination's word.
-std::optional<HostId> observe_incoming(Core& core, db::Tx& tx, ServerRow& row, const link::ObservedServer& seen);
+/// The destination's word; what coming_to() found.
+std::optional<HostId> observe_incoming(Core& core, db::Tx& tx, ServerRow& row, Migration migration, const link::ObservedServer& seen);
 /// The source's word while the server moves.
 void observe_departure(Core& core, db::Tx& tx, const ServerRow& row, const link::ObservedServer& seen);
 /// The source's last word.

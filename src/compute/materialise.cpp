@@ -26,13 +26,6 @@ int nova_power_state(Power power) {
 
 namespace {
 
-bool is_off(Power power) {
-  return power == Power::shutoff || power == Power::crashed;
-}
-bool is_on(Power power) {
-  return power == Power::running || power == Power::paused;
-}
-
 /// The generation was brought about, and then the guest went off, or its host did: a later difference is told, not undone.
 Materialised went_off(Materialised m) {
   m.vm_state = "stopped";

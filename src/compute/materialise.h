@@ -10,6 +10,10 @@
 
 namespace virga::compute {
 
+// Whether a guest is there, as its host last said. "unknown" is neither.
+constexpr bool is_on(link::Power power) { return power == link::Power::running || power == link::Power::paused; }
+constexpr bool is_off(link::Power power) { return power == link::Power::shutoff || power == link::Power::crashed; }
+
 struct Situation {
   // Desired.
   std::string desired;  ///< "running", "stopped", "absent"

@@ -15,6 +15,7 @@
 #include "compute/keypairs.h"
 #include "compute/live_moves.h"
 #include "compute/misc_routes.h"
+#include "compute/prefetch.h"
 #include "compute/quotas.h"
 #include "compute/rules.h"
 #include "compute/servers.h"
@@ -61,8 +62,8 @@ class Module final : public Compute {
     agents_.observe(host, full, servers, actions);
   }
   void disconnected(const HostId& host) override { agents_.disconnected(host); }
-  std::unique_ptr<link::ByteSource> open_image(const HostId& host, const ImageId& image) override {
-    return agents_.open_image(host, image);
+  std::unique_ptr<link::ByteSource> open_image(const HostId& host, const ImageId& image, uint64_t from) override {
+    return agents_.open_image(host, image, from);
   }
   std::string renew(const HostId& host, const std::string& request) override {
     if (!core_.options.renew) throw Fault(FaultKind::not_implemented, "This controller gives out no certificates.");
@@ -116,6 +117,7 @@ void Module::add_routes() {
   add_quota_routes(routes_, core_);
   add_host_routes(routes_, core_);
   add_aggregate_routes(routes_, core_);
+  add_prefetch_routes(routes_, core_);
   add_group_routes(routes_, core_);
   add_usage_routes(routes_, core_);
   add_migration_routes(routes_, core_);

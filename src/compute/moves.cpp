@@ -2,6 +2,7 @@
 
 #include "base/kill_point.h"
 #include "compute/live_moves.h"
+#include "compute/materialise.h"
 #include "compute/move_parts.h"
 #include "compute/placing.h"
 #include "compute/quotas.h"
@@ -25,15 +26,9 @@ Uses charged_above(const Flavor& size, const Flavor& other) {
   return {{"cores", std::max<int64_t>(0, other.vcpus - size.vcpus)}, {"ram", std::max<int64_t>(0, other.memory_mb - size.memory_mb)}};
 }
 
-bool is_on(const ServerRow& row) {
-  const auto power = static_cast<link::Power>(row.seen_power);
-  return power == link::Power::running || power == link::Power::paused;
-}
+bool is_on(const ServerRow& row) { return compute::is_on(static_cast<link::Power>(row.seen_power)); }
 
-bool is_off(const ServerRow& row) {
-  const auto power = static_cast<link::Power>(row.seen_power);
-  return power == link::Power::shutoff || power == link::Power::crashed;
-}
+bool is_off(const ServerRow& row) { return compute::is_off(static_cast<link::Power>(row.seen_power)); }
 
 bool is_applied(const ServerRow& row) { return row.seen_generation >= row.generation; }
 

@@ -1,6 +1,7 @@
 #include "compute/remains.h"
 
 #include "compute/live_moves.h"
+#include "compute/prefetch.h"
 
 namespace virga::compute {
 
@@ -34,6 +35,7 @@ void push_others(Core& core, const HostId& host) {
   hub->push(host, core.database.read([&](db::Tx& tx) {
     link::Assignment others{db::cloud_epoch(tx), false, remains_on(tx, host)};
     for (auto& coming : incoming_on(core, tx, host)) others.servers.push_back(std::move(coming));
+    others.prefetches = prefetches_on(core, tx, host);
     return others;
   }));
 }

@@ -118,6 +118,17 @@ operations::Operation begin_operation(Core& core, db::Tx& tx, ServerRow& row, st
   return operation;
 }
 
+void record_seen_steps(db::Tx& tx, const OperationId& operation, const std::string& host, const std::vector<link::StepReport>& steps) {
+  for (const auto& step : steps)
+    operations::record_step(tx, operation,
+                            {.step = step.step,
+                             .ok = step.ok,
+                             .message = step.message,
+                             .host = host,
+                             .at = to_db(Time(std::chrono::microseconds(step.at_us))),
+                             .took_us = step.took_us});
+}
+
 void release_server(Core& core, db::Tx& tx, ServerRow& row, bool tombstone) {
   if (!row.deleted) {
     give_back_quota(tx, row.project_id, {{"instances", 1}, {"cores", row.vcpus}, {"ram", row.memory_mb}});

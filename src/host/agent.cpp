@@ -62,7 +62,7 @@ Agent::Core::Core(AgentOptions options, Hypervisor& hypervisor, Storage& storage
                   [this](const auto& server, const auto& channel, int socket) { connection_->tunnel(server, channel, socket); },
                   [this](const ServerId& server) { look_at(server); }),
       reconciler_(options_, host_id_, hypervisor, storage, journal_, departures_, clock,
-                  {[this](const auto& image, const auto& sink) { connection_->fetch_image(image, sink); },
+                  {[this](const auto& image, uint64_t from, const auto& sink) { connection_->fetch_image(image, from, sink); },
                    [this](const auto& server, int64_t disk, const auto& sink) { connection_->fetch_disk(server, disk, sink); },
                    [this](const auto& server, const auto& step) { queues_->step(server, step); }}) {}
 
@@ -72,6 +72,9 @@ void Agent::Core::start() {
   queues_ = std::make_unique<SerialQueues>(
       [this](const ServerId& id) { id == kResync ? resync() : work(id); },
       SerialQueues::Limits{.threads = options_.workers, .deadline = options_.step_deadline});
+  prefetcher_ = std::make_unique<Prefetcher>(
+      storage_, [this](const auto& image, uint64_t from, const auto& sink) { connection_->fetch_image(image, from, sink); },
+      [this](link::ActionReport report) { report_action(std::move(report)); }, options_.retry_max / 6);
   hypervisor_.on_change([weak = weak_from_this()](const ServerId& id) {
     if (const auto core = weak.lock()) core->look_at(id);
   });
@@ -93,6 +96,14 @@ void Agent::Core::look_at(const ServerId& server) {
   if (!stopping_) queues_->post(server);
 }
 
+void Agent::Core::report_action(link::ActionReport report) {
+  {
+    std::lock_guard lock(mutex_);
+    action_reports_.push_back(std::move(report));
+  }
+  changed_.notify_all();
+}
+
 void Agent::Core::stop() {
   {
     std::lock_guard lock(mutex_);
@@ -103,6 +114,7 @@ void Agent::Core::stop() {
   hypervisor_.on_change({});
   metadata_.reset();
   queues_->stop();  // before the connection: jobs fetch images through it
+  prefetcher_->stop();
   departures_.stop();
   connection_.reset();
 }
@@ -205,8 +217,7 @@ int Agent::Core::open_tunnel(const ServerId& server, const std::string& channel)
   const std::string text = hypervisor_.describe_incoming(spec);
   if (text.size() > kLongestDescription) throw Fault(FaultKind::internal, "the server's description is too long");
   clear_sockets(migrate_dir_, spec.name);
-  int ends[2];
-  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) throw Fault(FaultKind::unavailable, "no sockets are left");
+  const auto ends = socket_pair();
   send_all(ends[1], text.data(), text.size());  // it fits
   ::close(ends[1]);
   return ends[0];

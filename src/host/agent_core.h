@@ -12,6 +12,7 @@
 #include "host/consoles.h"
 #include "host/departures.h"
 #include "host/metadata.h"
+#include "host/prefetcher.h"
 #include "host/reconciler.h"
 #include "host/serial_queues.h"
 
@@ -62,6 +63,7 @@ class Agent::Core final : public link::AgentSide, public std::enable_shared_from
   void tell(link::ObservedServer observed);  ///< locked
   bool quarantined(const ServerId& server) const;  ///< locked
   void want_metadata();
+  void report_action(link::ActionReport report);
   void wake_in(const ServerId& server, std::chrono::milliseconds delay);  ///< locked
 
   const AgentOptions options_;
@@ -94,6 +96,7 @@ class Agent::Core final : public link::AgentSide, public std::enable_shared_from
 
   Reconciler reconciler_;
   std::unique_ptr<SerialQueues> queues_;
+  std::unique_ptr<Prefetcher> prefetcher_;
   std::unique_ptr<MetadataService> metadata_;
   std::unique_ptr<link::AgentConnection> connection_;
   std::thread thread_;

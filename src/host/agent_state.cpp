@@ -35,6 +35,7 @@ void Agent::Core::take_inbox(std::vector<link::Assignment> inbox) {
     for (const auto& id : merge(inbox[i], refused[i])) work.insert(id);
     full = full || inbox[i].full;
   }
+  for (const auto& assignment : inbox) prefetcher_->want(assignment.prefetches, assignment.full);
   want_metadata();
   for (const auto& id : work) queues_->post(id);
   if (full) queues_->post(ServerId("resync"));

@@ -11,6 +11,7 @@
 
 #include "base/crypto.h"
 #include "base/certificate.h"
+#include "base/process.h"
 #include "host/api.h"
 #include "host/fake_hypervisor.h"
 #include "tests/support/link_fakes.h"
@@ -58,8 +59,10 @@ class ScriptedController final : public link::Controller {
   }
   void disconnected(const HostId&) override {}
   std::string image;  ///< the bytes of every image
-  std::unique_ptr<link::ByteSource> open_image(const HostId&, const ImageId&) override {
-    return std::make_unique<link::StringSource>(image);
+  std::atomic<int> refusals{0};  ///< so many of the next requests for one
+  std::unique_ptr<link::ByteSource> open_image(const HostId&, const ImageId&, uint64_t from) override {
+    if (refusals > 0 && refusals-- > 0) throw Fault(FaultKind::unavailable, "not now");
+    return std::make_unique<link::StringSource>(image.substr(from));
   }
   link::MetadataReply metadata(const HostId&, const link::MetadataRequest&) override { return {}; }
   HostId disk_from;  ///< which host has the disks that are asked for
@@ -453,6 +456,32 @@ TEST_F(AgentTest, RealFilesOverTheLink) {
   want(server(kA, State::absent, 2));
   ASSERT_TRUE(controller_.wait_power(kA, Power::absent, 2));
   EXPECT_FALSE(local_->look(kA).any);
+}
+
+TEST_F(AgentTest, AnImageIsFetchedAheadOnceItsBytesCanBeHad) {
+  local_ = make_local_storage(dir_ + "/instances", dir_ + "/images");
+  options_.retry_max = 60ms;
+  controller_.image = std::string(3 << 20, 'i');
+  Digest digest("sha512");
+  digest.update(controller_.image);
+  const link::ImageRef image{ImageId(kA.str()), "raw", controller_.image.size(), digest.finish_hex()};
+  link::ImageRef broken = image;
+  broken.id = ImageId(kB.str());
+  broken.sha512 = std::string(128, '0');
+  controller_.refusals = 2;
+  controller_.full.prefetches = {{OperationId("ahead"), 4, image}, {OperationId("broken"), 5, broken}};
+  start();
+  ASSERT_TRUE(controller_.wait([&] { return controller_.actions.size() == 2; }));
+  EXPECT_TRUE(controller_.actions[OperationId("ahead")].ok);
+  EXPECT_EQ(controller_.actions[OperationId("ahead")].fence, 4);
+  EXPECT_FALSE(controller_.actions[OperationId("broken")].ok);
+  EXPECT_NE(controller_.actions[OperationId("broken")].message.find("checksum"), std::string::npos);
+  EXPECT_EQ(read_file(dir_ + "/images/" + image.sha512 + ".img"), controller_.image);
+  EXPECT_EQ(controller_.refusals, 0);
+  // It was done, and nobody heard of it: it is told again.
+  controller_.wait([&] { return controller_.actions.clear(), true; });
+  ASSERT_TRUE(hub_->push(kHost, {1, false, {}, {{OperationId("ahead"), 4, image}}}));
+  ASSERT_TRUE(controller_.wait([&] { return controller_.actions.count(OperationId("ahead")) > 0; }));
 }
 
 TEST_F(AgentTest, AThousandBoots) {

@@ -36,7 +36,7 @@ class OneServer final : public link::Controller {
     changed_.notify_all();
   }
   void disconnected(const HostId&) override {}
-  std::unique_ptr<link::ByteSource> open_image(const HostId&, const ImageId&) override {
+  std::unique_ptr<link::ByteSource> open_image(const HostId&, const ImageId&, uint64_t) override {
     throw Fault(FaultKind::not_found, "no image");
   }
   link::MetadataReply metadata(const HostId&, const link::MetadataRequest&) override { return {}; }

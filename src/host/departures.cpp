@@ -163,8 +163,7 @@ class Departures::Departure {
   }
 
   std::string ask_for_description() {
-    int ends[2];
-    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) throw Fault(FaultKind::unavailable, "no sockets are left");
+    const auto ends = socket_pair();
     {
       std::lock_guard lock(mutex_);
       description_ = ends[0];

@@ -8,7 +8,6 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <latch>
 
 #include "host/api.h"
 #include "host/fake_hypervisor.h"
@@ -51,7 +50,7 @@ class TwoHosts final : public link::Controller {
     changed_.notify_all();
   }
   void disconnected(const HostId&) override {}
-  std::unique_ptr<link::ByteSource> open_image(const HostId&, const ImageId&) override { throw Fault(FaultKind::not_found, "no image"); }
+  std::unique_ptr<link::ByteSource> open_image(const HostId&, const ImageId&, uint64_t) override { throw Fault(FaultKind::not_found, "no image"); }
   link::MetadataReply metadata(const HostId&, const link::MetadataRequest&) override { return {}; }
   HostId disk_source(const HostId& host, const ServerId&, int64_t) override { return host; }
   HostId tunnel_end(const HostId& from, const ServerId& server) override {
@@ -90,6 +89,26 @@ class TwoHosts final : public link::Controller {
   std::condition_variable changed_;
 };
 
+/// Shut at first.
+class Gate {
+ public:
+  void open() {
+    std::lock_guard lock(mutex_);
+    open_ = true;
+    changed_.notify_all();
+  }
+  /// False if it stays shut.
+  bool wait() {
+    std::unique_lock lock(mutex_);
+    return changed_.wait_for(lock, std::chrono::seconds(30), [this] { return open_; });
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool open_ = false;
+};
+
 class DeparturesTest : public testing::Test {
  protected:
   void SetUp() override {
@@ -104,6 +123,7 @@ class DeparturesTest : public testing::Test {
     ASSERT_TRUE(controller_.wait(kTo, Power::absent, 1));
   }
   void TearDown() override {
+    go_.open();  // whatever was expected has come, or never will
     from_.reset();
     to_.reset();
     hub_.reset();
@@ -137,6 +157,7 @@ class DeparturesTest : public testing::Test {
   FakeStorage source_files_{source_}, target_files_{target_};
   std::unique_ptr<link::AgentHub> hub_;
   std::unique_ptr<Agent> from_, to_;
+  Gate begun_, go_;
 };
 
 TEST_F(DeparturesTest, AServerGoesAsItRuns) {
@@ -160,10 +181,9 @@ TEST_F(DeparturesTest, AServerGoesAsItRuns) {
 
 TEST_F(DeparturesTest, ItTellsHowFarItIsAndEndsWhenItIsToldTo) {
   prepare();
-  std::latch held(1);
   source_.inject([&](const std::string& call, const ServerId&) {
-    if (call == "migrate") held.wait();
-    if (call == "cancel_migration") held.count_down();
+    if (call == "migrate") go_.wait();
+    if (call == "cancel_migration") go_.open();
   });
   wish("migrate_live");
   ASSERT_TRUE(controller_.wait([&] { return !controller_.hosts_[kFrom].progress.empty(); }));
@@ -193,12 +213,11 @@ TEST_F(DeparturesTest, WhoeverIsNotReadyGetsNothing) {
 
 TEST_F(DeparturesTest, AnAgentThatIsStartedAgainDoesNotSendItTwice) {
   prepare();
-  std::latch begun(1);
   source_.inject([&](const std::string& call, const ServerId&) {
-    if (call == "migrate") begun.count_down(), throw Fault(FaultKind::unavailable, "libvirtd is away");
+    if (call == "migrate") begun_.open(), throw Fault(FaultKind::unavailable, "libvirtd is away");
   });
   wish("migrate_live");
-  begun.wait();
+  ASSERT_TRUE(begun_.wait());
   from_.reset();
   EXPECT_EQ(source_.find(kA).power, DomainPower::running) << "what was under way is broken off";
   source_.inject({});
@@ -226,13 +245,12 @@ TEST_F(DeparturesTest, OneThatHadLeftIsKnownToHaveLeft) {
 
 TEST_F(DeparturesTest, DeletedOnTheWayItIsGoneOnBoth) {
   prepare();
-  std::latch begun(1), go(1);
   source_.inject([&](const std::string& call, const ServerId&) {
-    if (call == "migrate") begun.count_down(), go.wait();
-    if (call == "destroy") go.count_down();
+    if (call == "migrate") begun_.open(), go_.wait();
+    if (call == "destroy") go_.open();
   });
   wish("migrate_live");
-  begun.wait();
+  ASSERT_TRUE(begun_.wait());
   hub_->push(kFrom, controller_.want(kFrom, State::absent, 4));
   hub_->push(kTo, controller_.want(kTo, State::absent, 4));
   ASSERT_TRUE(controller_.wait(kTo, Power::absent, 4));
@@ -242,14 +260,13 @@ TEST_F(DeparturesTest, DeletedOnTheWayItIsGoneOnBoth) {
 
 TEST_F(DeparturesTest, ALostDestinationEndsIt) {
   prepare();
-  std::latch begun(1), go(1);
   source_.inject([&](const std::string& call, const ServerId&) {
-    if (call == "migrate") begun.count_down(), go.wait();
+    if (call == "migrate") begun_.open(), go_.wait();
   });
   wish("migrate_live");
-  begun.wait();
+  ASSERT_TRUE(begun_.wait());
   to_.reset();
-  go.count_down();
+  go_.open();
   const auto report = controller_.wait_report();
   ASSERT_TRUE(report);
   EXPECT_FALSE(report->ok);

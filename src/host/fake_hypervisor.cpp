@@ -247,8 +247,7 @@ bool FakeHypervisor::hurry_migration(const ServerId& id) {
 std::string FakeHypervisor::describe_incoming(const DomainSpec& spec) { return "fake " + spec.id.str(); }
 
 int FakeHypervisor::open_incoming(const DomainSpec& spec, MigrationChannel channel, const MigrationPath&) {
-  int ends[2];
-  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) throw Fault(FaultKind::unavailable, "no sockets are left");
+  const auto ends = socket_pair();
   std::lock_guard lock(mutex_);
   arriving_.insert(ends[1]);
   if (channel == MigrationChannel::control) {

@@ -14,9 +14,11 @@ Fault cannot_write(const std::string& path) {
                "Free some space on the host, or check the folder's permissions.");
 }
 
-FileSink::FileSink(const std::string& path) : path_(path) {
-  fd_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+FileSink::FileSink(const std::string& path, bool keep) : path_(path) {
+  fd_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | (keep ? 0 : O_TRUNC), 0600);
   if (fd_ < 0) throw cannot_write(path);
+  struct stat st;
+  if (::fstat(fd_, &st) == 0) size_ = static_cast<uint64_t>(st.st_size);
 }
 
 FileSink::~FileSink() {
@@ -31,6 +33,11 @@ void FileSink::add(std::string_view bytes) {
     if (n <= 0) throw cannot_write(path_);
     bytes.remove_prefix(static_cast<size_t>(n));
   }
+}
+
+void FileSink::empty() {
+  if (::ftruncate(fd_, 0) != 0) throw cannot_write(path_);
+  size_ = 0;
 }
 
 void FileSink::finish(unsigned mode) {

@@ -14,13 +14,14 @@ Fault cannot_write(const std::string& path);
 
 class FileSink {
  public:
-  /// Creates the file, or empties it; mode 0600. Throws Fault(unavailable), as do the others.
-  explicit FileSink(const std::string& path);
+  /// Creates the file, or empties it unless what it has is to be kept; mode 0600. Throws Fault(unavailable), as do the others.
+  explicit FileSink(const std::string& path, bool keep = false);
   ~FileSink();
   FileSink(const FileSink&) = delete;
   FileSink& operator=(const FileSink&) = delete;
 
   void add(std::string_view bytes);
+  void empty();
   /// Onto the disk.
   void finish(unsigned mode);
   uint64_t size() const { return size_; }

@@ -4,6 +4,9 @@
 // and never removed here. Its name ends in .img, because AppArmor lets libvirt's virt-aa-helper read backing
 // files by such names only; else a guest may not open its base. A file whose size is not the image's
 // (truncated on disk) is fetched again under the same name.
+//
+// What a broken connection, or the end of the agent, left of an image that has a checksum stays beside it (.part): the next
+// try goes on from there. If nobody asks for it within a day, the agent's next start removes it.
 
 #include "host/storage.h"
 

@@ -36,9 +36,9 @@ class LocalFiles : public testing::Test {
     return {ImageId(kA.str()), format, content.size(), digest.finish_hex()};
   }
   FetchImage fetcher(std::string content) {
-    return [this, content](const ImageId&, const std::function<void(std::string_view)>& sink) {
+    return [this, content](const ImageId&, uint64_t from, const link::ImageSink& sink) {
       ++fetches_;
-      for (size_t at = 0; at < content.size(); at += 1000) sink(std::string_view(content).substr(at, 1000));
+      for (size_t at = from; at < content.size(); at += 1000) sink(at, std::string_view(content).substr(at, 1000));
     };
   }
   FaultKind refusal(const link::ImageRef& ref, const std::string& content) {
@@ -86,6 +86,83 @@ TEST_F(LocalFiles, RefusesABrokenImageForEver) {
   qcow2[15] = 112, qcow2[19] = 6, qcow2[23] = 16, qcow2[29] = 1, qcow2[103] = 104;
   std::memcpy(qcow2.data() + 112, "/etc/x", 6);
   EXPECT_EQ(refusal(image(qcow2, "qcow2"), qcow2), FaultKind::unprocessable);
+}
+
+/// A connection that breaks at the third piece, and what was asked for then.
+class BrokenWay {
+ public:
+  explicit BrokenWay(std::string content) : content_(std::move(content)) {}
+  FetchImage until(uint64_t end, uint64_t begin_at_most = UINT64_MAX) {
+    return [this, end, begin_at_most](const ImageId&, uint64_t from, const link::ImageSink& sink) {
+      asked.push_back(from);
+      for (uint64_t at = std::min(from, begin_at_most); at < content_.size(); at += 1000) {
+        if (at >= end) throw Fault(FaultKind::unavailable, "it broke");
+        sink(at, std::string_view(content_).substr(at, 1000));
+      }
+    };
+  }
+  std::vector<uint64_t> asked;
+
+ private:
+  const std::string content_;
+};
+
+std::string pattern(size_t size) {
+  std::string text;
+  for (size_t i = 0; text.size() < size; ++i) text += std::to_string(i);
+  text.resize(size);
+  return text;
+}
+
+TEST_F(LocalFiles, AnImageGoesOnWhereItBroke) {
+  const std::string content = pattern(5000);
+  BrokenWay way(content);
+  const auto ref = image(content);
+  EXPECT_THROW(ImageCache(dir_ + "/images").ensure(ref, way.until(2000)), Fault);
+  EXPECT_THROW(ImageCache(dir_ + "/images").ensure(ref, way.until(3000)), Fault);
+  const auto path = ImageCache(dir_ + "/images").ensure(ref, way.until(9000));
+  EXPECT_EQ(way.asked, (std::vector<uint64_t>{0, 2000, 3000}));
+  EXPECT_EQ(read_file(path), content);
+  EXPECT_FALSE(std::filesystem::exists(path + ".part"));
+}
+
+TEST_F(LocalFiles, AnOlderControllerSendsAnImageFromItsBeginning) {
+  const std::string content = pattern(5000);
+  BrokenWay way(content);
+  ImageCache cache(dir_ + "/images");
+  EXPECT_THROW(cache.ensure(image(content), way.until(2000)), Fault);
+  EXPECT_EQ(read_file(cache.ensure(image(content), way.until(9000, 0))), content);
+}
+
+TEST_F(LocalFiles, WhatAnEarlierDownloadLeftIsNotBelieved) {
+  const std::string content = pattern(5000);
+  BrokenWay way(content);
+  ImageCache cache(dir_ + "/images");
+  const auto part = cache.path_of(image(content)) + ".part";
+  write_file(part, std::string(3000, '\0'));  // power was lost before it was on the disk
+  EXPECT_EQ(read_file(cache.ensure(image(content), way.until(9000))), content);
+  EXPECT_EQ(way.asked, (std::vector<uint64_t>{3000, 0}));
+}
+
+TEST_F(LocalFiles, NothingIsLeftOfAnImageThatCannotBeVerifiedLater) {
+  const std::string content = pattern(5000);
+  BrokenWay way(content);
+  auto ref = image(content);
+  ref.sha512.clear();
+  EXPECT_THROW(ImageCache(dir_ + "/images").ensure(ref, way.until(2000)), Fault);
+  EXPECT_TRUE(std::filesystem::is_empty(dir_ + "/images"));
+}
+
+TEST_F(LocalFiles, AHalfImageThatNobodyWantsAnyMoreIsRemoved) {
+  namespace fs = std::filesystem;
+  ImageCache(dir_ + "/images");
+  for (const auto* name : {"old.img.part", "new.img.part", "old.img"}) write_file(dir_ + "/images/" + name, "x");
+  for (const auto* name : {"old.img.part", "old.img"})
+    fs::last_write_time(dir_ + "/images/" + name, fs::file_time_type::clock::now() - std::chrono::hours(25));
+  ImageCache(dir_ + "/images");
+  EXPECT_FALSE(fs::exists(dir_ + "/images/old.img.part"));
+  EXPECT_TRUE(fs::exists(dir_ + "/images/new.img.part"));
+  EXPECT_TRUE(fs::exists(dir_ + "/images/old.img"));
 }
 
 TEST_F(LocalFiles, JournalKeepsTheHighestAndIgnoresATornLine) {

@@ -15,6 +15,11 @@
 
 namespace virga::host {
 
+/// Whether a Fault of this kind may pass by itself.
+constexpr bool is_for_now(FaultKind kind) {
+  return kind == FaultKind::unavailable || kind == FaultKind::timeout || kind == FaultKind::internal;
+}
+
 struct ServerFiles {
   bool any = false;  ///< its folder is there
   bool disk = false, config_drive = false;
@@ -24,8 +29,8 @@ struct ServerPaths {
   std::string folder, disk, config_drive, console_log, serial_socket;
 };
 
-/// Streams an image from the controller into a sink.
-using FetchImage = std::function<void(const ImageId&, const std::function<void(std::string_view)>&)>;
+/// Streams an image from the controller into a sink, from this byte on.
+using FetchImage = std::function<void(const ImageId&, uint64_t from, const link::ImageSink&)>;
 /// Streams a disk from the host that has it into a sink.
 using FetchDisk = std::function<void(const std::function<void(std::string_view)>&)>;
 

@@ -47,8 +47,9 @@ class Images {
   virtual std::optional<BootImage> find(db::Tx& tx, const ImageId& id, const api::Caller& caller) = 0;
   /// The same without a caller: for kernels and ramdisks and for agents.
   virtual std::optional<BootImage> find(db::Tx& tx, const ImageId& id) = 0;
-  /// Opens the bytes. Reader returns bytes read, 0 at the end. Throws Fault(not_found).
-  virtual std::function<size_t(std::span<char>)> open_data(const ImageId& id) = 0;
+  /// Opens the bytes, from this one on. Reader returns bytes read, 0 at the end. Throws Fault(not_found), or
+  /// Fault(range_not_satisfiable) if there are not so many.
+  virtual std::function<size_t(std::span<char>)> open_data(const ImageId& id, uint64_t from = 0) = 0;
   /// Removes bytes that no row names and rows whose upload was cut off. Called at start. Of a database that is older
   /// than the store it believes no absence: all bytes stay.
   virtual void collect_garbage() = 0;

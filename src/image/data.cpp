@@ -171,11 +171,13 @@ std::optional<BootImage> ImageService::find(db::Tx& tx, const ImageId& id) {
   return row ? std::optional(boot_image(*row)) : std::nullopt;
 }
 
-std::function<size_t(std::span<char>)> ImageService::open_data(const ImageId& id) {
+std::function<size_t(std::span<char>)> ImageService::open_data(const ImageId& id, uint64_t from) {
   const auto row = database_.read([&](db::Tx& tx) { return find_image(tx, id.str()); });
   if (!row || (row->status != "active" && row->status != "deactivated"))
     throw Fault(FaultKind::not_found, fmt::format("Image {} has no data.", id.str()));
-  return open_copy(*row);
+  if (const auto size = static_cast<uint64_t>(row->size.value_or(0)); from > size)
+    throw Fault(FaultKind::range_not_satisfiable, fmt::format("Image {} has {} bytes, not {}.", id.str(), size, from));
+  return open_copy(*row, from);
 }
 
 void ImageService::collect_garbage() {

@@ -19,7 +19,7 @@ class ImageService final : public Images {
   api::Service& service() override { return service_; }
   std::optional<BootImage> find(db::Tx& tx, const ImageId& id, const api::Caller& caller) override;
   std::optional<BootImage> find(db::Tx& tx, const ImageId& id) override;
-  std::function<size_t(std::span<char>)> open_data(const ImageId& id) override;
+  std::function<size_t(std::span<char>)> open_data(const ImageId& id, uint64_t from) override;
   void collect_garbage() override;
   std::function<size_t(std::span<char>)> open_upload(const std::string& upload) override;
   void look_around() override;

@@ -176,11 +176,13 @@ void GateKeeper::check_finish(std::string_view bytes) const {
 }
 
 int open_gate(const std::string& daemon_socket, Expected expected) {
-  const int daemon = connect_unix(daemon_socket);
-  int ends[2];
-  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
-    ::close(daemon);
-    throw Fault(FaultKind::unavailable, "no sockets are left");
+  const auto ends = socket_pair();
+  int daemon = -1;
+  try {
+    daemon = connect_unix(daemon_socket);
+  } catch (...) {
+    for (const int end : ends) ::close(end);
+    throw;
   }
   // Two threads of their own, which hold nothing but the sockets: one ends the other.
   std::thread([daemon, inner = ends[1], name = expected.name, keeper = GateKeeper(expected)]() mutable {

@@ -31,9 +31,9 @@
 namespace virga::link {
 
 /// The link's minor version: what this program speaks.
-constexpr int kLinkMinor = 4;
-/// Agents from this version on know servers that move as they run, and such as are paused.
-constexpr int kLiveMigrationMinor = 4, kPauseMinor = 4;
+constexpr int kLinkMinor = 5;
+/// Agents from these versions on know servers that move as they run, such as are paused, and images that are fetched ahead.
+constexpr int kLiveMigrationMinor = 4, kPauseMinor = 4, kPrefetchMinor = 5;
 
 /// A bootable image as the agent's cache must hold it.
 struct ImageRef {
@@ -104,11 +104,19 @@ struct DesiredServer {
   std::vector<int64_t> old_disks;         ///< to be removed here
 };
 
+/// An image that the host is to have before a server there needs it. Its end is an ActionReport.
+struct Prefetch {
+  OperationId operation;
+  int64_t fence = 0;
+  ImageRef image;
+};
+
 struct Assignment {
   int64_t epoch =
       0;  ///< cloud epoch; an agent refuses one that went backwards (a database restored from yesterday)
   bool full = false;  ///< all of the host's servers (at connect), or only those listed changed
   std::vector<DesiredServer> servers;
+  std::vector<Prefetch> prefetches = {};  ///< full: all of the host's, else more of them
 };
 
 enum class Power { unknown, absent, shutoff, running, paused, crashed };
@@ -173,6 +181,10 @@ class ByteSource {
   virtual size_t read(std::span<char> buffer) = 0;  ///< 0 at the end
 };
 
+/// Takes an image as it comes: pieces in their order, with where each begins. It begins at 0 if the other end cannot begin
+/// where it was asked to.
+using ImageSink = std::function<void(uint64_t at, std::string_view bytes)>;
+
 /// Two-way bytes of one console; thread-safe.
 class ByteStream {
  public:
@@ -211,7 +223,8 @@ class Controller {
   virtual void observe(const HostId& host, bool full, const std::vector<ObservedServer>& servers,
                        const std::vector<ActionReport>& actions) = 0;
   virtual void disconnected(const HostId& host) = 0;
-  virtual std::unique_ptr<ByteSource> open_image(const HostId& host, const ImageId& image) = 0;
+  /// `from`: the first byte that is wanted. Throws Fault(forbidden) if the host has no business with it.
+  virtual std::unique_ptr<ByteSource> open_image(const HostId& host, const ImageId& image, uint64_t from) = 0;
   virtual MetadataReply metadata(const HostId& host, const MetadataRequest& request) = 0;
   /// Which host is to send this disk to `host`. Throws Fault(forbidden) unless the server is moving there from it.
   virtual HostId disk_source(const HostId& host, const ServerId& server, int64_t disk) = 0;
@@ -299,8 +312,8 @@ class AgentConnection {
   virtual void report(bool full, std::vector<ObservedServer> servers, std::vector<ActionReport> actions) = 0;
   /// All that keeps this host from its work now; sent at once if it differs from the last.
   virtual void problems(std::vector<std::string> all) = 0;
-  /// Streams an image to `sink`. Throws Fault if it fails midway.
-  virtual void fetch_image(const ImageId& image, const std::function<void(std::string_view)>& sink) = 0;
+  /// Streams an image to `sink`, from this byte on. Throws Fault if it fails midway.
+  virtual void fetch_image(const ImageId& image, uint64_t from, const ImageSink& sink) = 0;
   /// Streams a disk of a server that moves here to `sink`. Throws Fault if it does not come whole.
   virtual void fetch_disk(const ServerId& server, int64_t disk, const std::function<void(std::string_view)>& sink) = 0;
   /// Passes bytes between the connected socket and the same channel at the host that the server moves to, until both

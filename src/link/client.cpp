@@ -89,10 +89,11 @@ class Connection final : public AgentConnection {
     changed_.notify_all();
   }
 
-  void fetch_image(const ImageId& image, const std::function<void(std::string_view)>& sink) override {
+  void fetch_image(const ImageId& image, uint64_t from, const ImageSink& sink) override {
     Call call(*this);
     v1::FetchImageRequest request;
     request.set_image(image.str());
+    request.set_offset(from);
     const auto stub = this->stub();
     auto reader = stub->FetchImage(&call.context, request);
     receive_image(call.context, *reader, sink, fmt::format("cannot fetch image {}", image.str()));

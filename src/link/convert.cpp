@@ -252,6 +252,12 @@ std::vector<v1::Assignment> to_wire(const Assignment& assignment) {
     }
     *parts.back().add_servers() = std::move(wire);
   }
+  for (const auto& prefetch : assignment.prefetches) {
+    auto& wire = *parts.back().add_prefetches();
+    wire.set_operation(prefetch.operation.str());
+    wire.set_fence(prefetch.fence);
+    to_wire(prefetch.image, *wire.mutable_image());
+  }
   for (auto& part : parts) {
     part.set_epoch(assignment.epoch);
     part.set_full(assignment.full);
@@ -263,6 +269,8 @@ void append(Assignment& whole, const v1::Assignment& part) {
   whole.epoch = part.epoch();
   whole.full = part.full();
   for (const auto& server : part.servers()) whole.servers.push_back(from_wire(server));
+  for (const auto& prefetch : part.prefetches())
+    whole.prefetches.push_back({OperationId(prefetch.operation()), prefetch.fence(), *from_wire(true, prefetch.image())});
 }
 
 std::vector<v1::Observation> to_wire(bool full, const std::vector<ObservedServer>& servers,

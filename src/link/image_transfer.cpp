@@ -5,21 +5,28 @@
 
 namespace virga::link {
 
-bool send_image(ByteSource& source, grpc::ServerWriter<v1::ImagePiece>& out, const std::atomic<bool>& stopping) {
+bool send_image(ByteSource& source, uint64_t from, grpc::ServerWriter<v1::ImagePiece>& out, const std::atomic<bool>& stopping) {
   std::string buffer(kPieceSize, '\0');
   v1::ImagePiece piece;
+  piece.set_offset(from);
   while (const auto got = source.read({buffer.data(), buffer.size()})) {
     piece.set_bytes(buffer.data(), got);
     if (stopping || !out.Write(piece)) return false;
+    piece.clear_offset();
   }
   return true;
 }
 
-void receive_image(grpc::ClientContext& context, grpc::ClientReader<v1::ImagePiece>& in, const std::function<void(std::string_view)>& sink,
+void receive_image(grpc::ClientContext& context, grpc::ClientReader<v1::ImagePiece>& in, const ImageSink& sink,
                    const std::string& what) {
   v1::ImagePiece piece;
   try {
-    while (in.Read(&piece)) sink(piece.bytes());
+    uint64_t at = 0;
+    for (bool first = true; in.Read(&piece); first = false) {
+      if (first) at = piece.offset();
+      sink(at, piece.bytes());
+      at += piece.bytes().size();
+    }
   } catch (...) {
     context.TryCancel();
     in.Finish();

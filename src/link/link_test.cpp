@@ -80,11 +80,14 @@ TEST_F(Link, CarriesFactsAssignmentAndChanges) {
   EXPECT_EQ(full.servers[0].config_drive_files[0].content.size(), 2u);
   EXPECT_EQ(full.servers[0].actions[0].kind, "reboot_hard");
   ASSERT_TRUE(ready());
-  Assignment change{9, false, {server(kServer, 5)}};
+  Assignment change{9, false, {server(kServer, 5)}, {{OperationId("ahead"), 6, *server(kServer, 5).image}}};
   EXPECT_TRUE(hub_->push(kHost, change));
   ASSERT_TRUE(agent_.watched.wait([&] { return agent_.assignments.size() == 2; }));
   EXPECT_FALSE(agent_.assignments[1].full);
   EXPECT_EQ(agent_.assignments[1].servers[0].generation, 5);
+  ASSERT_EQ(agent_.assignments[1].prefetches.size(), 1u);
+  const Prefetch& ahead = agent_.assignments[1].prefetches[0];
+  EXPECT_EQ(ahead.operation.str() + " " + std::to_string(ahead.fence) + " " + ahead.image.sha512, "ahead 6 abc");
   EXPECT_FALSE(hub_->push(HostId("other"), change));
 }
 
@@ -162,16 +165,25 @@ TEST_F(Link, FetchesImages) {
   controller_.image = std::string(3'000'000, 'i') + "end";
   connect();
   std::string got;
-  connection_->fetch_image(ImageId("x"), [&](std::string_view bytes) { got += bytes; });
+  const auto sink = [&](uint64_t at, std::string_view bytes) {
+    EXPECT_EQ(at, got.size());
+    got += bytes;
+  };
+  connection_->fetch_image(ImageId("x"), 0, sink);
+  EXPECT_EQ(got, controller_.image);
+  got.resize(1'500'000);
+  connection_->fetch_image(ImageId("x"), got.size(), sink);
+  EXPECT_EQ(got, controller_.image);
+  connection_->fetch_image(ImageId("x"), got.size(), sink);
   EXPECT_EQ(got, controller_.image);
   try {
-    connection_->fetch_image(ImageId("missing"), [](std::string_view) {});
+    connection_->fetch_image(ImageId("missing"), 0, [](uint64_t, std::string_view) {});
     FAIL();
   } catch (const Fault& fault) {
     EXPECT_EQ(fault.kind, FaultKind::not_found);
   }
   EXPECT_THROW(connection_->fetch_image(
-                   ImageId("x"), [](std::string_view) { throw Fault(FaultKind::internal, "disk full"); }),
+                   ImageId("x"), 0, [](uint64_t, std::string_view) { throw Fault(FaultKind::internal, "disk full"); }),
                Fault);
 }
 

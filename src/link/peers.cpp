@@ -158,7 +158,7 @@ grpc::Status PeerService::FetchUpload(grpc::ServerContext* context, const v1::Pe
   return answer([&] {
     require_controller(*context);
     const auto source = controller_.open_upload(request->upload());
-    if (!send_image(*source, *out, stopping_)) throw Fault(FaultKind::unavailable, "the transfer was cut off");
+    if (!send_image(*source, 0, *out, stopping_)) throw Fault(FaultKind::unavailable, "the transfer was cut off");
   });
 }
 
@@ -261,7 +261,7 @@ void Peers::fetch_upload(const std::string& address, const std::string& upload,
   request.set_upload(upload);
   const auto stub = v1::ControllerLink::NewStub(channel(address));
   const auto reader = stub->FetchUpload(&context, request);
-  receive_image(context, *reader, sink, fmt::format("cannot fetch upload {} from {}", upload, address));
+  receive_image(context, *reader, [&](uint64_t, std::string_view bytes) { sink(bytes); }, fmt::format("cannot fetch upload {} from {}", upload, address));
 }
 
 }  // namespace virga::link

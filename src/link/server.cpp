@@ -302,8 +302,8 @@ class Hub final : public AgentHub, public StreamOwner, public Service, public Ho
 
   grpc::Status FetchImage(grpc::ServerContext* context, const v1::FetchImageRequest* request,
                           grpc::ServerWriter<v1::ImagePiece>* out) override try {
-    auto source = controller_.open_image(host_of(*context), ImageId(request->image()));
-    return send_image(*source, *out, stopping_) ? grpc::Status::OK : grpc::Status::CANCELLED;
+    auto source = controller_.open_image(host_of(*context), ImageId(request->image()), request->offset());
+    return send_image(*source, request->offset(), *out, stopping_) ? grpc::Status::OK : grpc::Status::CANCELLED;
   } catch (const Fault& fault) {
     return to_status(fault);
   } catch (const std::exception& e) {

@@ -66,7 +66,7 @@ TEST_F(LinkOverTls, AHostWithItsCertificateIsLetIn) {
   EXPECT_EQ(uris_of(came), std::vector<std::string>{"virga:host:" + kHost.str()});
   // Side calls go with the same certificate.
   std::string image;
-  connection_->fetch_image(ImageId("i"), [&](std::string_view piece) { image += piece; });
+  connection_->fetch_image(ImageId("i"), 0, [&](uint64_t, std::string_view piece) { image += piece; });
   EXPECT_EQ(image, controller_.image);
   EXPECT_EQ(connection_->renew("request"), kHost.str() + " request");
   EXPECT_EQ(connection_->problem(), "");

@@ -2,7 +2,6 @@
 
 #include <poll.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -10,6 +9,7 @@
 
 #include "base/json.h"
 #include "base/scope_exit.h"
+#include "base/unix_socket.h"
 #include "qemu/api.h"
 
 namespace virga::qemu {
@@ -74,17 +74,8 @@ json::object execute(Lines& lines, const json::object& message) {
 
 std::string monitor_command(const std::string& socket_path, const std::string& command,
                             milliseconds timeout) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (socket_path.size() >= sizeof address.sun_path)
-    throw Fault(FaultKind::bad_request, fmt::format("{} is too long for a socket's path.", socket_path));
-  std::memcpy(address.sun_path, socket_path.c_str(), socket_path.size());
-  const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  if (fd < 0) throw Fault(FaultKind::internal, "No socket could be made.");
+  const int fd = connect_unix(socket_path);
   ScopeExit closer([fd] { close(fd); });
-  if (connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
-    throw Fault(FaultKind::unavailable,
-                fmt::format("QEMU's monitor at {} does not answer: {}.", socket_path, strerror(errno)));
   Lines lines(fd, socket_path, steady_clock::now() + timeout);
   lines.receive({"QMP"});
   execute(lines, {{"execute", "qmp_capabilities"}});

@@ -9,16 +9,14 @@
 #include <unistd.h>
 
 #include "base/fault.h"
+#include "base/unix_socket.h"
 
 namespace virga::qemu {
 
 using Clock = std::chrono::steady_clock;
 
 SerialSession::SerialSession(const std::vector<std::string>& argv) {
-  int pair[2];
-  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) {
-    throw Fault(FaultKind::internal, "No socket pair for QEMU's console.");
-  }
+  const auto pair = socket_pair();
   std::vector<char*> raw;
   for (const auto& word : argv) raw.push_back(const_cast<char*>(word.c_str()));
   raw.push_back(nullptr);

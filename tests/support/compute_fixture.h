@@ -37,7 +37,7 @@ class FakeImages final : public image::Images {
     const auto it = images.find(id.str());
     return it == images.end() ? std::nullopt : std::optional(it->second);
   }
-  std::function<size_t(std::span<char>)> open_data(const ImageId&) override {
+  std::function<size_t(std::span<char>)> open_data(const ImageId&, uint64_t) override {
     return [](std::span<char>) { return size_t{0}; };
   }
   void collect_garbage() override {}
@@ -167,6 +167,7 @@ class FakeHub final : public link::AgentHub {
       seen.push_back(o);
       for (const auto& action : server.actions) done.push_back({action.operation, action.fence, true, ""});
     }
+    for (const auto& prefetch : change.prefetches) done.push_back({prefetch.operation, prefetch.fence, true, ""});
     controller_.observe(host, false, seen, done);
     return true;
   }

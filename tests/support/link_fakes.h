@@ -93,9 +93,9 @@ struct FakeController : Controller {
   void disconnected(const HostId&) override {
     watched.change([&] { ++disconnects; });
   }
-  std::unique_ptr<ByteSource> open_image(const HostId&, const ImageId& id) override {
+  std::unique_ptr<ByteSource> open_image(const HostId&, const ImageId& id, uint64_t from) override {
     if (id.str() == "missing") throw Fault(FaultKind::not_found, "no such image");
-    return std::make_unique<StringSource>(image);
+    return std::make_unique<StringSource>(image.substr(from));
   }
   HostId disk_source(const HostId& host, const ServerId&, int64_t disk) override {
     if (disk == 0) throw Fault(FaultKind::forbidden, "the server is not moving to " + host.str());
