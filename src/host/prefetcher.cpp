@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/kill_point.h"
 #include "base/log.h"
 
 namespace virga::host {
@@ -58,6 +59,7 @@ void Prefetcher::run() {
     else it->second.next = Steady::now() + retry_;
     if (!report || stopping_) continue;
     lock.unlock();
+    kill_point("agent.after_prefetch");
     done_(std::move(*report));
     lock.lock();
   }

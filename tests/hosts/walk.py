@@ -1,12 +1,15 @@
 #!/usr/bin/python3
 """Joins hosts to a cloud, uses them, forges them and takes them out: walk.py PROGRAM CONFIG FOLDER. Ends with "N passed, N failed"."""
+import glob
 import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 
 from harness import Bench, ClientError, equal, subset
 from machine import Host, boot, server, states, token
@@ -185,6 +188,39 @@ def moving_live(b, second, third):
     b.do("admin", "server delete --wait runner")
 
 
+def fetching_ahead(b):
+    def ends(since):
+        """How what was asked for since then ended, by host; None while something runs."""
+        with closing(sqlite3.connect(f"file:{glob.glob(b.folder + '/**/control/virga.db', recursive=True)[0]}?mode=ro", uri=True)) as database:
+            rows = database.execute("SELECT h.hostname, o.state, o.started_at FROM operations o JOIN hosts h ON h.id = o.resource_id "
+                                    "WHERE o.kind = 'cache-image' AND o.started_at > ? ORDER BY 1", (since,)).fetchall()
+        return None if not rows or any(state == "running" for _, state, _ in rows) else rows
+
+    b.do("admin", "aggregate create ahead")
+    for host in ("second", "third"):
+        b.do("admin", f"aggregate add host ahead {host}")
+    last = ""
+    order = os.environ["VIRGA_KILL_POINT_FILE"]
+    for point in ("", "serve.after_prefetch", "agent.after_prefetch", "serve.before_observe", "serve.after_observe"):
+        with b.check(f"kill -9 at {point} while hosts fetch an image ahead: they do" if point else "hosts of an aggregate fetch an image ahead"):
+            if point:
+                with open(order + ".new", "w") as f:
+                    f.write(point)
+                os.rename(order + ".new", order)
+            try:
+                b.do("admin", "--os-compute-api-version 2.81 aggregate cache image ahead tiny")
+            except ClientError:  # who answers died; what it had committed goes on
+                pass
+            b.wait("it has come to its end", lambda: ends(last), 30)
+            assert not os.path.exists(order), "nobody came to that point"
+            rows = ends(last)
+            equal([row[:2] for row in rows], [("second", "succeeded"), ("third", "succeeded")])
+            last = max(row[2] for row in rows)
+    for host in ("second", "third"):
+        b.do("admin", f"aggregate remove host ahead {host}")
+    b.do("admin", "aggregate delete ahead")
+
+
 def dying(b, third):
     with b.check("a host that falls silent is down within 20 s, and says so wherever one looks"):
         boot(b, "on-third", "third")
@@ -314,6 +350,7 @@ joining(bench, second, third)
 working(bench, second)
 moving(bench, second, third)
 moving_live(bench, second, third)
+fetching_ahead(bench)
 dying(bench, third)
 forging(bench, second, third)
 losing(bench, second, third)
