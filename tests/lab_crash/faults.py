@@ -5,9 +5,16 @@ import threading
 import time
 
 from lab_cloud import Refused
+from plan import WALLS
 
 # Debian's libfaketime: clocks of another time for the processes that load it (time namespaces have no such clock).
 FAKETIME = next(iter(glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1")), "")
+
+
+WALL = """table inet wall{port} {{
+  chain out {{ type filter hook output priority 0; ip daddr 172.31.0.1 tcp dport {port} drop; }}
+  chain in {{ type filter hook input priority 0; ip saddr 172.31.0.1 tcp sport {port} drop; }}
+}}"""
 
 
 class Injector:
@@ -50,7 +57,7 @@ class Injector:
         said = self.lab("kill", fault.host, fault.other)
         if fault.other.startswith("qemu"):
             self.guests_died.append(fault.host)
-        if fault.other == "supervisor":  # systemd would start it
+        if fault.other in ("supervisor", "mariadbd"):  # systemd would start it
             said += self.start(fault.host)
         return said
 
@@ -66,14 +73,21 @@ class Injector:
     def mend_cut(self, fault):
         return self.lab("heal", fault.host, fault.other)
 
+    def wall(self, fault):
+        """Packets to a port of node1 get lost, those to itself too: a controller without its database, or without NATS."""
+        return self.cloud.on(fault.host, "nft", WALL.format(port=fault.other), check=False)
+
+    def mend_wall(self, fault):
+        return self.cloud.on(fault.host, "nft", "delete", "table", "inet", f"wall{fault.other}", check=False)
+
     def power(self, fault):
         self.guests_died.append(fault.host)
         return self.lab("kill", fault.host)
 
     def start(self, host):
-        """While another command changes the lab, or a wire to the controller is cut, it is refused or ends without success."""
-        said = ""
-        for _ in range(4):
+        """While another command changes the lab, or a wire to what it needs is cut, it is refused or ends without success."""
+        said, end = "", time.monotonic() + 60
+        while time.monotonic() < end:
             said = self.lab("start", host)
             if "virga:" not in said and "rror" not in said:
                 return said
@@ -90,14 +104,14 @@ class Injector:
         said = self.lab("kill", fault.host, "supervisor")
         said += self.cloud.on(fault.host, "env", *environment, "virga", "up", check=False)
         said += self.lab("kill", fault.host, "serve")
-        return said + self.clock_is_wrong(300 if fault.other == "+5m" else -300)
+        return said + self.clock_is_wrong(fault.host, 300 if fault.other == "+5m" else -300)
 
-    def clock_is_wrong(self, wanted_s):
+    def clock_is_wrong(self, host, wanted_s):
         """Seen in the answers, or the fault proves nothing; unless another fault keeps serve from answering."""
         end = time.monotonic() + 4
         while time.monotonic() < end:
             try:
-                off = self.cloud.clock() - time.time()
+                off = self.cloud.clock(host) - time.time()
             except (OSError, http.client.HTTPException, Refused):
                 time.sleep(0.2)
                 continue
@@ -113,17 +127,27 @@ class Injector:
         """A host that is off, as its operator says; its servers are built again on others."""
         said = self.power(fault)
         time.sleep(20)  # until it counts as down
-        return said + self.cloud.on(self.cloud.hosts[0], "virga", "host", "evacuate", fault.host, "--fenced", check=False)
+        return said + self.ask_a_controller("host", "evacuate", fault.host, "--fenced")
 
     def mend_evacuate(self, fault):
         said = self.start(fault.host)
-        return said + self.cloud.on(self.cloud.hosts[0], "virga", "host", "maintenance", fault.host, "--off", check=False)
+        return said + self.ask_a_controller("host", "maintenance", fault.host, "--off")
+
+    def ask_a_controller(self, *words):
+        said = ""
+        for controller in self.cloud.controllers:
+            said += self.cloud.on(controller, "virga", *words, check=False)
+            if "virga:" not in said:
+                break
+        return said
 
     def mend_everything(self):
         """Whatever was not mended, is now."""
         for host in self.cloud.hosts:
             self.lab("heal", host)
             self.lab("resume", host)
+            for port in WALLS:
+                self.cloud.on(host, "nft", "delete", "table", "inet", f"wall{port}", check=False)
         for host in self.cloud.hosts:
             self.start(host)
         self.cloud.up()

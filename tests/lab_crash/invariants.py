@@ -23,6 +23,13 @@ def operations_ended(cloud):
     return found
 
 
+def migrations_ended(cloud):
+    found = []
+    for m in cloud.rows("SELECT * FROM server_migrations WHERE status NOT IN ('confirmed', 'reverted', 'error', 'done', 'completed', 'cancelled')"):
+        found.append(f"{m['kind']} {m['uuid']} of server {m['server_id']} from {m['source_host']} to {m['dest_host']} is {m['status']}")
+    return found
+
+
 def servers_settled(cloud):
     found = []
     for s in cloud.servers():
@@ -38,7 +45,7 @@ def hosts_agree(cloud):
     found = []
     servers = cloud.rows("SELECT id, host_id, node, vm_state, power_state FROM servers WHERE deleted = 0")
     ports = cloud.rows("SELECT id, device_id FROM network_ports WHERE device_owner LIKE 'compute:%'")
-    for host in cloud.hosts:
+    for host in cloud.computes:
         here = [s for s in servers if s["node"] == host]
         sure = {s["id"] for s in here if s["vm_state"] in ("active", "stopped")}
         unsure = {s["id"] for s in here} - sure  # in ERROR: it may have come to a domain, or not
@@ -107,20 +114,24 @@ def northbound_agrees(cloud):
         found.append(f"{rules} rules of security groups and {acls} ACLs")
     # Who OVN says is there, and on which host it may be.
     up = {p["name"]: p["up"] is True for p in switch_ports}
+    allowed = {p["name"]: dict(p["options"][1]).get("requested-chassis") for p in switch_ports}
     for p in cloud.rows("SELECT p.id, p.status, p.host_id, s.node, s.vm_state FROM network_ports p JOIN servers s ON s.id = p.device_id WHERE s.deleted = 0"):
         if p["vm_state"] == "active" and (p["status"] != "ACTIVE" or not up.get(p["id"])):
             found.append(f"port {p['id']} of a running server is {p['status']}, in OVN {'up' if up.get(p['id']) else 'not up'}")
+        if p["vm_state"] != "error" and allowed.get(p["id"]) != p["node"]:
+            found.append(f"port {p['id']} may be on {allowed.get(p['id'])} in OVN, its server is on {p['node']}")
         if p["vm_state"] != "error" and p["host_id"] != p["node"]:
             found.append(f"port {p['id']} is bound to {p['host_id']}, its server is on {p['node']}")
     return found
 
 
 def images_agree(cloud):
-    return differing("images with bytes", "in the database", [r["upload_id"] for r in cloud.rows("SELECT upload_id FROM image_images WHERE status = 'active'")],
-                     "files", [name.split(".")[0] for name in cloud.image_files()])
+    uploads = [r["upload_id"] for r in cloud.rows("SELECT upload_id FROM image_images WHERE status = 'active'")]
+    return [line for c in cloud.controllers
+            for line in differing("images with bytes", "in the database", uploads, f"files of {c}", [name.split(".")[0] for name in cloud.image_files(c)])]
 
 
-EVERYWHERE = [operations_ended, servers_settled, hosts_agree, allocations_agree, quotas_agree, northbound_agrees, images_agree]
+EVERYWHERE = [operations_ended, migrations_ended, servers_settled, hosts_agree, allocations_agree, quotas_agree, northbound_agrees, images_agree]
 
 
 def promises_kept(cloud, resources, guests_died):

@@ -1,26 +1,28 @@
-"""A cloud in a lab (`virga lab`): its API as a client in node1 reaches it, and the truth of its hosts from outside.
+"""A cloud in a lab (`virga lab`): its API as a client reaches it, and the truth of its hosts from outside.
 
-Wires may be cut and hosts off; the client's socket is opened in node1's network namespace, so it reaches the API however
-node1 is cut off from the others.
+Wires may be cut and hosts off; the client's socket is opened in the controller's own network namespace, so it reaches the API
+however that is cut off from the others. With two controllers each request goes to the next of them, as through a balancer: one
+that takes no connection is passed over, a request that was sent is never sent again.
 """
 import ctypes
 import http.client
+import itertools
 import json
 import os
 import socket
-import sqlite3
 import ssl
 import subprocess
 import sys
-from contextlib import closing
 from datetime import datetime, timezone
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.realpath(__file__))), "crash"))
+from database import MariaDb, Sqlite  # noqa: E402
 from trial import Api, Refused, wait_for  # noqa: E402
 
 CLONE_NEWNET = 0x40000000
 LIBC = ctypes.CDLL(None, use_errno=True)
 NB = "unix:/run/virga/ovn/ovnnb_db.sock"
+TAKES_NONE_S = 5  # a balancer's patience with a controller that takes no connection
 
 
 def enter(fd):
@@ -39,16 +41,29 @@ def connect_inside(namespace, address, timeout):
 
 
 class InsideConnection(http.client.HTTPSConnection):
+    """To a controller, out of its own network namespace."""
+
+    def __init__(self, node, port, **more):
+        super().__init__(f"172.31.0.{node.removeprefix('node')}", port, **more)
+        self.node = node
+
     def connect(self):
-        plain = connect_inside("virga-lab-node1", (self.host, self.port), self.timeout)
+        plain = connect_inside(f"virga-lab-{self.node}", (self.host, self.port), TAKES_NONE_S)
         self.sock = self._context.wrap_socket(plain, server_hostname=self.host)
+        self.sock.settimeout(self.timeout)
 
 
 class LabCloud(Api):
-    def __init__(self, program, folder, hosts):
+    """`hosts` are all of the lab's; the first of them are controllers, and `computes` those that have guests."""
+
+    def __init__(self, program, folder, hosts, controllers=1):
         super().__init__(5000)
         self.program, self.folder = os.path.realpath(program), folder
         self.hosts = [f"node{n}" for n in range(1, hosts + 1)]
+        self.controllers = self.hosts[:controllers]
+        self.computes = self.hosts[:1] + self.hosts[controllers:]
+        self.turns = itertools.count()
+        self.truth = MariaDb(folder) if controllers > 1 else Sqlite(folder)
         self.packages = os.environ.get("VIRGA_TEST_PACKAGES", "/var/cache/virga-test-packages")
         os.makedirs(self.packages, exist_ok=True)
 
@@ -65,7 +80,7 @@ class LabCloud(Api):
         return self.lab("exec", host, "--", *arguments, check=check)
 
     def up(self):
-        self.lab("up", "--packages", self.packages, "--hosts", str(len(self.hosts)), timeout=300)
+        self.lab("up", "--packages", self.packages, "--hosts", str(len(self.hosts)), "--controllers", str(len(self.controllers)), timeout=600)
 
     def lives(self):
         """What `virga lab status` says of each host: on, and all its services ready."""
@@ -73,31 +88,51 @@ class LabCloud(Api):
 
     # ---- the API ----
 
+    def connection_to(self, node, timeout):
+        context = ssl.create_default_context(cafile=f"{self.folder}/{node}/lib/tls/ca.pem")
+        return InsideConnection(node, self.port, timeout=timeout, context=context)
+
     def connection(self, timeout):
-        context = ssl.create_default_context(cafile=f"{self.folder}/node1/lib/tls/ca.pem")
-        return InsideConnection("172.31.0.1", self.port, timeout=timeout, context=context)
+        first = next(self.turns)
+        for turn in range(len(self.controllers)):
+            connection = self.connection_to(self.controllers[(first + turn) % len(self.controllers)], timeout)
+            try:
+                connection.connect()
+                return connection
+            except OSError as error:
+                connection.close()
+                refused = error
+        raise refused
 
     def log_in_as_admin(self):
         self.log_in(json.loads(self.on("node1", "virga", "status", "--json"))["admin"]["password"])
 
     def wait_hosts(self, seconds=60):
         wait_for("all hosts are up", lambda: sum(
-            s["state"] == "up" for s in self.get("/compute/v2.1/os-services?binary=nova-compute")["services"]) == len(self.hosts), seconds)
+            s["state"] == "up" for s in self.get("/compute/v2.1/os-services?binary=nova-compute")["services"]) == len(self.computes), seconds)
 
-    def clock(self):
+    def clock(self, node):
         """The controller's time, as its answers say, in seconds since 1970."""
-        service = self.get("/compute/v2.1/os-services?binary=nova-scheduler")["services"][0]  # it is serve, so it is heard now
-        return datetime.fromisoformat(service["updated_at"]).replace(tzinfo=timezone.utc).timestamp()
+        connection = self.connection_to(node, 5)
+        try:
+            connection.request("GET", "/compute/v2.1/os-availability-zone/detail", headers={"X-Auth-Token": self.token})
+            answer = connection.getresponse()
+            body = answer.read()
+        finally:
+            connection.close()
+        if answer.status != 200:
+            raise Refused(answer.status, body.decode(errors="replace"))
+        zone = next(z for z in json.loads(body)["availabilityZoneInfo"] if z["zoneName"] == "internal")
+        said = zone["hosts"]["virga"]["nova-scheduler"]["updated_at"]  # the controller itself, so it is heard now
+        return datetime.fromisoformat(said).replace(tzinfo=timezone.utc).timestamp()
 
     # ---- the database ----
 
-    def database(self):
-        return f"{self.folder}/node1/lib/control/virga.db"
-
     def rows(self, sql, *arguments):
-        with closing(sqlite3.connect(f"file:{self.database()}?mode=ro", uri=True, timeout=10)) as connection:
-            connection.row_factory = sqlite3.Row
-            return [dict(row) for row in connection.execute(sql, arguments)]
+        return self.truth.rows(sql, *arguments)
+
+    def query(self, sql):
+        return [tuple(row.values()) for row in self.rows(sql)]
 
     # ---- what is underneath ----
 
@@ -126,8 +161,8 @@ class LabCloud(Api):
     def namespaces(self, host):
         return sorted(line.split()[0] for line in self.on(host, "ip", "netns", "list").splitlines() if line)
 
-    def image_files(self):
-        return sorted(n for n in os.listdir(f"{self.folder}/node1/lib/control/images") if not n.startswith("."))
+    def image_files(self, controller):
+        return sorted(n for n in os.listdir(f"{self.folder}/{controller}/lib/control/images") if not n.startswith("."))
 
     def northbound(self, table, *columns):
         """Rows of OVN's northbound database, as dictionaries; sets and maps in its own notation."""
@@ -137,10 +172,11 @@ class LabCloud(Api):
     def usage(self):
         """Everything that counts something; only while all hosts are on."""
         used = self.counted()
-        for host in self.hosts:
+        for host in self.computes:
             used.update({f"domains of {host}": self.domains(host), f"QEMUs of {host}": self.qemus(host), f"disks of {host}": self.disks(host),
                          f"taps of {host}": self.taps(host), f"namespaces of {host}": self.namespaces(host)})
-        used["image files"] = len(self.image_files())
+        for controller in self.controllers:
+            used[f"image files of {controller}"] = len(self.image_files(controller))
         used["remains"] = self.query("SELECT COUNT(*) FROM server_remains")[0][0]
         for table in ("Logical_Switch", "Logical_Switch_Port", "Logical_Router", "Logical_Router_Port", "NAT", "Port_Group", "ACL", "DHCP_Options", "Address_Set"):
             used[f"northbound {table}"] = len(self.northbound(table, "_uuid"))
@@ -165,7 +201,7 @@ class LabCloud(Api):
         self.boot_everywhere()
 
     def boot_everywhere(self):
-        made = [self.boot("first", availability_zone=f"nova:{host}") for host in self.hosts]
+        made = [self.boot("first", availability_zone=f"nova:{host}") for host in self.computes]
         for server in made:
             self.wait_status(server, "ACTIVE", seconds=90)
         for server in made:

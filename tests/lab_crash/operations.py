@@ -16,6 +16,10 @@ PATHS = {"server": ("/compute/v2.1/servers", "servers"), "port": ("/network/v2.0
          "group": ("/network/v2.0/security-groups", "security_groups"), "image": ("/image/v2/images", "images")}
 WRAPPED = {"server": "server", "port": "port", "network": "network", "floatingip": "floatingip", "group": "security_group"}
 POWER = {"stop": {"os-stop": None}, "start": {"os-start": None}, "reboot": {"reboot": {"type": "SOFT"}}, "reboot hard": {"reboot": {"type": "HARD"}}}
+MOVES = {"live": {"os-migrateLive": {"host": None, "block_migration": "auto"}}, "migrate": {"migrate": None},
+         "confirm": {"confirmResize": None}, "revert": {"revertResize": None}}
+PATIENCE_S = 20  # of a user who waits until a server has moved, so as to confirm or revert it
+UNKNOWN = "whether it was written is not known"  # the one 503 after which it is open what happened
 NO, MAYBE, YES = "no", "maybe", "yes"
 IMAGE_BYTES = 70_000
 
@@ -89,7 +93,7 @@ class Operator:
             how, request = "acknowledged", response.getheader("X-Openstack-Request-Id") or ""
             said, answer = f"HTTP {response.status}", json.loads(content) if content else {}
         except Refused as refused:
-            how, said = ("refused" if refused.status < 500 or refused.status == 503 else "broken"), str(refused)
+            how, said = self.meaning(refused), str(refused)
         except (OSError, http.client.HTTPException) as error:
             how, said = "lost", repr(error)
         self.journal.write("answered", operation=operation.number, how=how, said=said, request=request)
@@ -97,6 +101,11 @@ class Operator:
         if how == "broken":
             self.broken.append(f"operation {operation.number}: {method} {path}: {said}")
         return how, answer, request
+
+    def meaning(self, refused):
+        if refused.status == 503 and UNKNOWN in str(refused):
+            return "lost"
+        return "refused" if refused.status < 500 or refused.status == 503 else "broken"
 
     # ---- what is in a slot ----
 
@@ -176,6 +185,8 @@ class Operator:
             return self.count("skipped")
         if operation.action in POWER:
             return self.switch(operation, resource)
+        if operation.action in MOVES:
+            return self.move(operation, resource)
         return getattr(self, operation.action)(operation, resource)
 
     def switch(self, operation, resource):
@@ -185,6 +196,25 @@ class Operator:
             resource.power = ("SHUTOFF" if operation.action == "stop" else "ACTIVE", request) if resource.power is not None else None
         if how == "lost" or "aside" in operation.detail:
             resource.power = None  # it may come to pass at any time
+
+    def move(self, operation, resource):
+        """To another host, running or off; or a word about that. It changes nothing of whether the server is to be on."""
+        if operation.action in ("confirm", "revert"):
+            self.wait_moved(resource)
+        how, _, request = self.send(operation, "POST", f"/compute/v2.1/servers/{resource.id}/action", MOVES[operation.action])
+        if how == "acknowledged":
+            resource.requests.append(request)
+
+    def wait_moved(self, resource):
+        end = time.monotonic() + PATIENCE_S
+        while time.monotonic() < end:
+            try:
+                server = self.cloud.server(resource.id)
+            except (OSError, http.client.HTTPException, Refused):
+                server = {"OS-EXT-STS:task_state": "unknown"}
+            if not server or not server["OS-EXT-STS:task_state"]:
+                return
+            time.sleep(0.5)
 
     def path_of(self, resource):
         return f"{PATHS[resource.kind][0]}/{resource.id}"

@@ -1,10 +1,24 @@
-"""What must hold at every moment, not only in the end: no server has two QEMU processes, on whichever hosts."""
+"""What must hold at every moment, not only in the end: no server runs twice, on whichever hosts.
+
+A server that moves as it runs has two QEMU processes for a while: one made with -incoming, which executes nothing until the
+other has stopped. So two count as one guest if one of them was made so, unless both execute.
+"""
 import os
 import threading
+from dataclasses import dataclass
+
+EXECUTES_US = 300  # of processor time between two looks; a guest that stands still has none
+
+
+@dataclass(frozen=True)
+class Guest:
+    server: str
+    pid: int
+    incoming: bool
 
 
 def running_guests():
-    """Ids of the servers that have a QEMU process on this machine, one entry a process: [(id, pid)]."""
+    """The QEMU processes on this machine that are servers'."""
     found = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -13,14 +27,30 @@ def running_guests():
         except OSError:
             continue
         if words[0].endswith("qemu-system-x86_64") and "-uuid" in words:
-            found.append((words[words.index("-uuid") + 1], int(pid)))
+            found.append(Guest(words[words.index("-uuid") + 1], int(pid), "-incoming" in words))
     return found
+
+
+def executed_us(guest):
+    """Processor time of the threads that execute the guest, until now; 0 if it is gone."""
+    total = 0
+    try:
+        for task in os.listdir(f"/proc/{guest.pid}/task"):
+            with open(f"/proc/{guest.pid}/task/{task}/comm", encoding="ascii") as f:
+                if not f.read().startswith("CPU "):
+                    continue
+            with open(f"/proc/{guest.pid}/task/{task}/schedstat", encoding="ascii") as f:
+                total += int(f.read().split()[0]) // 1000
+    except OSError:
+        pass
+    return total
 
 
 class Watcher:
     def __init__(self, journal, every_s=0.5):
         self.journal, self.every_s = journal, every_s
         self.looks, self.twice = 0, set()
+        self.executed = {}  # of those whose server has another: what they had executed at the last look
         self.stop = threading.Event()
         self.thread = threading.Thread(target=self.run)
 
@@ -32,14 +62,23 @@ class Watcher:
         self.stop.set()
         self.thread.join()
 
+    def running_twice(self):
+        """Servers that have two guests now. Two that both executed since the last look may have done so one after the other."""
+        guests = running_guests()
+        several = [g for g in guests if sum(o.server == g.server for o in guests) > 1]
+        now = {g: executed_us(g) for g in several}
+        moving = {g.server for g in several if g.incoming}
+        active = [g for g in several if g.server not in moving or now[g] - self.executed.get(g, now[g]) > EXECUTES_US]
+        self.executed = now
+        ids = [g.server for g in active]
+        return {server for server in ids if ids.count(server) > 1}, guests
+
     def run(self):
         before = set()
         while not self.stop.wait(self.every_s):
-            guests = running_guests()
-            ids = [server for server, _ in guests]
-            # Seen twice in a row: a process that is being replaced is not two guests.
-            now = {server for server in ids if ids.count(server) > 1}
+            # Seen twice in a row: a process that is being replaced is not two guests, nor is one that hands over to another.
+            now, guests = self.running_twice()
             for server in (now & before) - self.twice:
-                self.journal.write("two guests", server=server, pids=[pid for s, pid in guests if s == server])
+                self.journal.write("two guests", server=server, pids=[g.pid for g in guests if g.server == server])
             self.twice |= now & before
             before, self.looks = now, self.looks + 1
