@@ -36,6 +36,9 @@ struct AgentOptions {
   std::chrono::milliseconds shutdown_repeat{2'000};    ///< a guest that still boots misses the first request
   std::chrono::milliseconds resync{10'000};
   std::chrono::milliseconds step_deadline{60'000};  ///< then a step is reported as hung
+  /// For each GiB of memory and disk, and for two at least: a server that has not left by then stays (nova's
+  /// live_migration_completion_timeout and its default).
+  std::chrono::milliseconds departure_limit{800'000};
   std::chrono::milliseconds retry_min{500}, retry_max{30'000};
   int max_attempts = 5;  ///< of a step that fails for an unknown reason; "unavailable" is retried for ever
 };

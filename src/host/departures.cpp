@@ -17,6 +17,7 @@ namespace virga::host {
 namespace {
 
 namespace fs = std::filesystem;
+using Steady = std::chrono::steady_clock;
 
 /// Listens on a socket; each connection becomes a tunnel of its own.
 class Relay {
@@ -99,7 +100,9 @@ class Departures::Departure {
       std::lock_guard lock(mutex_);
       state = state_;
     }
-    if (!state.over) state.progress = owner_.hypervisor_.migration_progress(server_);
+    if (state.over) return state;
+    state.progress = owner_.hypervisor_.migration_progress(server_);
+    state.lasts = std::chrono::duration_cast<std::chrono::milliseconds>(Steady::now() - began_);
     return state;
   }
   bool over() {
@@ -111,9 +114,10 @@ class Departures::Departure {
     std::lock_guard lock(mutex_);
     if (!state_.over && owner_.hypervisor_.hurry_migration(server_)) hurried_ = true;
   }
-  void abort() {
+  void abort(const std::string& cause) {
     aborted_ = true;
     std::lock_guard lock(mutex_);
+    if (why_.empty()) why_ = cause;
     if (description_ >= 0) ::shutdown(description_, SHUT_RDWR);
     if (!state_.over) owner_.hypervisor_.cancel_migration(server_);
   }
@@ -126,7 +130,7 @@ class Departures::Departure {
       end.ok = true;
     } catch (const Fault& fault) {
       run_on();
-      end.cause = aborted_ ? "It was aborted." : fault.message;
+      end.cause = aborted_ ? why() : fault.message;
       end.hint = aborted_ ? "" : fault.hint;
     } catch (const std::exception& e) {
       end.cause = e.what();
@@ -136,6 +140,11 @@ class Departures::Departure {
       state_ = std::move(end);
     }
     owner_.changed_(server_);
+  }
+
+  std::string why() {
+    std::lock_guard lock(mutex_);
+    return why_;
   }
 
   /// A guest that was held still for nothing.
@@ -202,9 +211,11 @@ class Departures::Departure {
   const ServerId server_;
   const std::string domain_;
   const OperationId operation_;
+  const Steady::time_point began_ = Steady::now();
   std::atomic<bool> aborted_{false}, hurried_{false};
   std::mutex mutex_;
   State state_;
+  std::string why_;  ///< it is to end
   int description_ = -1;
   std::thread thread_;
 };
@@ -221,7 +232,7 @@ void Departures::stop() {
     all.swap(all_);
   }
   for (auto& [id, departure] : all) try {
-      departure->abort();
+      departure->abort("The agent of its host ended.");
     } catch (const std::exception& e) {
       log::warn("server {}: {}", id.str(), e.what());
     }
@@ -251,8 +262,8 @@ void Departures::begin(const ServerId& server, const std::string& domain, const 
   departure = std::make_shared<Departure>(*this, server, domain, operation);
 }
 
-void Departures::abort(const ServerId& server) {
-  if (const auto departure = find(server)) departure->abort();
+void Departures::abort(const ServerId& server, const std::string& cause) {
+  if (const auto departure = find(server)) departure->abort(cause);
 }
 
 void Departures::hurry(const ServerId& server) {

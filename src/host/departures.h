@@ -11,6 +11,7 @@
 //
 // Thread-safe.
 
+#include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
@@ -42,6 +43,7 @@ class Departures {
     bool over = false, ok = false;
     std::string cause, hint;
     std::optional<MigrationProgress> progress;
+    std::chrono::milliseconds lasts{0};  ///< since it began, while it is not over
   };
 
   /// `changed` is told when one is over.
@@ -52,8 +54,8 @@ class Departures {
   /// What this operation has come to; nothing if it was not begun since the agent started.
   std::optional<State> look(const ServerId& server, const OperationId& operation);
   void begin(const ServerId& server, const std::string& domain, const OperationId& operation);
-  /// Both without effect on one that is over.
-  void abort(const ServerId& server);
+  /// Both without effect on one that is over. `cause`: what it then ends with.
+  void abort(const ServerId& server, const std::string& cause = "It was aborted.");
   void hurry(const ServerId& server);
   /// One that is over, and was told of.
   void forget(const ServerId& server);

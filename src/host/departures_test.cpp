@@ -136,6 +136,7 @@ class DeparturesTest : public testing::Test {
     options.hostname = id.str().substr(0, 4);
     options.host_id = id;
     options.retry_min = 5ms;
+    options.departure_limit = limit_;
     return std::make_unique<Agent>(options, hypervisor, storage, clock_);
   }
   void prepare() {
@@ -157,6 +158,7 @@ class DeparturesTest : public testing::Test {
   FakeStorage source_files_{source_}, target_files_{target_};
   std::unique_ptr<link::AgentHub> hub_;
   std::unique_ptr<Agent> from_, to_;
+  std::chrono::milliseconds limit_ = AgentOptions().departure_limit;
   Gate begun_, go_;
 };
 
@@ -200,6 +202,23 @@ TEST_F(DeparturesTest, ItTellsHowFarItIsAndEndsWhenItIsToldTo) {
   ASSERT_TRUE(controller_.wait(kTo, Power::absent, 3));
   EXPECT_EQ(target_.find(kA).power, DomainPower::absent);
   EXPECT_TRUE(no_sockets_left());
+}
+
+TEST_F(DeparturesTest, OneThatDoesNotEndInTimeStays) {
+  from_.reset();
+  limit_ = 1ms;
+  from_ = start(kFrom, source_, source_files_);
+  prepare();
+  source_.inject([&](const std::string& call, const ServerId&) {
+    if (call == "migrate") go_.wait();
+    if (call == "cancel_migration") go_.open();
+  });
+  wish("migrate_live");
+  const auto report = controller_.wait_report();
+  ASSERT_TRUE(report);
+  EXPECT_FALSE(report->ok);
+  EXPECT_NE(report->message.find("did not end within"), std::string::npos) << report->message;
+  EXPECT_EQ(source_.find(kA).power, DomainPower::running);
 }
 
 TEST_F(DeparturesTest, WhoeverIsNotReadyGetsNothing) {

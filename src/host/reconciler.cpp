@@ -31,6 +31,12 @@ namespace {
 
 constexpr std::string_view kDepart = "migrate_live", kDepartAbort = "migrate_live_abort", kDepartForce = "migrate_live_force";
 
+/// As nova counts it.
+milliseconds departure_limit(const AgentOptions& options, const link::DesiredServer& desired) {
+  const uint64_t gib = desired.root_disk.count + (desired.memory.count + 1023) / 1024;
+  return options.departure_limit * static_cast<int64_t>(std::max<uint64_t>(2, gib));
+}
+
 bool may_heal(FaultKind kind) {
   return kind == FaultKind::unavailable || kind == FaultKind::timeout;
 }
@@ -264,7 +270,10 @@ void Reconciler::depart(const link::Action& action, const link::DesiredServer& d
     return outcome.actions.push_back(std::move(report));
   }
   if (!state->over) {
+    const auto limit = departure_limit(options_, desired);
     if (action.kind == kDepartAbort) departures_.abort(id);
+    else if (state->lasts > limit)
+      departures_.abort(id, fmt::format("It did not end within {} s: its guest may change its memory faster than it can be sent.", limit.count() / 1000));
     if (action.kind == kDepartForce) departures_.hurry(id);
     outcome.observed.migration = state->progress;
     outcome.look_again = kLookEvery;
