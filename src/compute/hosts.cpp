@@ -453,6 +453,7 @@ void register_host(Core& core, db::Tx& tx, const link::HostFacts& f) {
                                             o.reserved_host_disk_gb, o.disk_allocation_ratio)});
   // A provider that somebody took away through the Placement API has lost what it knew of its host.
   tell_placement(core, tx, f.id.str(), tx.first("SELECT enabled FROM hosts WHERE id = ?", f.id)->boolean(0));
+  if (f.link_minor >= link::kTraitsMinor) core.placement.report_traits(tx, f.id.str(), f.traits);
   follow_aggregates(core, tx, f.id.str());
 }
 

@@ -79,6 +79,22 @@ TEST(Hosts, LetInWithoutACommitUnlessTheirCertificateIsNew) {
   EXPECT_EQ(settled, std::vector<std::string>{"cafe1 new"});
 }
 
+TEST(Hosts, HaveTheTraitsThatTheirAgentsReport) {
+  ComputeCloud cloud;
+  auto facts = host_facts("cafe1");
+  const auto traits = [&] { return cloud.get("/placement/resource_providers/" + facts.id.str() + "/traits", "admin", {{"OpenStack-API-Version", "placement 1.39"}}).body; };
+  facts.traits = {"HW_CPU_X86_AVX2"};
+  cloud.compute->connect(facts);
+  EXPECT_NE(traits().find("HW_CPU_X86_AVX2"), std::string::npos) << traits();
+  facts.traits.clear();
+  facts.link_minor = link::kTraitsMinor - 1;
+  cloud.compute->connect(facts);
+  EXPECT_NE(traits().find("HW_CPU_X86_AVX2"), std::string::npos) << "an older agent says nothing of them";
+  facts.link_minor = link::kTraitsMinor;
+  cloud.compute->connect(facts);
+  EXPECT_EQ(traits().find("HW_CPU_X86_AVX2"), std::string::npos);
+}
+
 TEST(Hosts, GetTheImagesOfTheirOwnServersOnly) {
   ComputeCloud cloud;
   cloud.add_host("cafe1");

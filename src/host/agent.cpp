@@ -12,6 +12,7 @@
 #include "base/text.h"
 #include "base/unix_socket.h"
 #include "host/agent_core.h"
+#include "host/traits.h"
 
 namespace virga::host {
 namespace {
@@ -159,6 +160,9 @@ link::HostFacts Agent::Core::facts() {
   facts.memory = c.memory;
   facts.disk = options_.disk.count ? options_.disk : storage_.capacity();
   facts.seen_epoch = journal_.epoch();
+  facts.traits = compute_traits(c.cpu_arch);
+  if (c.virt_type == "kvm")
+    for (auto& trait : cpu_traits(read_file("/proc/cpuinfo"))) facts.traits.push_back(std::move(trait));
   return facts;
 }
 

@@ -32,8 +32,9 @@ namespace virga::link {
 
 /// The link's minor version: what this program speaks.
 constexpr int kLinkMinor = 5;
-/// Agents from these versions on know servers that move as they run, such as are paused, and images that are fetched ahead.
-constexpr int kLiveMigrationMinor = 4, kPauseMinor = 4, kPrefetchMinor = 5;
+/// Agents from these versions on know servers that move as they run, such as are paused, images that are fetched ahead, and report
+/// traits.
+constexpr int kLiveMigrationMinor = 4, kPauseMinor = 4, kPrefetchMinor = 5, kTraitsMinor = 5;
 
 /// A bootable image as the agent's cache must hold it.
 struct ImageRef {
@@ -163,6 +164,7 @@ struct HostFacts {
   MiB memory;
   GiB disk;
   int64_t seen_epoch = 0;  ///< highest cloud epoch this agent has accepted
+  std::vector<std::string> traits = {};  ///< standard ones: "HW_CPU_X86_AVX2", "COMPUTE_NODE"
   int link_minor = kLinkMinor;  ///< which version of the link its agent speaks
 };
 

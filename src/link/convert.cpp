@@ -213,6 +213,7 @@ v1::Hello to_wire(const HostFacts& facts) {
   out.set_memory_mib(facts.memory.count);
   out.set_disk_gib(facts.disk.count);
   out.set_seen_epoch(facts.seen_epoch);
+  for (const auto& trait : facts.traits) out.add_traits(trait);
   return out;
 }
 
@@ -235,6 +236,7 @@ HostFacts from_wire(const v1::Hello& in) {
   facts.memory = MiB{in.memory_mib()};
   facts.disk = GiB{in.disk_gib()};
   facts.seen_epoch = in.seen_epoch();
+  facts.traits.assign(in.traits().begin(), in.traits().end());
   facts.link_minor = in.minor();
   return facts;
 }

@@ -82,6 +82,9 @@ class Placement {
   virtual void release(db::Tx& tx, const std::string& consumer_id) = 0;
   /// The provider gets a trait, or loses it. No provider is fine.
   virtual void set_trait(db::Tx& tx, const std::string& provider_id, const std::string& trait, bool has) = 0;
+  /// Of the standard traits about processors (HW_CPU_…) and what a host can do (COMPUTE_…, without its status) the provider
+  /// has these and no others; other names are left out. No provider is fine.
+  virtual void report_traits(db::Tx& tx, const std::string& provider_id, const std::vector<std::string>& traits) = 0;
   /// The provider joins an aggregate, or leaves it. No provider is fine.
   virtual void set_member(db::Tx& tx, const std::string& provider_id, const std::string& aggregate_uuid, bool member) = 0;
 };

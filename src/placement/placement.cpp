@@ -1,5 +1,7 @@
 #include "placement/placement.h"
 
+#include <set>
+
 #include "placement/rules.h"
 
 namespace virga::placement {
@@ -78,6 +80,24 @@ void Module::set_trait(db::Tx& tx, const std::string& provider, const std::strin
   } else {
     tx.exec("DELETE FROM provider_traits WHERE provider_uuid = ? AND trait = ?", provider, trait);
   }
+  bump_generation(tx, clock_.now(), provider, std::nullopt);
+}
+
+void Module::report_traits(db::Tx& tx, const std::string& provider, const std::vector<std::string>& traits) {
+  const auto reported = [](std::string_view trait) {
+    const bool ours = trait.starts_with("HW_CPU_") || (trait.starts_with("COMPUTE_") && !trait.starts_with("COMPUTE_STATUS_"));
+    return ours && is_standard_trait(trait);
+  };
+  std::set<std::string> wanted, there;
+  for (const auto& trait : traits)
+    if (reported(trait)) wanted.insert(trait);
+  for (const auto& row : tx.query("SELECT trait FROM provider_traits WHERE provider_uuid = ?", provider))
+    if (reported(row.text(0))) there.insert(row.text(0));
+  if (wanted == there || !find_provider(tx, provider)) return;
+  for (const auto& trait : there)
+    if (!wanted.contains(trait)) tx.exec("DELETE FROM provider_traits WHERE provider_uuid = ? AND trait = ?", provider, trait);
+  for (const auto& trait : wanted)
+    if (!there.contains(trait)) tx.exec("INSERT INTO provider_traits (provider_uuid, trait) VALUES (?, ?)", provider, trait);
   bump_generation(tx, clock_.now(), provider, std::nullopt);
 }
 

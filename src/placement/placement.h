@@ -22,6 +22,7 @@ class Module final : public Placement {
                 const Amounts& amounts, const std::string& project_id, const std::string& user_id) override;
   void release(db::Tx& tx, const std::string& consumer_id) override;
   void set_trait(db::Tx& tx, const std::string& provider_id, const std::string& trait, bool has) override;
+  void report_traits(db::Tx& tx, const std::string& provider, const std::vector<std::string>& traits) override;
   void set_member(db::Tx& tx, const std::string& provider_id, const std::string& aggregate_uuid, bool member) override;
 
  private:

@@ -188,6 +188,34 @@ TEST_F(CandidatesTest, TraitsAndAggregates) {
   EXPECT_EQ(cloud_.get("/placement/allocation_candidates?resources=VCPU:2&required=CUSTOM_NONE", "admin", kLatest).status, 400);
 }
 
+TEST_F(CandidatesTest, WhatAHostReportsReplacesWhatItReportedAndNothingElse) {
+  const auto report = [&](const std::vector<std::string>& traits) {
+    write([&](db::Tx& tx) { placement_->report_traits(tx, id("small"), traits); });
+  };
+  const auto shown = [&] { return cloud_.get("/placement/resource_providers/" + id("small") + "/traits", "admin", kLatest); };
+  const auto traits = [&] {
+    Names all;
+    const Reply reply = shown();
+    for (const auto& trait : reply.find("traits")->as_array()) all.emplace_back(trait.as_string());
+    std::sort(all.begin(), all.end());
+    return all;
+  };
+  write([&](db::Tx& tx) {
+    placement_->set_trait(tx, id("small"), "CUSTOM_SSD", true);
+    placement_->set_trait(tx, id("small"), "COMPUTE_STATUS_DISABLED", true);
+    placement_->set_trait(tx, id("small"), "STORAGE_DISK_SSD", true);
+  });
+  report({"HW_CPU_X86_AVX", "HW_CPU_X86_VMX", "COMPUTE_NODE", "COMPUTE_STATUS_DISABLED", "CUSTOM_FORGED", "HW_CPU_NONSENSE"});
+  EXPECT_EQ(traits(), (Names{"COMPUTE_NODE", "COMPUTE_STATUS_DISABLED", "CUSTOM_SSD", "HW_CPU_X86_AVX", "HW_CPU_X86_VMX", "STORAGE_DISK_SSD"}));
+  EXPECT_EQ(found({.amounts = some_, .required_traits = {"HW_CPU_X86_VMX"}}), Names{"small"});
+  const auto generation = shown().at("resource_provider_generation");
+  report({"COMPUTE_NODE", "HW_CPU_X86_VMX", "HW_CPU_X86_AVX"});
+  EXPECT_EQ(shown().at("resource_provider_generation"), generation) << "nothing changed";
+  report({"COMPUTE_NODE"});
+  EXPECT_EQ(traits(), (Names{"COMPUTE_NODE", "COMPUTE_STATUS_DISABLED", "CUSTOM_SSD", "STORAGE_DISK_SSD"}));
+  EXPECT_NE(shown().at("resource_provider_generation"), generation);
+}
+
 TEST_F(CandidatesTest, TheSurveySaysWhatEachLacks) {
   write([&](db::Tx& tx) { placement_->set_trait(tx, id("small"), "CUSTOM_OLD", true); });
   const placement::Demand demand{
