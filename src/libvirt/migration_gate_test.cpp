@@ -58,6 +58,17 @@ TEST(MigrationXml, TheGuestKeepsItsDevicesAndTheHostsAreTheOthers) {
   EXPECT_EQ(why_not_incoming(out, kDescription), std::nullopt) << *why_not_incoming(out, kDescription);
 }
 
+TEST(MigrationXml, WhatLibvirtAddsUnderSystemdAndAppArmorIsTaken) {
+  const auto label = [](const std::string& model, const std::string& text) {
+    return "<seclabel type='dynamic' model='" + model + "' relabel='yes'><label>" + text + "</label><imagelabel>" + text + "</imagelabel></seclabel>";
+  };
+  for (const auto& added : {std::string("<resource><partition>/machine</partition></resource>"), label("apparmor", "libvirt-" + kServer.str()) + label("dac", "+64055:+64055"),
+                            std::string("<seclabel type='none' model='none'/>")}) {
+    const auto out = outgoing_xml(replace(live("/here"), "</domain>", added + "</domain>"), kDescription);
+    EXPECT_EQ(why_not_incoming(out, kDescription), std::nullopt) << added << *why_not_incoming(out, kDescription);
+  }
+}
+
 TEST(MigrationXml, AnotherMachineDoesNotFit) {
   auto spec = spec_of("/there", 0);
   spec.nics.clear();
@@ -91,6 +102,13 @@ TEST(MigrationXml, WhatADishonestHostWouldHaveStartedHere) {
   refused("/there/images/kernel", "/boot/vmlinuz");
   refused("instance-00000007", "instance-00000008");
   refused("/dev/urandom", "/dev/sda");
+  refused("</domain>", "<resource><partition>/system.slice</partition></resource></domain>");
+  refused("<devices>", "<partition>/machine</partition><devices>");
+  refused("</domain>", "<seclabel type='none'/></domain>");
+  refused("</domain>", "<seclabel type='none' model='apparmor'/></domain>");
+  refused("</domain>", "<seclabel type='static' model='dac' relabel='yes'><label>+0:+0</label></seclabel></domain>");
+  refused("</domain>", "<seclabel type='dynamic' model='dac' relabel='no'/></domain>");
+  refused("</domain>", "<seclabel type='dynamic' model='dac'><baselabel>+0:+0</baselabel></seclabel></domain>");
   refused("<uuid>aaaaaaaa", "<uuid>bbbbbbbb");
   EXPECT_TRUE(why_not_incoming("<domain", kDescription).has_value());
 }

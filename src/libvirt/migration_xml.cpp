@@ -89,12 +89,25 @@ void each_value(xml_node node, const F& f) {
 
 bool names_a_file(std::string_view value) { return value.find('/') != std::string_view::npos && !value.starts_with("http"); }
 
+/// Where systemd runs, libvirt puts each domain into this group, and says so.
+bool is_usual_partition(xml_node node, std::string_view value) {
+  return std::string_view(node.name()) == "partition" && std::string_view(node.parent().name()) == "resource" && value == "/machine";
+}
+
 void check_files(xml_node domain, xml_node described) {
   std::set<std::string> ours(kEverywhere.begin(), kEverywhere.end());
   each_value(described, [&](xml_node, const char*, const char* value) { ours.insert(value); });
   each_value(domain, [&](xml_node node, const char*, const char* value) {
-    if (names_a_file(value) && !ours.contains(value)) throw Refused{fmt::format("its {} names {}", node.name(), value)};
+    if (names_a_file(value) && !ours.contains(value) && !is_usual_partition(node, value)) throw Refused{fmt::format("its {} names {}", node.name(), value)};
   });
+}
+
+/// Only labels that this host's libvirt makes itself: no other would confine the guest as its own domains are.
+void check_label(xml_node label) {
+  const std::string_view type = label.attribute("type").as_string("dynamic"), relabel = label.attribute("relabel").as_string("yes");
+  if (std::string_view(label.attribute("model").value()) == "none") return;  // of a libvirt without a security driver; no other looks at it
+  if (type != "dynamic" || relabel != "yes" || label.child("baselabel"))
+    throw Refused{fmt::format("its security label is {}, and relabels: {}", label.child("baselabel") ? "of its own" : type, relabel)};
 }
 
 void check_same(xml_node mine, xml_node theirs, const char* part) {
@@ -152,6 +165,7 @@ std::optional<std::string> why_not_incoming(const std::string& xml, const std::s
     if (std::string_view(attribute.name()).starts_with("xmlns")) throw Refused{fmt::format("it speaks {}", attribute.value())};
   for (auto child : domain.children())
     if (!kRoot.contains(child.name())) throw Refused{fmt::format("it has a {}", child.name())};
+  for (auto label : domain.children("seclabel")) check_label(label);
   for (const char* part : {"name", "uuid", "vcpu"})
     if (std::string_view(domain.child(part).text().get()) != described.child(part).text().get())
       throw Refused{fmt::format("its {} is {}", part, domain.child(part).text().get())};
