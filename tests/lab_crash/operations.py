@@ -117,8 +117,9 @@ class Operator:
         if not resource.id:
             path, plural = PATHS[kind]
             key = "description" if kind == "floatingip" else "name"
-            try:
-                listed = self.cloud.get(f"{path}?{key}={next(iter(resource.names))}")[plural]
+            name = next(iter(resource.names))
+            try:  # Compute's filter is a pattern that is looked for anywhere in a name
+                listed = [x for x in self.cloud.get(f"{path}{'/detail' if kind == 'server' else ''}?{key}={name}")[plural] if x[key] == name]
             except (OSError, http.client.HTTPException, Refused):
                 return None
             if not listed:

@@ -7,7 +7,9 @@ import os
 import threading
 from dataclasses import dataclass
 
-EXECUTES_US = 300  # of processor time between two looks; a guest that stands still has none
+# Processor time between two looks of a guest that executes (under emulation an idle one was seen to have 3000 and more), and what
+# the threads of one that only waits may have had in all: being made took 1000, in a few strokes of 500.
+EXECUTES_US, MADE_US = 1000, 20000
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,11 @@ class Watcher:
         several = [g for g in guests if sum(o.server == g.server for o in guests) > 1]
         now = {g: executed_us(g) for g in several}
         moving = {g.server for g in several if g.incoming}
-        active = [g for g in several if g.server not in moving or now[g] - self.executed.get(g, now[g]) > EXECUTES_US]
+        lately = {g: now[g] - self.executed.get(g, now[g]) for g in several}
+        active = [g for g in several if g.server not in moving or (lately[g] > EXECUTES_US and (not g.incoming or now[g] > MADE_US))]
         self.executed = now
+        for server in moving:
+            self.journal.write("a move", server=server, us={g.pid: [lately[g], "incoming" if g.incoming else ""] for g in several if g.server == server})
         ids = [g.server for g in active]
         return {server for server in ids if ids.count(server) > 1}, guests
 
