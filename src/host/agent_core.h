@@ -88,6 +88,8 @@ class Agent::Core final : public link::AgentSide, public std::enable_shared_from
   bool full_wanted_ = false;  ///< a connection began: the next resync reports everything
   bool full_ready_ = false;   ///< reports_ has everything, and is to be sent as such
   bool full_seen_ = false;    ///< before the first full assignment nothing can be called unassigned
+  std::optional<int64_t> full_epoch_;  ///< of the last full assignment, unless it was refused
+  Steady::time_point full_at_;         ///< when that came
   bool stopping_ = false;
   uint64_t stamps_ = 0;
   bool stuck_ = false;  ///< of the loop: the hypervisor could not work

@@ -7,6 +7,9 @@
 namespace virga::host {
 
 namespace {
+/// A controller waits no longer for its database; what comes later is what an older database says.
+constexpr std::chrono::seconds kLongestOnTheWay{60};
+
 /// Nothing to tell: what was reported last still holds. (A hypervisor's event often follows our own step.)
 bool same(const link::ObservedServer& a, const link::ObservedServer& b) {
   return a.power == b.power && a.generation == b.generation && a.failed_generation == b.failed_generation &&
@@ -41,12 +44,25 @@ void Agent::Core::take_inbox(std::vector<link::Assignment> inbox) {
   if (full) queues_->post(ServerId("resync"));
 }
 
+/// The epoch grows while changes are on their way here, and a controller reads and sends several at once: a change may be overtaken by
+/// one of a later epoch, or by the full assignment of a new connection. That is no older database.
 bool Agent::Core::accept(const link::Assignment& assignment, int64_t& epoch) {
   std::lock_guard lock(mutex_);
-  if (assignment.epoch >= epoch) {
-    epoch = assignment.epoch;
+  if (assignment.full) {
+    full_epoch_.reset();
+    if (assignment.epoch >= epoch) full_epoch_ = assignment.epoch;
+    full_at_ = Steady::now();
+  }
+  const bool overtaken = !assignment.full && full_epoch_ && assignment.epoch < epoch;
+  if (assignment.epoch >= epoch || (overtaken && assignment.epoch >= *full_epoch_)) {
+    epoch = std::max(epoch, assignment.epoch);
     refused_.clear();
     return true;
+  }
+  // Read before the full assignment, which therefore has it.
+  if (overtaken && Steady::now() - full_at_ < kLongestOnTheWay) {
+    log::info("a change of epoch {} is ignored: all was assigned anew at {}", assignment.epoch, *full_epoch_);
+    return false;
   }
   refused_ = fmt::format("the cloud's epoch went back from {} to {}: the database is older than this host's servers",
                          epoch, assignment.epoch);

@@ -341,6 +341,29 @@ TEST_F(AgentTest, AnEpochThatWentBackIsRefusedEvenAfterARestart) {
   EXPECT_EQ(fake_.find(kA).power, DomainPower::running);
 }
 
+TEST_F(AgentTest, AChangeThatALaterOneOvertookIsTaken) {
+  controller_.full.epoch = 5;
+  start();
+  want(server(kA, State::running, 1), 7);
+  ASSERT_TRUE(controller_.wait_power(kA, Power::running, 1));
+  want(server(kB, State::running, 1), 6);
+  ASSERT_TRUE(controller_.wait_power(kB, Power::running, 1));
+  EXPECT_EQ(agent_->status().epoch, 7);
+}
+
+TEST_F(AgentTest, AChangeOfBeforeTheFullAssignmentIsIgnoredAndNoAlarm) {
+  controller_.full.epoch = 5;
+  controller_.full.servers = {server(kA, State::running, 1)};
+  start();
+  ASSERT_TRUE(controller_.wait_power(kA, Power::running, 1));
+  want(server(kA, State::absent, 2), 4);
+  EXPECT_EQ(agent_->status().refused, "");
+  want(server(kB, State::running, 1), 5);
+  ASSERT_TRUE(controller_.wait_power(kB, Power::running, 1));
+  EXPECT_EQ(agent_->status().refused, "");
+  EXPECT_EQ(fake_.find(kA).power, DomainPower::running);
+}
+
 TEST_F(AgentTest, WhatNobodyMentionsIsQuarantined) {
   fake_.define({.id = kA, .name = "lost"});
   fake_.add_foreign({kB, "somebody's", DomainPower::running, 0, false});
