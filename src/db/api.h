@@ -6,8 +6,9 @@
 //
 // Reads run on pooled connections, each in a snapshot of its own. A write is a *re-runnable closure without side
 // effects*: on SQLite one writer thread runs closures as savepoints of a shared outer transaction (group commit) and
-// answers each after the shared commit is durable; on MariaDB closures run concurrently, and again on deadlock
-// (1213, 1205), and once if a constraint refused what their snapshot did not show. So a closure may run more than once, and must only touch its Tx and its own captures, assigning
+// answers each after the shared commit is durable; on MariaDB closures run concurrently (each statement sees what is
+// committed by then: READ COMMITTED), and again on deadlock
+// (1213, 1205), and once if a constraint refused what they had not seen. So a closure may run more than once, and must only touch its Tx and its own captures, assigning
 // captures afresh each time. A thrown exception rolls back that closure alone and reaches the caller. (On MariaDB a
 // read too runs again if its connection was lost.) A read or write from inside a closure or an after_commit hook of
 // the same Database throws Fault(internal): it would wait for itself.
@@ -160,7 +161,7 @@ class Tx {
 struct Options {
   /// "sqlite:///var/lib/virga/virga.db" or "mariadb://user:password@host:port/database" (or ?socket=/path).
   std::string url;
-  int readers = 4;       ///< pooled read connections (SQLite), or all connections (MariaDB, at least 8)
+  int readers = 4;       ///< pooled read connections (SQLite), and on MariaDB connections for reads, and as many for writes (at least 8)
   int group_limit = 64;  ///< closures in one commit
 };
 

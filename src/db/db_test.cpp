@@ -228,6 +228,36 @@ TEST(Mariadb, ADeadlockRunsTheClosureAgain) {
   EXPECT_EQ(db->read([](Tx& tx) { return tx.query("SELECT SUM(n) FROM c").at(0).integer(0); }), 4);
 }
 
+TEST(Mariadb, AWriterSeesWhatOthersCommitted) {
+  test::TestDatabase db(Dialect::mariadb);
+  db->migrate({{1, "t", "CREATE TABLE c (id BIGINT NOT NULL PRIMARY KEY, n BIGINT NOT NULL);\n"}});
+  db->write([](Tx& tx) { tx.exec("INSERT INTO c VALUES (1, 0), (2, 0)"); });
+  db->write([&](Tx& tx) {
+    EXPECT_EQ(tx.query("SELECT n FROM c WHERE id = 2").at(0).integer(0), 0);
+    std::thread([&] { db->write([](Tx& other) { other.exec("UPDATE c SET n = 1"); }); }).join();
+    EXPECT_EQ(tx.query("SELECT n FROM c WHERE id = 2").at(0).integer(0), 1);
+  });
+}
+
+TEST(Mariadb, TwoThatFindNoRowMakeTheirOwnWithoutDeadlock) {
+  test::TestDatabase db(Dialect::mariadb);
+  db->migrate({{1, "t", "CREATE TABLE c (id BIGINT NOT NULL PRIMARY KEY, n BIGINT NOT NULL);\n"}});
+  std::latch both(2);
+  const auto count = [&](int id) {
+    bool first = true;
+    db->write([&](Tx& tx) {
+      const bool there = tx.exec("UPDATE c SET n = n + 1 WHERE id = ?", id) == 1;
+      if (std::exchange(first, false)) both.arrive_and_wait();
+      if (!there) tx.exec("INSERT INTO c VALUES (?, 1)", id);
+    });
+  };
+  std::thread one([&] { count(1); }), two([&] { count(2); });
+  one.join();
+  two.join();
+  EXPECT_EQ(db->stats().reruns, 0u);
+  EXPECT_EQ(db->read([](Tx& tx) { return tx.query("SELECT SUM(n) FROM c").at(0).integer(0); }), 2);
+}
+
 TEST(Mariadb, WhatAConstraintRefusesIsLookedForAgain) {
   test::TestDatabase db(Dialect::mariadb);
   db->migrate({{1, "t", "CREATE TABLE c (id BIGINT NOT NULL PRIMARY KEY);\n"}});

@@ -28,7 +28,8 @@ class MariadbDatabase final : public Database {
  public:
   MariadbDatabase(Url url, const Options& options)
       : url_(std::move(url)),
-        pool_(std::max(8, options.readers), [this] { return std::make_unique<MariadbConnection>(url_); }) {}
+        readers_(std::max(8, options.readers), [this] { return connect(MariadbConnection::Use::reading); }),
+        writers_(std::max(8, options.readers), [this] { return connect(MariadbConnection::Use::writing); }) {}
 
   Dialect dialect() const override { return Dialect::mariadb; }
   Stats stats() const override { return {commits_, closures_, reruns_, 0}; }
@@ -49,7 +50,7 @@ class MariadbDatabase final : public Database {
     make_database();
     MariadbConnection connection(url_, /*read_timeout_s=*/0);
     migrate_mariadb(connection, to);
-    pool_.drop_idle();  // their statements were prepared for the old schema
+    drop_idle();  // their statements were prepared for the old schema
   }
 
  protected:
@@ -57,15 +58,23 @@ class MariadbDatabase final : public Database {
     NestingGuard guard(this);
     ScopeExit count([this] { ++closures_; });
     bool refused = false;
-    rerun([&] { return attempt("START TRANSACTION", body, true, &refused); });
+    rerun([&] { return attempt(writers_, body, true, &refused); });
     ++commits_;
   }
   void run_read(const std::function<void(Tx&)>& body) override {
     NestingGuard guard(this);
-    rerun([&] { return attempt("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY", body, false, nullptr); });
+    rerun([&] { return attempt(readers_, body, false, nullptr); });
   }
 
  private:
+  std::unique_ptr<MariadbConnection> connect(MariadbConnection::Use use) const {
+    return std::make_unique<MariadbConnection>(url_, 60, use);
+  }
+  void drop_idle() {
+    readers_.drop_idle();
+    writers_.drop_idle();
+  }
+
   /// As packstack does on an existing server: a database that is not there yet is made, if the user may.
   void make_database() {
     try {
@@ -110,13 +119,12 @@ class MariadbDatabase final : public Database {
   }
 
   /// One try. Throws what the caller shall get; returns an exception if the closure shall run again.
-  std::exception_ptr attempt(const char* start, const std::function<void(Tx&)>& body, bool write, bool* refused) {
-    auto connection = pool_.lease();
+  std::exception_ptr attempt(Pool<MariadbConnection>& pool, const std::function<void(Tx&)>& body, bool write, bool* refused) {
+    auto connection = pool.lease();
     ConnectionTx tx(*connection);
     bool commit_sent = false;
     std::exception_ptr error;
     try {
-      connection->run(start);
       body(tx);
       // A closure may have swallowed the error; its transaction is gone all the same.
       if (connection->health() == Health::good) {
@@ -133,7 +141,7 @@ class MariadbDatabase final : public Database {
     connection->rollback();
     if (connection->health() == Health::lost) {
       connection.drop();
-      if (found == Health::lost) pool_.drop_idle();  // the server most likely went away under all of them
+      if (found == Health::lost) drop_idle();  // the server most likely went away under all of them
     }
     if (found == Health::lost && commit_sent && write)
       throw unavailable("The connection to the database was lost during a commit; whether it was written is not known.",
@@ -143,7 +151,7 @@ class MariadbDatabase final : public Database {
   }
 
   const Url url_;
-  Pool<MariadbConnection> pool_;
+  Pool<MariadbConnection> readers_, writers_;  ///< two, so that reads do not queue behind writers that wait for each other's rows
   std::atomic<uint64_t> commits_{0}, closures_{0}, reruns_{0};
 };
 

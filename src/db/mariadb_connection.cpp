@@ -169,11 +169,12 @@ std::vector<Url> nodes_of(const Url& url) {
 
 }  // namespace
 
-MariadbConnection::MariadbConnection(const Url& url, unsigned read_timeout_s) {
+MariadbConnection::MariadbConnection(const Url& url, unsigned read_timeout_s, Use use) {
   const auto nodes = nodes_of(url);
   is_cluster_ = nodes.size() > 1;
   for (size_t i = 0;; ++i) try {
       open(nodes[i], read_timeout_s);
+      prepare_for(use);
       return;
     } catch (const UnknownDatabase&) {
       throw;
@@ -200,6 +201,14 @@ void MariadbConnection::open(const Url& url, unsigned read_timeout_s) {
   // now rather than at the first use.
   run("SET SESSION wsrep_sync_wait = 7");
   run("SELECT COUNT(*) FROM information_schema.schemata");
+}
+
+/// Writers see what is committed, not a snapshot: whoever waited for a row then reads beside it what the other wrote, as on
+/// SQLite, where writers are alone. And only rows are locked, no gaps: under REPEATABLE READ an UPDATE that finds no row
+/// forbids others to insert near there, so that two first boots of a project, or two hosts that join, deadlocked.
+void MariadbConnection::prepare_for(Use use) {
+  if (use == Use::reading) run("SET SESSION tx_isolation = 'REPEATABLE-READ', tx_read_only = 1, autocommit = 0");
+  if (use == Use::writing) run("SET SESSION tx_isolation = 'READ-COMMITTED', autocommit = 0");
 }
 
 void MariadbConnection::connect(const Url& url) {

@@ -25,9 +25,15 @@ class MariadbConnection final : public Connection {
     conflict,  ///< deadlock or lock wait timeout: roll back and run the closure again
     lost,      ///< the connection is gone
   };
+  /// What its transactions are for. A transaction begins with the first statement, so that it costs no round trip of its own.
+  enum class Use {
+    plain,    ///< each statement by itself, unless START TRANSACTION is said
+    reading,  ///< all statements see the snapshot of the first; writes are refused
+    writing,  ///< each statement sees what is committed by then
+  };
   /// `read_timeout_s` 0 waits for ever (DDL on large tables).
   /// Of several nodes (the URL's option "also") it is to the first that serves.
-  explicit MariadbConnection(const Url& url, unsigned read_timeout_s = 60);
+  explicit MariadbConnection(const Url& url, unsigned read_timeout_s = 60, Use use = Use::plain);
 
   Rows query(std::string_view sql, const std::vector<Value>& parameters) override;
   int64_t exec(std::string_view sql, const std::vector<Value>& parameters) override;
@@ -50,6 +56,7 @@ class MariadbConnection final : public Connection {
   using Statement = std::unique_ptr<MYSQL_STMT, CloseStatement>;
 
   void open(const Url& url, unsigned read_timeout_s);
+  void prepare_for(Use use);
   void connect(const Url& url);
   MYSQL_STMT* execute(std::string_view sql, const std::vector<Value>& parameters);
   [[noreturn]] void raise(unsigned code, std::string message);
