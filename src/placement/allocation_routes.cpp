@@ -120,7 +120,7 @@ void write_allocations(db::Tx& tx, Time now, const std::string& uuid, const Want
                   fmt::format("Allocation for resource provider '{}' that does not exist.", provider));
     for (const auto& [name, amount] : amounts) {
       need_class(tx, name);
-      take(tx, {uuid, provider, name, amount});
+      take(tx, {Allocation{uuid, provider, name, amount}});
     }
     bump_generation(tx, now, provider, std::nullopt);
   }

@@ -29,26 +29,19 @@ struct Sql {
 constexpr size_t kFew =
     500;  ///< so many providers are looked at one by one sooner than come across in a walk
 
-/// True if at most kFew providers have so much of a class free.
-bool few_have(db::Tx& tx, const std::string& name, int64_t amount) {
-  const auto next = tx.first(
-      fmt::format(
-          "SELECT free FROM inventories WHERE resource_class = ? ORDER BY free DESC LIMIT 1 OFFSET {}", kFew),
-      name);
-  return !next || next->integer(0) < amount;
-}
 
 /// The class that candidates are ordered by: memory, unless few providers have enough of another one and many
 /// of memory; then that, since those few are at the top of its index.
-std::string leading_class(db::Tx& tx, const Demand& demand) {
+std::string leading_class(db::Tx& tx, Scarcity& scarcity, const Demand& demand) {
   std::string leading;
   for (const auto& [name, amount] : demand.amounts)
     if (amount > 0 && (leading.empty() || name == "MEMORY_MB")) leading = name;
   if (leading.empty())
     throw Fault(FaultKind::bad_request, "At least one amount of a resource must be asked for.");
-  if (demand.only || few_have(tx, leading, demand.amounts.at(leading))) return leading;
+  const auto few_have = [&](const std::string& name, int64_t amount) { return scarcity.free_of_many(tx, name) < amount; };
+  if (demand.only || few_have(leading, demand.amounts.at(leading))) return leading;
   for (const auto& [name, amount] : demand.amounts)
-    if (amount > 0 && name != leading && few_have(tx, name, amount)) return name;
+    if (amount > 0 && name != leading && few_have(name, amount)) return name;
   return leading;
 }
 
@@ -110,8 +103,8 @@ void add_conditions(Sql& sql, const Demand& demand) {
 /// One table and no join: whatever the planner thinks, it can only walk the leading class's index, and asks
 /// EXISTS of each row until there are enough. What is rare (traits, aggregates) is asked before what most
 /// have (room).
-Sql candidates_sql(db::Tx& tx, const Demand& demand, size_t limit, const Candidate* after) {
-  const std::string leading = leading_class(tx, demand);
+Sql candidates_sql(db::Tx& tx, Scarcity& scarcity, const Demand& demand, size_t limit, const Candidate* after) {
+  const std::string leading = leading_class(tx, scarcity, demand);
   Sql sql;
   sql.add("SELECT i.provider_uuid, i.free FROM inventories i WHERE ");
   add_fits(sql, "i", leading, demand.amounts.at(leading));
@@ -258,10 +251,25 @@ void add_member_shortages(db::Tx& tx, const Demand& demand, std::vector<Candidat
 
 }  // namespace
 
+int64_t Scarcity::free_of_many(db::Tx& tx, const std::string& name) {
+  const auto now = std::chrono::steady_clock::now();
+  {
+    const std::lock_guard lock(mutex_);
+    const auto it = known_.find(name);
+    if (it != known_.end() && now < it->second.until) return it->second.free;
+  }
+  const auto next = tx.first(
+      fmt::format("SELECT free FROM inventories WHERE resource_class = ? ORDER BY free DESC LIMIT 1 OFFSET {}", kFew), name);
+  const int64_t free = next ? next->integer(0) : -1;
+  const std::lock_guard lock(mutex_);
+  known_[name] = {free, now + kKnownFor};
+  return free;
+}
+
 std::vector<Candidate> Module::candidates(db::Tx& tx, const Demand& demand, size_t limit,
                                           const Candidate* after) {
   std::vector<Candidate> all;
-  const Sql sql = candidates_sql(tx, demand, limit, after);
+  const Sql sql = candidates_sql(tx, scarcity_, demand, limit, after);
   for (const auto& row : tx.query(sql.text, sql.values)) {
     all.emplace_back();
     all.back().provider_id = row.text(0);

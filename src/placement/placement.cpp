@@ -54,8 +54,10 @@ void Module::ensure_provider(db::Tx& tx, const std::string& uuid, const std::str
 
 void Module::allocate(db::Tx& tx, const std::string& consumer, const std::string& provider,
                       const Amounts& amounts, const std::string& project_id, const std::string& user_id) {
+  std::vector<Allocation> all;
   for (const auto& [name, amount] : amounts)
-    if (amount > 0) take(tx, {consumer, provider, name, amount});
+    if (amount > 0) all.push_back({consumer, provider, name, amount});
+  take(tx, all);
   if (tx.exec("UPDATE allocation_consumers SET generation = generation + 1 WHERE uuid = ?", consumer) == 0)
     tx.exec(
         "INSERT INTO allocation_consumers (uuid, generation, project_id, user_id, consumer_type, created_at) "

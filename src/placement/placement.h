@@ -1,12 +1,32 @@
 #pragma once
 // The module behind api.h: facade and REST service over one set of tables.
 
+#include <chrono>
+#include <map>
+#include <mutex>
 #include <span>
 
 #include "placement/api.h"
 #include "placement/table.h"
 
 namespace virga::placement {
+
+/// How much of a class the providers have that have most of it: what says along which index a search goes. A hint that may be
+/// some seconds old, since reading it means walking past hundreds of rows at each boot. Thread-safe.
+class Scarcity {
+ public:
+  /// The least that each of many (more than are looked at one by one) providers has free; -1 if there are not so many.
+  int64_t free_of_many(db::Tx& tx, const std::string& resource_class);
+
+ private:
+  struct Known {
+    int64_t free = 0;
+    std::chrono::steady_clock::time_point until;
+  };
+  static constexpr std::chrono::seconds kKnownFor{2};
+  std::mutex mutex_;
+  std::map<std::string, Known> known_;
+};
 
 class Module final : public Placement {
  public:
@@ -36,6 +56,7 @@ class Module final : public Placement {
 
   db::Database& database_;
   const Clock& clock_;
+  Scarcity scarcity_;
   api::Service service_;
 };
 

@@ -119,7 +119,9 @@ std::vector<Allocation> allocations_of(db::Tx& tx, const std::string& consumer) 
   return all;
 }
 
-void take(db::Tx& tx, const Allocation& a) {
+namespace {
+
+void use(db::Tx& tx, const Allocation& a) {
   if (tx.exec("UPDATE inventories SET used = used + ? WHERE provider_uuid = ? AND resource_class = ? "
               "AND used + ? <= capacity AND max_unit >= ? AND min_unit <= ? AND (? % step_size) = 0",
               a.amount, a.provider, a.resource_class, a.amount, a.amount, a.amount, a.amount) == 0)
@@ -128,9 +130,33 @@ void take(db::Tx& tx, const Allocation& a) {
         fmt::format("Unable to allocate inventory: Unable to create allocation for '{}' on resource provider "
                     "'{}'. The requested amount would exceed the capacity.",
                     a.resource_class, a.provider));
-  tx.exec(
-      "INSERT INTO allocations (consumer_uuid, provider_uuid, resource_class, amount) VALUES (?, ?, ?, ?)",
-      a.consumer, a.provider, a.resource_class, a.amount);
+}
+
+void insert_allocations(db::Tx& tx, const std::vector<Allocation>& all) {
+  if (all.empty()) return;
+  std::string rows;
+  std::vector<db::Value> values;
+  for (const auto& a : all) {
+    rows += rows.empty() ? "(?, ?, ?, ?)" : ", (?, ?, ?, ?)";
+    values.insert(values.end(), {a.consumer, a.provider, a.resource_class, a.amount});
+  }
+  tx.exec("INSERT INTO allocations (consumer_uuid, provider_uuid, resource_class, amount) VALUES " + rows, values);
+}
+
+}  // namespace
+
+void take(db::Tx& tx, const std::vector<Allocation>& all) {
+  std::vector<Allocation> taken;
+  try {
+    for (const auto& a : all) {
+      use(tx, a);
+      taken.push_back(a);
+    }
+  } catch (const Fault&) {
+    insert_allocations(tx, taken);  // so that give_back knows of them
+    throw;
+  }
+  insert_allocations(tx, taken);
 }
 
 void give_back(db::Tx& tx, const std::string& consumer) {

@@ -42,8 +42,9 @@ void bump_generation(db::Tx& tx, Time now, const std::string& provider, std::opt
 
 std::optional<Consumer> find_consumer(db::Tx& tx, const std::string& uuid);
 std::vector<Allocation> allocations_of(db::Tx& tx, const std::string& consumer);
-/// Takes one amount. Throws Fault(conflict) if it does not fit any more.
-void take(db::Tx& tx, const Allocation& allocation);
+/// Takes these amounts. Throws Fault(conflict) if one does not fit any more; those before it are taken then, until they are
+/// given back.
+void take(db::Tx& tx, const std::vector<Allocation>& all);
 /// Gives back everything of a consumer; the consumer row stays.
 void give_back(db::Tx& tx, const std::string& consumer);
 void drop_consumer(db::Tx& tx, const std::string& consumer);
