@@ -245,6 +245,10 @@ TEST_F(FacadeTest, ReleaseGivesEverythingBack) {
   EXPECT_EQ(port_quota_used(), 3);
   EXPECT_EQ(ports("s1").size(), 3u);
   EXPECT_EQ(boot_fault({{.network_id = {}, .port_id = own, .fixed_ip = {}}}).kind, FaultKind::conflict);
+  cloud_.database().write([&](db::Tx& tx) { networks_->bind_server_ports(tx, ServerId("s1"), "node1"); });
+  const Reply in_use = cloud_.del("/network/v2.0/ports/" + own, "admin");
+  EXPECT_EQ(in_use.status, 409);
+  EXPECT_EQ(in_use.at("NeutronError.type"), "PortInUse");
   release("s1");
   release("s1");  // again does nothing
   EXPECT_EQ(ports("s1").size(), 0u);
@@ -253,6 +257,7 @@ TEST_F(FacadeTest, ReleaseGivesEverythingBack) {
   EXPECT_EQ(kept.at("port.device_id"), "");
   EXPECT_EQ(kept.at("port.status"), "DOWN");
   EXPECT_EQ(kept.at("port.binding:host_id"), "");
+  EXPECT_EQ(cloud_.del("/network/v2.0/ports/" + own, "admin").status, 204);
 }
 
 TEST_F(FacadeTest, ManyServersAtOnceKeepOrder) {

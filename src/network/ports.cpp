@@ -107,6 +107,11 @@ void remove_port(NetworkService& s, db::Tx& tx, const Object& current) {
   const std::string owner = text_of(current, "device_owner");
   if (owner == kOwnerGateway || owner == kOwnerInterface || owner == kOwnerFloating)
     throw conflict(fmt::format("Port {} cannot be deleted directly via the port API: has device owner {}.", text_of(current, "id"), owner), "ServicePortInUse");
+  const std::string device = text_of(current, "device_id");
+  if (owner.starts_with("compute:") && !device.empty() && !text_of(current, "binding:host_id").empty())
+    // Neutron would have nova take the interface out of the guest, which is not built: the guest would keep one that leads nowhere.
+    throw Fault(FaultKind::conflict, fmt::format("Port {} is in use by server {}: an interface cannot be taken out of a server yet.", text_of(current, "id"), device),
+                "Delete the server first.", "PortInUse");
   s.delete_port(tx, current);
 }
 

@@ -115,6 +115,7 @@ def servers(b):
         b.do("demo", "port create", "--network", "private", "mine")
         b.do("demo", "server create", "--flavor", "m1.nano", "--image", "tiny", "--port", "mine", "--wait", "s2")
         equal(b.get("demo", "port show", "mine")["device_owner"].split(":")[0], "compute")
+        subset(["409", "in use by server", "Delete the server first"], b.refused("demo", "port delete", "mine"))
         b.do("demo", "server delete", "--wait", "s2")
         equal(b.get("demo", "port show", "mine")["device_id"], "")
         b.do("demo", "port delete", "mine")
