@@ -56,20 +56,18 @@ bool says_nothing_new(const ServerRow& row, const link::ObservedServer& seen) {
          row.desired_state != "absent" && !seen.migration;
 }
 
-void record_steps(db::Tx& tx, const ServerRow& row, const link::ObservedServer& seen) {
+/// Of the running operation, or of the last that ran.
+void record_steps(db::Tx& tx, const ServerRow& row, const link::ObservedServer& seen, const std::optional<operations::Operation>& running) {
   if (seen.steps.empty()) return;
-  auto operation = operations::running(tx, "server", row.id);
-  if (!operation) {
-    auto all = operations::of_resource(tx, "server", row.id);
-    if (all.empty()) return;
-    operation = std::move(all.front());
-  }
-  record_seen_steps(tx, operation->id, row.node, seen.steps);
+  if (running) return record_seen_steps(tx, running->id, row.node, seen.steps);
+  const auto all = operations::of_resource(tx, "server", row.id);
+  if (!all.empty()) record_seen_steps(tx, all.front().id, row.node, seen.steps);
 }
 
 /// The host that has something left to remove then, if any.
 std::optional<HostId> apply(Core& core, db::Tx& tx, ServerRow& row, const link::ObservedServer& seen) {
-  record_steps(tx, row, seen);
+  const auto operation = operations::running(tx, "server", row.id);
+  record_steps(tx, row, seen, operation);
   if (row.deleted) {
     // Deleted here while its host was away: only its removal there, with its files, ends the tombstone.
     const bool gone = seen.power == link::Power::absent && seen.generation >= row.generation;
@@ -83,8 +81,10 @@ std::optional<HostId> apply(Core& core, db::Tx& tx, ServerRow& row, const link::
   row.cause = seen.cause;
   row.hint = seen.hint;
   observe_departure(core, tx, row, seen);
+  const bool moves = !row.move.empty();
   auto left = advance_move(core, tx, row);
-  settle(core, tx, row);
+  if (moves) settle(core, tx, row);  // which may have ended its operation, and begun another
+  else settle(core, tx, row, operation);
   return left;
 }
 

@@ -1,5 +1,7 @@
 #include "compute/core.h"
 
+#include <algorithm>
+
 #include "base/kill_point.h"
 #include "base/log.h"
 #include "compute/assignment.h"
@@ -136,28 +138,37 @@ std::optional<std::set<std::string>> Core::few_up(db::Tx& tx, size_t most) const
   return up->size() > most ? std::nullopt : std::move(up);
 }
 
-void Core::wake(const ServerId& server) {
+void Core::wake(const ServerId& server, PassOn pass_on) {
   auto* agents = hub.load();
   if (!agents) return;
+  const auto tell = [&] {
+    if (pass_on == PassOn::yes) tell_others("server", server.str());
+  };
   try {
     link::Assignment change;
     HostId host, destination;
+    bool here = true;
     database.read([&](db::Tx& tx) {
       const auto row = find_server(tx, server);
       change.epoch = db::cloud_epoch(tx);
       change.servers.clear();
+      here = true;
       if (!row || row->host_id.empty()) return;
       host = HostId(row->host_id);
-      change.servers = desired_servers(*this, tx, {*row});
       destination = HostId();
+      // Whoever has the host reads what it is told; a host that nobody has reads it when it comes.
+      here = row->move == kLive || agents->connected(host);
+      if (!here) return;
+      change.servers = desired_servers(*this, tx, {*row});
       if (row->move != kLive) return;
       if (const auto migration = active_migration(tx, row->id); migration && migration->status == "preparing")
         destination = HostId(migration->dest_host_id);
     });
     kill_point("serve.before_push");
+    if (!here) return tell();
     if (change.servers.empty()) return;
     if (!destination.empty()) push_others(*this, destination);
-    if (!agents->push(host, change)) return tell_others("server", server.str());
+    if (!agents->push(host, change)) return tell();
     if (options.controllers) pushed.note(server.str(), {change.servers.front().generation, change.servers.front().fence});
   } catch (const std::exception& error) {
     log::warn("could not wake the agent of server {}, which is tried again: {}", server.str(), error.what());
@@ -165,9 +176,21 @@ void Core::wake(const ServerId& server) {
   }
 }
 
-int64_t next_number(db::Tx& tx, std::string_view counter) {
-  tx.exec("UPDATE compute_counters SET value = value + 1 WHERE name = ?", counter);
+int64_t next_number(db::Tx& tx, std::string_view counter, int64_t count) {
+  tx.exec("UPDATE compute_counters SET value = value + ? WHERE name = ?", count, counter);
   return tx.first("SELECT value FROM compute_counters WHERE name = ?", counter)->integer(0);
+}
+
+int64_t ServerNumbers::take(db::Database& database, int64_t count) {
+  constexpr int64_t kBlock = 32;
+  std::lock_guard lock(mutex_);
+  if (end_ - next_ < count) {
+    const int64_t taken = std::max(count, kBlock);
+    const int64_t last = database.write([&](db::Tx& tx) { return next_number(tx, "server", taken); });
+    next_ = last - taken + 1;
+    end_ = last + 1;
+  }
+  return std::exchange(next_, next_ + count);
 }
 
 }  // namespace virga::compute

@@ -88,6 +88,19 @@ class Untold {
   std::set<ServerId> all_;
 };
 
+/// Numbers of servers, which their domains are named by. They are taken in blocks, with a transaction of their own: one
+/// counter for all boots of the cloud, held until each commits, would let them through one by one. A block that was not used
+/// up when the controller ends leaves a gap. Thread-safe.
+class ServerNumbers {
+ public:
+  /// The first of `count` in a row. Not from inside a transaction.
+  int64_t take(db::Database& database, int64_t count);
+
+ private:
+  std::mutex mutex_;
+  int64_t next_ = 0, end_ = 0;
+};
+
 /// nova's service_down_time: a host silent for longer counts as down. Agents speak every 5 s.
 constexpr std::chrono::seconds kHostDownAfter{16};
 
@@ -102,13 +115,15 @@ struct Core {
   Liveness liveness{};
   Pushed pushed{};
   Untold untold{};
+  ServerNumbers server_numbers{};
   std::atomic<link::AgentHub*> hub{nullptr};
   const Time began = clock.now();  ///< this controller has heard of hosts since
   std::atomic<int64_t> homeless{0};  ///< servers of lost hosts that find no other, as last logged
 
   /// Sends the server's desired state to its agent; tells the other controllers if that is not connected here. After the
   /// commit, never inside it. What fails is tried again every second.
-  void wake(const ServerId& server);
+  enum class PassOn { yes, no };
+  void wake(const ServerId& server, PassOn pass_on = PassOn::yes);
   void tell_others(std::string_view what, const std::string& id) const {
     if (options.tell_others) options.tell_others(what, id);
   }
@@ -119,7 +134,7 @@ struct Core {
   std::optional<std::set<std::string>> few_up(db::Tx& tx, size_t most) const;
 };
 
-/// Next value of a counter row.
-int64_t next_number(db::Tx& tx, std::string_view counter);
+/// Next value of a counter row, the last of `count` that are taken.
+int64_t next_number(db::Tx& tx, std::string_view counter, int64_t count = 1);
 
 }  // namespace virga::compute

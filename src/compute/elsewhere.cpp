@@ -21,11 +21,7 @@ void Agents::disconnected(const HostId& host) {
 void Agents::look_again(const std::string& what, const std::string& id) {
   if (what == "server") {
     // Passed on no further: who has the host connected sends it, or nobody has.
-    const auto host = core_.database.read([&](db::Tx& tx) {
-      const auto row = find_server(tx, ServerId(id));
-      return row ? HostId(row->host_id) : HostId();
-    });
-    if (core_.liveness.is_connected(host)) core_.wake(ServerId(id));
+    core_.wake(ServerId(id), Core::PassOn::no);
   } else if (what == "host") {
     look_at_hosts();
   }
@@ -53,19 +49,16 @@ void Agents::look_at_hosts() {
       controller_of[row.id<HostId>(0)] = row.text(1);
       if (alive.contains(row.text(1))) elsewhere.insert(row.id<HostId>(0));
     }
-    for (const auto& row : tx.query("SELECT r.host_id, MAX(r.created_at) FROM server_remains r JOIN hosts h ON h.id = r.host_id "
-                                    "WHERE h.controller_id = ? GROUP BY r.host_id", me))
-      others[row.id<HostId>(0)] = row.text(1);
-    for (const auto& row : tx.query("SELECT m.dest_host_id, MAX(m.created_at) FROM server_migrations m JOIN hosts h ON h.id = m.dest_host_id "
-                                    "WHERE m.status = 'preparing' AND h.controller_id = ? GROUP BY m.dest_host_id", me)) {
-      std::string& newest = others[row.id<HostId>(0)];
-      newest = std::max(newest, row.text(1));
-    }
-    for (const auto& row : tx.query("SELECT o.resource_id, MAX(o.started_at) FROM operations o JOIN hosts h ON h.id = o.resource_id "
-                                    "WHERE o.state = 'running' AND o.resource_type = 'host' AND h.controller_id = ? GROUP BY o.resource_id", me)) {
-      std::string& newest = others[row.id<HostId>(0)];
-      newest = std::max(newest, row.text(1));
-    }
+    for (const std::string_view what :
+         {"SELECT r.host_id, MAX(r.created_at) FROM server_remains r JOIN hosts h ON h.id = r.host_id WHERE h.controller_id = ? GROUP BY r.host_id",
+          "SELECT m.dest_host_id, MAX(m.created_at) FROM server_migrations m JOIN hosts h ON h.id = m.dest_host_id "
+          "WHERE m.status = 'preparing' AND h.controller_id = ? GROUP BY m.dest_host_id",
+          "SELECT o.resource_id, MAX(o.started_at) FROM operations o JOIN hosts h ON h.id = o.resource_id "
+          "WHERE o.state = 'running' AND o.resource_type = 'host' AND h.controller_id = ? GROUP BY o.resource_id"})
+      for (const auto& row : tx.query(what, me)) {
+        std::string& newest = others[row.id<HostId>(0)];
+        newest = std::max(newest, row.text(1));
+      }
   });
   core_.liveness.set_elsewhere(std::move(elsewhere));
 

@@ -9,7 +9,7 @@
 namespace virga::compute {
 namespace {
 
-constexpr size_t kFirstPage = 64;
+constexpr size_t kFirstPage = 16;
 constexpr size_t kNextPages = 8;  ///< each page is so many times as large as the one before
 constexpr size_t kFewUp = 500;    ///< so many hosts are sooner looked at one by one than come across
 

@@ -22,12 +22,21 @@ const std::vector<QuotaResource>& quota_resources() {
   return all;
 }
 
-Uses quota_class_limits(Core& core, db::Tx& tx, const std::string& class_name) {
+namespace {
+
+Uses configured_limits(const Core& core) {
   Uses limits;
   for (const auto& resource : quota_resources()) {
     const auto set = core.options.quotas.find(std::string(resource.name));
     limits[std::string(resource.name)] = set == core.options.quotas.end() ? resource.fallback : set->second;
   }
+  return limits;
+}
+
+}  // namespace
+
+Uses quota_class_limits(Core& core, db::Tx& tx, const std::string& class_name) {
+  Uses limits = configured_limits(core);
   for (const auto& row :
        tx.query("SELECT resource, hard_limit FROM compute_quota_classes WHERE class_name = ?", class_name))
     limits[row.text(0)] = row.integer(1);
@@ -53,23 +62,51 @@ Uses quota_uses(db::Tx& tx, const std::string& project_id) {
 
 namespace {
 
-bool take_one(db::Tx& tx, const std::string& project_id, const std::string& resource, int64_t amount,
-              int64_t limit) {
-  const auto update = [&] {
-    return tx.exec(
-               "UPDATE compute_usages SET used = used + ? WHERE project_id = ? AND resource = ? "
-               "AND (? < 0 OR used + ? <= ?)",
-               amount, project_id, resource, limit, amount, limit) == 1;
-  };
-  if (update()) return true;
-  if (tx.first("SELECT used FROM compute_usages WHERE project_id = ? AND resource = ?", project_id, resource))
-    return false;
-  try {
-    tx.exec("INSERT INTO compute_usages (project_id, resource, used) VALUES (?, ?, 0)", project_id, resource);
-  } catch (const db::UniqueViolation&) {
-    // Another client made the row after this one's snapshot; the update below sees it, a SELECT would not.
+/// Limits and uses of a project, of one statement.
+struct Standing {
+  Uses limits, uses;  ///< uses: of what was used ever
+};
+
+Standing standing_of(Core& core, db::Tx& tx, const std::string& project_id) {
+  Standing standing{configured_limits(core), {}};
+  Uses own;
+  for (const auto& row : tx.query("SELECT 0, resource, hard_limit FROM compute_quota_classes WHERE class_name = 'default' UNION ALL "
+                                  "SELECT 1, resource, hard_limit FROM compute_quotas WHERE project_id = ? UNION ALL "
+                                  "SELECT 2, resource, used FROM compute_usages WHERE project_id = ?",
+                                  project_id, project_id)) {
+    const int64_t what = row.integer(0);
+    (what == 0 ? standing.limits : what == 1 ? own : standing.uses)[row.text(1)] = row.integer(2);
   }
-  return update();
+  for (const auto& [name, limit] : own) standing.limits[name] = limit;
+  return standing;
+}
+
+/// How many of the resources were changed: those that had room for the amount, all of one project and in one statement.
+int64_t add_uses(db::Tx& tx, const std::string& project_id, const Uses& amounts, const Uses& limits) {
+  std::string sums, conditions;
+  std::vector<db::Value> of_sums, of_conditions;
+  for (const auto& [name, amount] : amounts) {
+    sums += " WHEN ? THEN ?";
+    of_sums.insert(of_sums.end(), {name, amount});
+    conditions += conditions.empty() ? "" : " OR ";
+    conditions += "(resource = ? AND (? < 0 OR used + ? <= ?))";
+    of_conditions.insert(of_conditions.end(), {name, limits.at(name), amount, limits.at(name)});
+  }
+  of_sums.emplace_back(project_id);
+  of_sums.insert(of_sums.end(), of_conditions.begin(), of_conditions.end());
+  return tx.exec(fmt::format("UPDATE compute_usages SET used = used + CASE resource{} ELSE 0 END WHERE project_id = ? AND ({})", sums, conditions), of_sums);
+}
+
+/// Rows that start at nothing, for resources of which the project has used none yet.
+void ensure_uses(db::Tx& tx, const std::string& project_id, const Uses& amounts, const Uses& have) {
+  for (const auto& [name, amount] : amounts) {
+    if (have.contains(name)) continue;
+    try {
+      tx.exec("INSERT INTO compute_usages (project_id, resource, used) VALUES (?, ?, 0)", project_id, name);
+    } catch (const db::UniqueViolation&) {
+      // Another client made the row just now.
+    }
+  }
 }
 
 [[noreturn]] void exceeded(db::Tx& tx, const std::string& project_id, const Uses& amounts,
@@ -97,17 +134,24 @@ bool take_one(db::Tx& tx, const std::string& project_id, const std::string& reso
 }  // namespace
 
 void take_quota(Core& core, db::Tx& tx, const std::string& project_id, const Uses& amounts) {
-  const Uses limits = quota_limits(core, tx, project_id);
-  for (const auto& [name, amount] : amounts)
-    if (!take_one(tx, project_id, name, amount, limits.at(name))) exceeded(tx, project_id, amounts, limits);
+  const Standing standing = standing_of(core, tx, project_id);
+  ensure_uses(tx, project_id, amounts, standing.uses);
+  if (add_uses(tx, project_id, amounts, standing.limits) != static_cast<int64_t>(amounts.size()))
+    exceeded(tx, project_id, amounts, standing.limits);
 }
 
 void give_back_quota(db::Tx& tx, const std::string& project_id, const Uses& amounts) {
-  for (const auto& [name, amount] : amounts)
-    tx.exec(
-        "UPDATE compute_usages SET used = CASE WHEN used < ? THEN 0 ELSE used - ? END WHERE project_id = ? "
-        "AND resource = ?",
-        amount, amount, project_id, name);
+  std::string cases;
+  std::vector<db::Value> values;
+  for (const auto& [name, amount] : amounts) {
+    cases += " WHEN ? THEN CASE WHEN used < ? THEN 0 ELSE used - ? END";
+    values.insert(values.end(), {name, amount, amount});
+  }
+  values.emplace_back(project_id);
+  for (const auto& [name, amount] : amounts) values.emplace_back(name);
+  tx.exec(fmt::format("UPDATE compute_usages SET used = CASE resource{} ELSE used END WHERE project_id = ? AND resource IN ({})", cases,
+                      db::placeholders(amounts.size())),
+          values);
 }
 
 namespace {

@@ -22,6 +22,7 @@ struct Prepared {
   BootPlan plan;
   std::string key_type, public_key;
   Placing placing;  ///< but for what is only known inside the transaction
+  int64_t first_number = 0;  ///< of as many as are asked for at most
 };
 
 link::ImageRef image_ref(const image::BootImage& image) {
@@ -117,11 +118,11 @@ std::vector<network::NicRequest> nic_requests(Core& core, db::Tx& tx, const api:
   return requests;
 }
 
-ServerRow new_row(Core& core, db::Tx& tx, const api::Call& call, const NewServer& wanted, const Prepared& p,
-                  const std::string& id, int64_t index) {
+ServerRow new_row(Core& core, const api::Call& call, const NewServer& wanted, const Prepared& p, const std::string& id,
+                  int64_t index) {
   ServerRow row;
   row.id = id;
-  row.number = next_number(tx, "server");
+  row.number = p.first_number + index;
   row.name = wanted.max_count > 1 ? fmt::format("{}-{}", wanted.name, index + 1) : wanted.name;
   row.hostname = wanted.hostname.empty() ? host_name_from(row.name, id) : wanted.hostname;
   row.project_id = call.caller().project_id;
@@ -159,26 +160,26 @@ ServerRow new_row(Core& core, db::Tx& tx, const api::Call& call, const NewServer
 
 constexpr size_t kRefusalsKept = 20;  ///< causes in an operation's steps; each may be that of thousands of hosts
 
-void record_placement(Core& core, db::Tx& tx, const operations::Operation& operation, const Placed& placed) {
+std::vector<operations::Step> steps_of(const Core& core, const Placed& placed) {
   const std::string at = to_db(core.clock.now());
+  std::vector<operations::Step> steps;
   for (const auto& group : placed.choice.groups(kRefusalsKept))
-    operations::record_step(tx, operation.id,
-                            {.step = "refused",
-                             .ok = false,
-                             .message = group.count == 1 ? group.reason : group.text(),
-                             .host = group.count == 1 ? group.hosts.front() : "",
-                             .at = at});
-  if (placed.host_id.empty()) return;
-  operations::record_step(
-      tx, operation.id,
-      {.step = "schedule",
-       .ok = true,
-       .message = fmt::format("{} was chosen: of those that may, it has the most free of CPU, memory and disk", placed.hostname),
-       .host = placed.hostname,
-       .at = at});
+    steps.push_back({.step = "refused",
+                     .ok = false,
+                     .message = group.count == 1 ? group.reason : group.text(),
+                     .host = group.count == 1 ? group.hosts.front() : "",
+                     .at = at});
+  if (!placed.host_id.empty())
+    steps.push_back({.step = "schedule",
+                     .ok = true,
+                     .message = fmt::format("{} was chosen: of those that may, it has the most free of CPU, memory and disk", placed.hostname),
+                     .host = placed.hostname,
+                     .at = at});
+  return steps;
 }
 
-/// One server of a request, inside the transaction. Returns true if it got a host.
+/// One server of a request, inside the transaction. Returns true if it got a host. Rows that all boots of a project or a
+/// network change (its quota of ports, the subnet's next address) come last, since it is held until the commit.
 bool boot_one(Core& core, db::Tx& tx, const api::Call& call, const NewServer& wanted, Placing placing, ServerRow row) {
   placing.server_id = row.id;
   placing.project_id = placing.ask.project_id = row.project_id;
@@ -189,33 +190,35 @@ bool boot_one(Core& core, db::Tx& tx, const api::Call& call, const NewServer& wa
   if (!wanted.group.empty()) ask_group(core, tx, call, wanted.group, placing.ask);
   ask_hints(tx, wanted.same_host, wanted.different_host, placing.ask);
   const Placed placed = place(core, tx, placing);
-  const auto operation = operations::begin(tx, core.clock.now(), "create", "server", row.id, origin_of(call));
+  const auto operation =
+      operations::begin_first(tx, core.clock.now(), "create", "server", row.id, origin_of(call), steps_of(core, placed));
   row.fence = operation.fence;
-  if (placed.host_id.empty()) {
+  const bool found = !placed.host_id.empty();
+  if (found) {
+    row.host_id = placed.host_id;
+    row.node = placed.hostname;
+    row.zone = placed.zone;
+  } else {
     row.vm_state = "error";
     row.task_state = std::nullopt;
     row.cause = placed.choice.message();
     row.hint = "Free room, enable a host, or take a smaller flavor; then delete this server and boot again.";
     set_fault(core, row, 500, row.cause, row.hint);
-  } else {
-    row.host_id = placed.host_id;
-    row.node = placed.hostname;
-    row.zone = placed.zone;
-    const auto groups =
-        wanted.security_groups.empty() ? std::vector<std::string>{"default"} : wanted.security_groups;
-    core.networks.create_server_ports(tx, call.caller(), row.server_id(), row.zone,
-                                      nic_requests(core, tx, call, wanted), groups);
-    core.networks.bind_server_ports(tx, row.server_id(), row.node);
-    kill_point("serve.after_port");
   }
   insert_server(tx, row);
   if (!wanted.metadata.empty()) put_server_metadata(tx, row.id, wanted.metadata);
   for (const auto& tag : wanted.tags)
     tx.exec("INSERT INTO server_tags (server_id, tag) VALUES (?, ?)", row.id, tag);
-  record_placement(core, tx, operation, placed);
-  if (placed.host_id.empty())
+  if (!found) {
     operations::finish(tx, core.clock.now(), operation.id, false, row.cause, row.hint);
-  return !placed.host_id.empty();
+    return false;
+  }
+  const auto groups =
+      wanted.security_groups.empty() ? std::vector<std::string>{"default"} : wanted.security_groups;
+  core.networks.create_server_ports(tx, call.caller(), row.server_id(), row.zone, row.node,
+                                    nic_requests(core, tx, call, wanted), groups);
+  kill_point("serve.after_port");
+  return true;
 }
 
 /// How many of min..max the quota lets through now; the counters decide in the end.
@@ -241,10 +244,8 @@ Booted boot_in_transaction(Core& core, db::Tx& tx, const api::Call& call, const 
   Booted booted;
   const std::string& project = call.caller().project_id;
   const int64_t count = count_within_quota(core, tx, project, wanted, p.flavor);
-  take_quota(core, tx, project,
-             {{"instances", count}, {"cores", count * p.flavor.vcpus}, {"ram", count * p.flavor.memory_mb}});
   for (int64_t i = 0; i < count; ++i) {
-    ServerRow row = new_row(core, tx, call, wanted, p, new_uuid(), i);
+    ServerRow row = new_row(core, call, wanted, p, new_uuid(), i);
     row.reservation_id = reservation;
     booted.all.push_back(row.server_id());
     Placing placing = p.placing;
@@ -252,12 +253,15 @@ Booted boot_in_transaction(Core& core, db::Tx& tx, const api::Call& call, const 
     if (boot_one(core, tx, call, wanted, std::move(placing), std::move(row)))
       booted.placed.push_back(booted.all.back());
   }
+  take_quota(core, tx, project,
+             {{"instances", count}, {"cores", count * p.flavor.vcpus}, {"ram", count * p.flavor.memory_mb}});
   return booted;
 }
 
 std::vector<ServerId> boot(Core& core, const api::Call& call, const NewServer& wanted,
                            const std::string& reservation) {
-  const Prepared p = core.database.read([&](db::Tx& tx) { return prepare(core, tx, call, wanted); });
+  Prepared p = core.database.read([&](db::Tx& tx) { return prepare(core, tx, call, wanted); });
+  p.first_number = core.server_numbers.take(core.database, wanted.max_count);
   const auto write = [&](const std::shared_ptr<const Choice>& why) {
     return core.database.write(
         [&](db::Tx& tx) { return boot_in_transaction(core, tx, call, wanted, p, reservation, why); });

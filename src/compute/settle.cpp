@@ -83,8 +83,9 @@ void set_fault(Core& core, ServerRow& row, int64_t code, const std::string& mess
   row.fault_at = to_db(core.clock.now());
 }
 
-void settle(Core& core, db::Tx& tx, ServerRow& row) {
-  const auto operation = operations::running(tx, "server", row.id);
+void settle(Core& core, db::Tx& tx, ServerRow& row) { settle(core, tx, row, operations::running(tx, "server", row.id)); }
+
+void settle(Core& core, db::Tx& tx, ServerRow& row, const std::optional<operations::Operation>& operation) {
   const Materialised m = materialise(situation_of(core, tx, row, operation));
   if (m.vm_state == "deleted") {
     release_server(core, tx, row, false);
@@ -119,14 +120,15 @@ operations::Operation begin_operation(Core& core, db::Tx& tx, ServerRow& row, st
 }
 
 void record_seen_steps(db::Tx& tx, const OperationId& operation, const std::string& host, const std::vector<link::StepReport>& steps) {
+  std::vector<operations::Step> all;
   for (const auto& step : steps)
-    operations::record_step(tx, operation,
-                            {.step = step.step,
-                             .ok = step.ok,
-                             .message = step.message,
-                             .host = host,
-                             .at = to_db(Time(std::chrono::microseconds(step.at_us))),
-                             .took_us = step.took_us});
+    all.push_back({.step = step.step,
+                   .ok = step.ok,
+                   .message = step.message,
+                   .host = host,
+                   .at = to_db(Time(std::chrono::microseconds(step.at_us))),
+                   .took_us = step.took_us});
+  operations::record_steps(tx, operation, all);
 }
 
 void release_server(Core& core, db::Tx& tx, ServerRow& row, bool tombstone) {

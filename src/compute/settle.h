@@ -11,6 +11,8 @@ namespace virga::compute {
 
 /// Writes all state columns of `row` as they follow from its desired and observed ones.
 void settle(Core& core, db::Tx& tx, ServerRow& row);
+/// The same where the running operation was read already.
+void settle(Core& core, db::Tx& tx, ServerRow& row, const std::optional<operations::Operation>& running);
 /// Starts an operation on a server; one that was still running ends as superseded, and the server's fence
 /// grows.
 operations::Operation begin_operation(Core& core, db::Tx& tx, ServerRow& row, std::string_view kind,

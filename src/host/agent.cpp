@@ -63,18 +63,22 @@ Agent::Core::Core(AgentOptions options, Hypervisor& hypervisor, Storage& storage
                   [this](const auto& server, const auto& channel, int socket) { connection_->tunnel(server, channel, socket); },
                   [this](const ServerId& server) { look_at(server); }),
       reconciler_(options_, host_id_, hypervisor, storage, journal_, departures_, clock,
-                  {[this](const auto& image, uint64_t from, const auto& sink) { connection_->fetch_image(image, from, sink); },
+                  {image_fetcher(),
                    [this](const auto& server, int64_t disk, const auto& sink) { connection_->fetch_disk(server, disk, sink); },
                    [this](const auto& server, const auto& step) { queues_->step(server, step); }}) {}
 
 Agent::Core::~Core() = default;
+
+FetchImage Agent::Core::image_fetcher() {
+  return [this](const ImageId& image, uint64_t from, const link::ImageSink& sink) { connection_->fetch_image(image, from, sink); };
+}
 
 void Agent::Core::start() {
   queues_ = std::make_unique<SerialQueues>(
       [this](const ServerId& id) { id == kResync ? resync() : work(id); },
       SerialQueues::Limits{.threads = options_.workers, .deadline = options_.step_deadline});
   prefetcher_ = std::make_unique<Prefetcher>(
-      storage_, [this](const auto& image, uint64_t from, const auto& sink) { connection_->fetch_image(image, from, sink); },
+      storage_, image_fetcher(),
       [this](link::ActionReport report) { report_action(std::move(report)); }, options_.retry_max / 6);
   hypervisor_.on_change([weak = weak_from_this()](const ServerId& id) {
     if (const auto core = weak.lock()) core->look_at(id);

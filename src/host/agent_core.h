@@ -45,6 +45,7 @@ class Agent::Core final : public link::AgentSide, public std::enable_shared_from
     std::shared_ptr<Memory> memory = std::make_shared<Memory>();
   };
 
+  FetchImage image_fetcher();
   void look_at(const ServerId& server);
   void loop();
   void take_inbox(std::vector<link::Assignment> inbox);

@@ -145,6 +145,13 @@ class DeparturesTest : public testing::Test {
     EXPECT_EQ(target_.count("define"), 0);
   }
   void wish(const char* action) { hub_->push(kFrom, controller_.want(kFrom, State::running, 1, action)); }
+  /// The migration begins (begun_) and goes no further until the hypervisor is called that, or go_ is opened.
+  void hold_migration(const std::string& until) {
+    source_.inject([this, until](const std::string& call, const ServerId&) {
+      if (call == "migrate") begun_.open(), go_.wait();
+      if (call == until) go_.open();
+    });
+  }
   bool no_sockets_left() const {
     for (const auto* agent : {"cccc", "dddd"})
       if (!std::filesystem::is_empty(fmt::format("{}/{}/migrate", dir_, agent))) return false;
@@ -183,10 +190,7 @@ TEST_F(DeparturesTest, AServerGoesAsItRuns) {
 
 TEST_F(DeparturesTest, ItTellsHowFarItIsAndEndsWhenItIsToldTo) {
   prepare();
-  source_.inject([&](const std::string& call, const ServerId&) {
-    if (call == "migrate") go_.wait();
-    if (call == "cancel_migration") go_.open();
-  });
+  hold_migration("cancel_migration");
   wish("migrate_live");
   ASSERT_TRUE(controller_.wait([&] { return !controller_.hosts_[kFrom].progress.empty(); }));
   EXPECT_EQ(controller_.hosts_[kFrom].progress[0].disk.remaining, 1500u);
@@ -209,10 +213,7 @@ TEST_F(DeparturesTest, OneThatDoesNotEndInTimeStays) {
   limit_ = 1ms;
   from_ = start(kFrom, source_, source_files_);
   prepare();
-  source_.inject([&](const std::string& call, const ServerId&) {
-    if (call == "migrate") go_.wait();
-    if (call == "cancel_migration") go_.open();
-  });
+  hold_migration("cancel_migration");
   wish("migrate_live");
   const auto report = controller_.wait_report();
   ASSERT_TRUE(report);
@@ -264,10 +265,7 @@ TEST_F(DeparturesTest, OneThatHadLeftIsKnownToHaveLeft) {
 
 TEST_F(DeparturesTest, DeletedOnTheWayItIsGoneOnBoth) {
   prepare();
-  source_.inject([&](const std::string& call, const ServerId&) {
-    if (call == "migrate") begun_.open(), go_.wait();
-    if (call == "destroy") go_.open();
-  });
+  hold_migration("destroy");
   wish("migrate_live");
   ASSERT_TRUE(begun_.wait());
   hub_->push(kFrom, controller_.want(kFrom, State::absent, 4));
@@ -279,9 +277,7 @@ TEST_F(DeparturesTest, DeletedOnTheWayItIsGoneOnBoth) {
 
 TEST_F(DeparturesTest, ALostDestinationEndsIt) {
   prepare();
-  source_.inject([&](const std::string& call, const ServerId&) {
-    if (call == "migrate") begun_.open(), go_.wait();
-  });
+  hold_migration("");
   wish("migrate_live");
   ASSERT_TRUE(begun_.wait());
   to_.reset();

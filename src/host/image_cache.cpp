@@ -102,7 +102,7 @@ void receive(const std::string& part, const link::ImageRef& image, const FetchIm
       here = false;
     });
   } catch (const Fault& fault) {
-    if (is_for_now(fault.kind) && !here && has_checksum(image)) discard.release();
+    if (may_be_chance(fault.kind) && !here && has_checksum(image)) discard.release();
     throw;
   }
   const auto sha512 = download.finish();

@@ -80,7 +80,7 @@ std::optional<link::ActionReport> Prefetcher::fetch_one(const link::Prefetch& wi
     return link::ActionReport{wish.operation, wish.fence, true, ""};
   } catch (const Fault& fault) {
     log::warn("image {} cannot be fetched ahead: {}", wish.image.id.str(), fault.message);
-    if (is_for_now(fault.kind)) return std::nullopt;
+    if (may_be_chance(fault.kind)) return std::nullopt;
     return link::ActionReport{wish.operation, wish.fence, false, fault.message};
   } catch (const std::exception& e) {
     return link::ActionReport{wish.operation, wish.fence, false, e.what()};

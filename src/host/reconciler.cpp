@@ -37,14 +37,6 @@ milliseconds departure_limit(const AgentOptions& options, const link::DesiredSer
   return options.departure_limit * static_cast<int64_t>(std::max<uint64_t>(2, gib));
 }
 
-bool may_heal(FaultKind kind) {
-  return kind == FaultKind::unavailable || kind == FaultKind::timeout;
-}
-
-bool may_be_chance(FaultKind kind) {
-  return may_heal(kind) || kind == FaultKind::internal || kind == FaultKind::bad_gateway;
-}
-
 /// After which steps a crash test may kill the agent.
 const char* kill_point_of(Step step) {
   switch (step) {

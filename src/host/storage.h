@@ -15,10 +15,10 @@
 
 namespace virga::host {
 
-/// Whether a Fault of this kind may pass by itself.
-constexpr bool is_for_now(FaultKind kind) {
-  return kind == FaultKind::unavailable || kind == FaultKind::timeout || kind == FaultKind::internal;
-}
+/// Whether what a Fault of this kind says is expected to pass by itself: somebody is away, or slow.
+constexpr bool may_heal(FaultKind kind) { return kind == FaultKind::unavailable || kind == FaultKind::timeout; }
+/// Whether it may be otherwise when it is tried again: that, or a failure of unknown cause.
+constexpr bool may_be_chance(FaultKind kind) { return may_heal(kind) || kind == FaultKind::internal || kind == FaultKind::bad_gateway; }
 
 struct ServerFiles {
   bool any = false;  ///< its folder is there

@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "network/service.h"
 
 namespace virga::network {
@@ -77,8 +79,11 @@ std::string give_free(db::Tx& tx, const Object& subnet, const std::string& port_
   if (pools.empty()) throw exhausted(text_of(subnet, "network_id"));
   const auto cursor = tx.first(fmt::format("SELECT next_address FROM network_subnets WHERE id = ?{}", db::for_update(tx)), id);
   Ip from = parse_ip(cursor ? cursor->text(0) : "").value_or(pools.front().start);
+  const auto is_in_pools = [&](Ip ip) { return std::any_of(pools.begin(), pools.end(), [&](const Range& r) { return ip >= r.start && ip <= r.end; }); };
+  // Most often the next one is free: then nothing is looked at.
+  const bool next = is_in_pools(from) && from.str() != text_of(subnet, "gateway_ip");
   for (int i = 0; i < kCollisions; ++i) {
-    const auto found = free_from(tx, subnet, pools, from, kProbes);
+    const auto found = i == 0 && next ? std::optional(from) : free_from(tx, subnet, pools, from, kProbes);
     if (!found) break;
     from = Ip{found->family, found->value + 1};
     if (!give(tx, id, found->str(), port_id, position)) continue;

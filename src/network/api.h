@@ -92,10 +92,11 @@ class Networks {
   /// Nova's rule: exactly one is taken; more than one is Fault(conflict) "Multiple possible networks found".
   virtual std::vector<NetworkId> available(db::Tx& tx, const api::Caller& caller) = 0;
   /// Makes (or takes) the ports of a server, in order, with security groups by name or id (names are the caller's
-  /// project's). Port quota and addresses are taken in this transaction. device_owner becomes "compute:<zone>".
+  /// project's), bound to `hostname` at once. Port quota and addresses are taken in this transaction. device_owner becomes
+  /// "compute:<zone>".
   /// Throws Fault: bad_request (unknown network, port or group; wording as nova's), conflict (port in use), forbidden (quota).
   virtual void create_server_ports(db::Tx& tx, const api::Caller& caller, const ServerId& server, const std::string& zone,
-                                   const std::vector<NicRequest>& requests,
+                                   const std::string& hostname, const std::vector<NicRequest>& requests,
                                    const std::vector<std::string>& security_groups) = 0;
   /// Where the ports' server runs (OVN requested-chassis, binding:host_id); "" unbinds.
   virtual void bind_server_ports(db::Tx& tx, const ServerId& server, const std::string& hostname) = 0;

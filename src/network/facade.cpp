@@ -37,9 +37,9 @@ Object attachable_network(NetworkService& s, db::Tx& tx, const api::Caller& call
 }
 
 /// Quota faults as nova words them.
-void take_port_quota(NetworkService& s, db::Tx& tx, const std::string& project) {
+void take_port_quota(NetworkService& s, db::Tx& tx, const std::string& project, int64_t count) {
   try {
-    s.use_quota(tx, project, "port", 1);
+    s.use_quota(tx, project, "port", count);
   } catch (const Fault& fault) {
     if (fault.type != "OverQuota") throw;
     throw Fault(FaultKind::forbidden, "Maximum number of ports exceeded",
@@ -47,16 +47,24 @@ void take_port_quota(NetworkService& s, db::Tx& tx, const std::string& project) 
   }
 }
 
-Object new_port(const NetworkService& s, const api::Caller& caller, const ServerId& server,
-                const std::string& zone, const std::string& network, size_t index) {
+/// Whom ports are made for, and where it is going to be.
+struct Owner {
+  const api::Caller& caller;
+  const ServerId& server;
+  std::string device_owner, hostname;
+};
+
+Object new_port(const NetworkService& s, const Owner& owner, const std::string& network, size_t index) {
   Object port;
   for (const auto& a : port_resource().attributes)
     if (a.fallback) port[a.name] = *a.fallback;
   port["id"] = new_uuid();
-  port["project_id"] = caller.project_id;
+  port["project_id"] = owner.caller.project_id;
   port["network_id"] = network;
-  port["device_id"] = server.str();
-  port["device_owner"] = std::string(kOwnerCompute) + zone;
+  port["device_id"] = owner.server.str();
+  port["device_owner"] = owner.device_owner;
+  port["binding:host_id"] = owner.hostname;
+  port["status"] = s.status_unheard(owner.hostname);
   port["made_by_compute"] = true;
   // The order in which interfaces were asked for is the order of their ports' times.
   port["created_at"] = port["updated_at"] = to_iso_us(s.clock().now() + std::chrono::microseconds(index));
@@ -64,20 +72,19 @@ Object new_port(const NetworkService& s, const api::Caller& caller, const Server
   return port;
 }
 
-void make_port(NetworkService& s, db::Tx& tx, const api::Caller& caller, const ServerId& server,
-               const std::string& zone, const NicRequest& request, const json::array& groups,
+void make_port(NetworkService& s, db::Tx& tx, const Owner& owner, const NicRequest& request, const json::array& groups,
                bool groups_asked, size_t index) {
-  const Object net = attachable_network(s, tx, caller, request.network_id);
+  const Object net = attachable_network(s, tx, owner.caller, request.network_id);
   const bool secure = find_bool(net, "port_security_enabled", true);
   if (!secure && groups_asked)
     throw refused(
         "Network requires port_security_enabled and subnet associated in order to apply security groups.");
-  Object port = new_port(s, caller, server, zone, request.network_id, index);
+  Object port = new_port(s, owner, request.network_id, index);
+  port["port_security_enabled"] = secure;
   port["security_groups"] = secure ? groups : json::array();
   if (!request.fixed_ip.empty()) port["fixed_ips"] = json::array{Object{{"ip_address", request.fixed_ip}}};
-  take_port_quota(s, tx, caller.project_id);
   try {
-    s.insert_port(tx, std::move(port), &caller);
+    s.insert_port(tx, std::move(port), &owner.caller);
   } catch (const Fault& fault) {
     if (fault.type == "IpAddressAlreadyAllocated")
       throw refused(fmt::format("Fixed IP address {} is already in use.", request.fixed_ip));
@@ -88,25 +95,24 @@ void make_port(NetworkService& s, db::Tx& tx, const api::Caller& caller, const S
   }
 }
 
-void take_port(NetworkService& s, db::Tx& tx, const api::Caller& caller, const ServerId& server,
-               const std::string& zone, const std::string& id) {
+void take_port(NetworkService& s, db::Tx& tx, const Owner& owner, const std::string& id) {
   Object port;
   try {
-    port = find_visible(tx, s.ports(), caller, id);
+    port = find_visible(tx, s.ports(), owner.caller, id);
   } catch (const Fault& fault) {
     if (fault.kind != FaultKind::not_found) throw;
     throw refused(fmt::format("Port id {} could not be found.", id));
   }
-  if (!caller.is_admin() && text_of(port, "project_id") != caller.project_id)
-    throw refused(fmt::format("Port {} not usable for instance {}.", id, server.str()));
+  if (!owner.caller.is_admin() && text_of(port, "project_id") != owner.caller.project_id)
+    throw refused(fmt::format("Port {} not usable for instance {}.", id, owner.server.str()));
   const json::array* addresses = find_array(port, "fixed_ips");
   if (!addresses || addresses->empty())
     throw refused(fmt::format("Port {} requires a FixedIP in order to be used.", id));
   // The condition decides, not the row read above: two servers may want the port at once.
   const auto taken = tx.exec(
-      "UPDATE network_ports SET device_id = ?, device_owner = ?, updated_at = ?, revision_number = "
-      "revision_number + 1 WHERE id = ? AND device_id = ''",
-      server, std::string(kOwnerCompute) + zone, s.clock().now(), id);
+      "UPDATE network_ports SET device_id = ?, device_owner = ?, host_id = ?, also_host_id = '', status = ?, updated_at = ?, "
+      "revision_number = revision_number + 1 WHERE id = ? AND device_id = ''",
+      owner.server, owner.device_owner, owner.hostname, s.status_unheard(owner.hostname), s.clock().now(), id);
   if (taken != 1)
     throw Fault(FaultKind::conflict, fmt::format("Port {} is still in use.", id),
                 "Detach it from its server first, or boot on another port.");
@@ -159,25 +165,34 @@ std::vector<NetworkId> NetworkService::available(db::Tx& tx, const api::Caller& 
   return out;
 }
 
+std::string NetworkService::status_unheard(const std::string& hostname) const {
+  return options_.northbound.empty() && !hostname.empty() ? "ACTIVE" : "DOWN";
+}
+
 void NetworkService::create_server_ports(db::Tx& tx, const api::Caller& caller, const ServerId& server,
-                                         const std::string& zone, const std::vector<NicRequest>& requests,
+                                         const std::string& zone, const std::string& hostname,
+                                         const std::vector<NicRequest>& requests,
                                          const std::vector<std::string>& security_groups) {
   if (requests.empty()) return;
   ensure_default_group(tx, caller.project_id);
   const bool asked = !security_groups.empty() && security_groups != std::vector<std::string>{"default"};
   const json::array groups = group_ids(
       tx, caller.project_id, security_groups.empty() ? std::vector<std::string>{"default"} : security_groups);
+  const Owner owner{caller, server, std::string(kOwnerCompute) + zone, hostname};
+  int64_t made = 0;
   for (size_t i = 0; i < requests.size(); ++i) {
-    if (!requests[i].port_id.empty())
-      take_port(*this, tx, caller, server, zone, requests[i].port_id);
-    else
-      make_port(*this, tx, caller, server, zone, requests[i], groups, asked, i);
+    if (!requests[i].port_id.empty()) {
+      take_port(*this, tx, owner, requests[i].port_id);
+    } else {
+      make_port(*this, tx, owner, requests[i], groups, asked, i);
+      ++made;
+    }
   }
+  // Last, since it is one row for all of the project's boots, which wait here for each other.
+  if (made > 0) take_port_quota(*this, tx, caller.project_id, made);
 }
 
 void NetworkService::bind_server_ports(db::Tx& tx, const ServerId& server, const std::string& hostname) {
-  // Without OVN nobody else would say that the port is up.
-  const std::string unheard = options_.northbound.empty() && !hostname.empty() ? "ACTIVE" : "DOWN";
   for (const auto& port : ports_of(tx, server)) {
     if (port.host == hostname && port.also_host.empty()) continue;
     // Bound there already, or still: what is known of it holds.
@@ -185,7 +200,7 @@ void NetworkService::bind_server_ports(db::Tx& tx, const ServerId& server, const
     tx.exec(
         "UPDATE network_ports SET host_id = ?, also_host_id = '', status = ?, updated_at = ?, revision_number = revision_number "
         "+ 1 WHERE id = ?",
-        hostname, known ? port.status : unheard, clock_.now(), port.id);
+        hostname, known ? port.status : status_unheard(hostname), clock_.now(), port.id);
     touch(tx, Dirty::Kind::port, port.id);
   }
 }

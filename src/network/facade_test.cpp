@@ -79,10 +79,8 @@ class FacadeTest : public ::testing::Test {
   std::vector<PortInfo> boot(const std::string& server, std::vector<NicRequest> nics,
                              std::vector<std::string> groups = {"default"}) {
     return cloud_.database().write([&](db::Tx& tx) {
-      networks_->create_server_ports(tx, demo_, ServerId(server), "nova", nics, groups);
-      auto ports = networks_->server_ports(tx, ServerId(server));
-      networks_->bind_server_ports(tx, ServerId(server), "host1");
-      return ports;
+      networks_->create_server_ports(tx, demo_, ServerId(server), "nova", "host1", nics, groups);
+      return networks_->server_ports(tx, ServerId(server));
     });
   }
   Fault boot_fault(std::vector<NicRequest> nics, std::vector<std::string> groups = {"default"}) {

@@ -6,21 +6,25 @@
 namespace virga::network {
 namespace {
 
-void write_groups(NetworkService& s, db::Tx& tx, const Object& port, const json::array& groups) {
-  const std::string port_id = text_of(port, "id");
-  for (const auto& r : tx.query("SELECT security_group_id FROM network_port_groups WHERE port_id = ?", port_id)) s.touch(tx, Dirty::Kind::security_group, r.text(0));
-  tx.exec("DELETE FROM network_port_groups WHERE port_id = ?", port_id);
+void add_groups(NetworkService& s, db::Tx& tx, const std::string& port_id, const json::array& groups) {
   for (const auto& g : groups) {
     const std::string id = g.is_string() ? str(g) : "";
-    const auto known = tx.first("SELECT project_id FROM network_security_groups WHERE id = ?", id);
-    if (!known) throw Fault(FaultKind::not_found, fmt::format("Security group {} does not exist", id), "", "SecurityGroupNotFound");
     try {
       tx.exec("INSERT INTO network_port_groups (port_id, security_group_id) VALUES (?, ?)", port_id, id);
     } catch (const db::UniqueViolation&) {
       // named twice: once is enough
+    } catch (const db::ForeignKeyViolation&) {
+      throw Fault(FaultKind::not_found, fmt::format("Security group {} does not exist", id), "", "SecurityGroupNotFound");
     }
     s.touch(tx, Dirty::Kind::security_group, id);
   }
+}
+
+void change_groups(NetworkService& s, db::Tx& tx, const Object& port, const json::array& groups) {
+  const std::string port_id = text_of(port, "id");
+  for (const auto& r : tx.query("SELECT security_group_id FROM network_port_groups WHERE port_id = ?", port_id)) s.touch(tx, Dirty::Kind::security_group, r.text(0));
+  tx.exec("DELETE FROM network_port_groups WHERE port_id = ?", port_id);
+  add_groups(s, tx, port_id, groups);
 }
 
 void check_pairs(const Object& port) {
@@ -89,7 +93,7 @@ void update_port(NetworkService& s, db::Tx& tx, api::Call& call, const Object& c
     const json::array* groups = find_array(merged, "security_groups");
     if (!secure && groups && !groups->empty())
       throw conflict(fmt::format("Port has security group associated. Cannot disable port security or IP address until security group is removed: {}", id), "PortSecurityPortHasSecurityGroup");
-    write_groups(s, tx, current, groups ? *groups : json::array());
+    change_groups(s, tx, current, groups ? *groups : json::array());
   }
   for (const char* name : {"binding:profile", "extra_dhcp_opts"})
     if (changes.contains(name) && changes[name].is_null()) changes[name] = std::string_view(name) == "extra_dhcp_opts" ? json::value(json::array()) : json::value(json::object());
@@ -190,36 +194,38 @@ void NetworkService::update_addresses(db::Tx& tx, const Object& current, const j
 }
 
 void NetworkService::write_port_groups(db::Tx& tx, const Object& port, const json::array& groups) {
-  write_groups(*this, tx, port, groups);
+  change_groups(*this, tx, port, groups);
   tx.exec("UPDATE network_ports SET updated_at = ?, revision_number = revision_number + 1 WHERE id = ?", clock_.now(), text_of(port, "id"));
   touch(tx, Dirty::Kind::port, text_of(port, "id"));
 }
 
 Object NetworkService::insert_port(db::Tx& tx, Object port, const api::Caller* caller) {
   const std::string id = text_of(port, "id"), network_id = text_of(port, "network_id"), project = text_of(port, "project_id");
-  const auto net = tx.first("SELECT port_security_enabled FROM network_networks WHERE id = ?", network_id);
-  if (!net) throw Fault(FaultKind::not_found, fmt::format("Network {} could not be found.", network_id), "", "NetworkNotFound");
   const bool own = text_of(port, "device_owner").rfind("network:", 0) == 0;
-  if (!port.contains("port_security_enabled")) port["port_security_enabled"] = !own && net->boolean(0);
+  if (!port.contains("port_security_enabled")) {
+    const auto net = tx.first("SELECT port_security_enabled FROM network_networks WHERE id = ?", network_id);
+    if (!net) throw Fault(FaultKind::not_found, fmt::format("Network {} could not be found.", network_id), "", "NetworkNotFound");
+    port["port_security_enabled"] = !own && net->boolean(0);
+  }
   const bool secure = find_bool(port, "port_security_enabled");
   check_pairs(port);
   if (!has_value(port, "binding:host_id")) port["binding:host_id"] = "";
   if (!has_value(port, "binding:profile")) port["binding:profile"] = json::object();
   if (!has_value(port, "extra_dhcp_opts")) port["extra_dhcp_opts"] = json::array();
   if (!port.contains("made_by_compute")) port["made_by_compute"] = false;
-  port["status"] = own ? "ACTIVE" : "DOWN";
-  if (own && text_of(port, "device_owner") == kOwnerFloating) port["status"] = "N/A";
+  if (own) port["status"] = text_of(port, "device_owner") == kOwnerFloating ? "N/A" : "ACTIVE";
+  else if (!find_bool(port, "made_by_compute")) port["status"] = "DOWN";
   insert_with_mac(*this, tx, port);
   take_addresses(tx, port, find_array(port, "fixed_ips"));
   const json::array* groups = find_array(port, "security_groups");
   if (groups && !groups->empty() && !secure)
     throw bad_request("Port security must be enabled and port must have an IP address in order to use security groups.", "PortSecurityAndIPRequiredForSecurityGroups");
   if (groups) {
-    write_groups(*this, tx, port, *groups);
+    add_groups(*this, tx, id, *groups);
   } else if (secure && !own && caller) {
     ensure_default_group(tx, project);
     const auto group = tx.first("SELECT id FROM network_security_groups WHERE default_of = ?", project);
-    write_groups(*this, tx, port, json::array{json::value(group->text(0))});
+    add_groups(*this, tx, id, json::array{json::value(group->text(0))});
   }
   touch(tx, Dirty::Kind::port, id);
   return port;

@@ -31,7 +31,7 @@ class NetworkService final : public Networks {
   api::Service& service() override { return service_; }
   std::vector<NetworkId> available(db::Tx& tx, const api::Caller& caller) override;
   void create_server_ports(db::Tx& tx, const api::Caller& caller, const ServerId& server, const std::string& zone,
-                           const std::vector<NicRequest>& requests, const std::vector<std::string>& security_groups) override;
+                           const std::string& hostname, const std::vector<NicRequest>& requests, const std::vector<std::string>& security_groups) override;
   void bind_server_ports(db::Tx& tx, const ServerId& server, const std::string& hostname) override;
   void bind_server_ports_also(db::Tx& tx, const ServerId& server, const std::string& hostname) override;
   void release_server_ports(db::Tx& tx, const ServerId& server) override;
@@ -57,6 +57,8 @@ class NetworkService final : public Networks {
   void count_quota(db::Tx& tx, const std::string& project, std::string_view resource, int64_t amount);
 
   // ports.cpp
+  /// Status of a server's port that was just bound there: without OVN nobody else would say that it is up.
+  std::string status_unheard(const std::string& hostname) const;
   /// Writes a port with its addresses and groups. `record` is a validated port with id, project and times; returns it stored.
   Object insert_port(db::Tx& tx, Object record, const api::Caller* caller);
   /// A MAC for a port that asks for none; tests put others in its place.

@@ -51,6 +51,10 @@ struct Origin {
 /// Starts an operation (state running) and returns it. `now` is the caller's clock.
 Operation begin(db::Tx& tx, Time now, std::string_view kind, std::string_view resource_type, std::string_view resource_id,
                 const Origin& origin, std::string_view detail = {});
+/// The same for a resource that this transaction makes, so that there was no operation of it before; with the steps that
+/// are done already.
+Operation begin_first(db::Tx& tx, Time now, std::string_view kind, std::string_view resource_type, std::string_view resource_id,
+                      const Origin& origin, const std::vector<Step>& done);
 std::optional<Operation> find(db::Tx& tx, const OperationId& id);
 /// Newest first.
 std::vector<Operation> of_resource(db::Tx& tx, std::string_view resource_type, std::string_view resource_id);
@@ -58,8 +62,9 @@ std::vector<Operation> of_resource(db::Tx& tx, std::string_view resource_type, s
 std::vector<Operation> of_request(db::Tx& tx, std::string_view request_id);
 /// The running operation of a resource, if any (newest).
 std::optional<Operation> running(db::Tx& tx, std::string_view resource_type, std::string_view resource_id);
-/// Appends a step's outcome to the timeline.
-void record_step(db::Tx& tx, const OperationId& id, const Step& step);
+/// Appends the outcomes of steps, in this order, to the timeline.
+void record_steps(db::Tx& tx, const OperationId& id, const std::vector<Step>& steps);
+inline void record_step(db::Tx& tx, const OperationId& id, const Step& step) { record_steps(tx, id, {step}); }
 std::vector<Step> steps(db::Tx& tx, const OperationId& id);
 /// Ends it. Ending an ended operation changes nothing (returns false).
 bool finish(db::Tx& tx, Time now, const OperationId& id, bool ok, std::string_view message = {}, std::string_view hint = {});

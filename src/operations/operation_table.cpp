@@ -2,6 +2,8 @@
 // that begin work on the same resource at once can never hold the same token: the second is refused by the
 // key and re-run.
 
+#include <algorithm>
+
 #include "base/fault.h"
 #include "operations/api.h"
 
@@ -40,12 +42,10 @@ std::vector<Operation> from_rows(const db::Rows& rows) {
   return all;
 }
 
-}  // namespace
+constexpr size_t kStepLength = 64, kMessageLength = 16000;
 
-Operation begin(db::Tx& tx, Time now, std::string_view kind, std::string_view resource_type,
-                std::string_view resource_id, const Origin& origin, std::string_view detail) {
-  const auto last = tx.first("SELECT MAX(fence) FROM operations WHERE resource_type = ? AND resource_id = ?",
-                             resource_type, resource_id);
+Operation started(Time now, std::string_view kind, std::string_view resource_type, std::string_view resource_id,
+                  const Origin& origin) {
   Operation o;
   o.id = OperationId(new_uuid());
   o.kind = kind;
@@ -56,16 +56,58 @@ Operation begin(db::Tx& tx, Time now, std::string_view kind, std::string_view re
   o.request_id = origin.request_id;
   o.state = "running";
   o.attempt = 1;
-  o.fence = (last ? last->integer(0) : 0) + 1;
-  o.detail = detail;
   o.started_at = to_db(now);
+  return o;
+}
+
+void insert(db::Tx& tx, const Operation& o, size_t steps) {
   tx.exec(
       "INSERT INTO operations (id, kind, resource_type, resource_id, project_id, user_id, request_id, state, "
       "step, "
       "step_count, message, hint, host, attempt, fence, detail, started_at, updated_at) "
-      "VALUES (?, ?, ?, ?, ?, ?, ?, 'running', '', 0, '', '', '', 1, ?, ?, ?, ?)",
-      o.id, o.kind, o.resource_type, o.resource_id, o.project_id, o.user_id, o.request_id, o.fence, o.detail,
-      now, now);
+      "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', '', ?, ?, ?, ?, ?, ?)",
+      o.id, o.kind, o.resource_type, o.resource_id, o.project_id, o.user_id, o.request_id, o.state, o.step,
+      steps, o.host, o.attempt, o.fence, o.detail, o.started_at, o.started_at);
+}
+
+void insert_steps(db::Tx& tx, const OperationId& id, int64_t sequence, const std::vector<Step>& steps) {
+  constexpr size_t kInOneStatement = 100;
+  for (size_t from = 0; from < steps.size(); from += kInOneStatement) {
+    std::string rows;
+    std::vector<db::Value> values;
+    for (size_t i = from; i < std::min(steps.size(), from + kInOneStatement); ++i) {
+      const Step& step = steps[i];
+      rows += rows.empty() ? "(?, ?, ?, ?, ?, ?, ?, ?)" : ", (?, ?, ?, ?, ?, ?, ?, ?)";
+      values.insert(values.end(), {id, sequence++, cut(step.step, kStepLength), step.ok, cut(step.message, kMessageLength),
+                                   step.host, step.at, step.took_us});
+    }
+    tx.exec("INSERT INTO operation_steps (operation_id, sequence, step, ok, message, host, at, took_us) VALUES " + rows, values);
+  }
+}
+
+}  // namespace
+
+Operation begin(db::Tx& tx, Time now, std::string_view kind, std::string_view resource_type,
+                std::string_view resource_id, const Origin& origin, std::string_view detail) {
+  const auto last = tx.first("SELECT MAX(fence) FROM operations WHERE resource_type = ? AND resource_id = ?",
+                             resource_type, resource_id);
+  Operation o = started(now, kind, resource_type, resource_id, origin);
+  o.fence = (last ? last->integer(0) : 0) + 1;
+  o.detail = detail;
+  insert(tx, o, 0);
+  return o;
+}
+
+Operation begin_first(db::Tx& tx, Time now, std::string_view kind, std::string_view resource_type,
+                      std::string_view resource_id, const Origin& origin, const std::vector<Step>& done) {
+  Operation o = started(now, kind, resource_type, resource_id, origin);
+  o.fence = 1;
+  for (const auto& step : done) {
+    o.step = cut(step.step, kStepLength);
+    if (!step.host.empty()) o.host = step.host;
+  }
+  insert(tx, o, done.size());
+  insert_steps(tx, o.id, 1, done);
   return o;
 }
 
@@ -91,19 +133,21 @@ std::optional<Operation> running(db::Tx& tx, std::string_view resource_type, std
   return std::nullopt;
 }
 
-void record_step(db::Tx& tx, const OperationId& id, const Step& step) {
+void record_steps(db::Tx& tx, const OperationId& id, const std::vector<Step>& steps) {
+  if (steps.empty()) return;
+  std::string host;  // the last that is told
+  for (const auto& step : steps)
+    if (!step.host.empty()) host = step.host;
   // The counter row serialises writers, so that sequence numbers neither collide nor depend on what a
   // snapshot sees.
-  if (tx.exec("UPDATE operations SET step_count = step_count + 1, step = ?, host = CASE WHEN ? = '' THEN "
+  const auto count = static_cast<int64_t>(steps.size());
+  if (tx.exec("UPDATE operations SET step_count = step_count + ?, step = ?, host = CASE WHEN ? = '' THEN "
               "host ELSE ? END "
               "WHERE id = ?",
-              cut(step.step, 64), step.host, step.host, id) == 0)
+              count, cut(steps.back().step, kStepLength), host, host, id) == 0)
     return;
-  const int64_t sequence = tx.first("SELECT step_count FROM operations WHERE id = ?", id)->integer(0);
-  tx.exec(
-      "INSERT INTO operation_steps (operation_id, sequence, step, ok, message, host, at, took_us) "
-      "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-      id, sequence, cut(step.step, 64), step.ok, cut(step.message, 16000), step.host, step.at, step.took_us);
+  const int64_t last = tx.first("SELECT step_count FROM operations WHERE id = ?", id)->integer(0);
+  insert_steps(tx, id, last - count + 1, steps);
 }
 
 std::vector<Step> steps(db::Tx& tx, const OperationId& id) {
@@ -122,7 +166,7 @@ bool finish(db::Tx& tx, Time now, const OperationId& id, bool ok, std::string_vi
   return tx.exec(
              "UPDATE operations SET state = ?, message = ?, hint = ?, finished_at = ?, updated_at = ?, "
              "leased_until = NULL WHERE id = ? AND state = 'running'",
-             ok ? "succeeded" : "failed", cut(message, 16000), cut(hint, 16000), now, now, id) == 1;
+             ok ? "succeeded" : "failed", cut(message, kMessageLength), cut(hint, kMessageLength), now, now, id) == 1;
 }
 
 }  // namespace virga::operations

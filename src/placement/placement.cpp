@@ -58,11 +58,14 @@ void Module::allocate(db::Tx& tx, const std::string& consumer, const std::string
   for (const auto& [name, amount] : amounts)
     if (amount > 0) all.push_back({consumer, provider, name, amount});
   take(tx, all);
-  if (tx.exec("UPDATE allocation_consumers SET generation = generation + 1 WHERE uuid = ?", consumer) == 0)
+  try {  // nearly always the consumer is new
     tx.exec(
         "INSERT INTO allocation_consumers (uuid, generation, project_id, user_id, consumer_type, created_at) "
         "VALUES (?, 1, ?, ?, 'INSTANCE', ?)",
         consumer, project_id, user_id, clock_.now());
+  } catch (const db::UniqueViolation&) {
+    tx.exec("UPDATE allocation_consumers SET generation = generation + 1 WHERE uuid = ?", consumer);
+  }
   bump_generation(tx, clock_.now(), provider, std::nullopt);
 }
 

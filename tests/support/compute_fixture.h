@@ -56,10 +56,11 @@ class FakeNetworks final : public network::Networks {
   void add_fixed_ip(db::Tx&, const ServerId&, const std::string&) override { throw unused(); }
   void remove_fixed_ip(db::Tx&, const ServerId&, const std::string&) override { throw unused(); }
   std::vector<NetworkId> available(db::Tx&, const api::Caller&) override { return networks; }
-  void create_server_ports(db::Tx&, const api::Caller&, const ServerId& server, const std::string&,
+  void create_server_ports(db::Tx&, const api::Caller&, const ServerId& server, const std::string&, const std::string& host,
                            const std::vector<network::NicRequest>& requests,
                            const std::vector<std::string>& groups) override {
     const std::lock_guard lock(mutex_);
+    bound[server.str()] = host;
     auto& list = ports_[server.str()];
     list.clear();
     for (const auto& request : requests) {
