@@ -100,7 +100,8 @@ BootPlan boot_plan(const std::string& text) {
 std::vector<link::DesiredServer> desired_servers(Core& core, db::Tx& tx, const std::vector<ServerRow>& rows) {
   std::vector<ServerId> ids;
   for (const auto& row : rows) ids.push_back(row.server_id());
-  const auto ports = core.networks.server_ports(tx, ids);
+  const bool config_drives = std::any_of(rows.begin(), rows.end(), [](const ServerRow& row) { return row.config_drive != 0; });
+  const auto ports = core.networks.server_ports(tx, ids, config_drives ? network::PortDetail::all : network::PortDetail::wiring);
   std::vector<link::DesiredServer> all;
   for (size_t i = 0; i < rows.size(); ++i) {
     const bool gone = rows[i].desired_state == "absent" || rows[i].deleted;

@@ -150,7 +150,6 @@ void Core::wake(const ServerId& server, PassOn pass_on) {
     bool here = true;
     database.read([&](db::Tx& tx) {
       const auto row = find_server(tx, server);
-      change.epoch = db::cloud_epoch(tx);
       change.servers.clear();
       here = true;
       if (!row || row->host_id.empty()) return;
@@ -159,6 +158,7 @@ void Core::wake(const ServerId& server, PassOn pass_on) {
       // Whoever has the host reads what it is told; a host that nobody has reads it when it comes.
       here = row->move == kLive || agents->connected(host);
       if (!here) return;
+      change.epoch = db::cloud_epoch(tx);
       change.servers = desired_servers(*this, tx, {*row});
       if (row->move != kLive) return;
       if (const auto migration = active_migration(tx, row->id); migration && migration->status == "preparing")

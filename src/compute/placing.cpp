@@ -174,18 +174,35 @@ class Search {
     while (true) {
       auto& choice = placed_.choice = filter(candidates, hosts, placing_.ask);
       core_.placement.add_rooms(tx_, candidates, choice.passing);
-      choice.candidate = weigh(candidates, choice.passing, placing_.ask);
-      if (!choice.candidate) return false;
-      auto& candidate = candidates[*choice.candidate];
-      const std::string why = take(candidate, hosts.at(candidate.provider_id));
+      const auto best = weigh(candidates, choice.passing, placing_.ask);
+      if (best.empty()) return false;
+      const auto [at, zone] = hold_one(candidates, best);
+      choice.candidate = at;
+      auto& candidate = candidates[at];
+      const std::string why = take(candidate, hosts.at(candidate.provider_id), zone);
       if (why.empty()) return true;
       candidate.shortages.push_back({why, ""});
     }
   }
 
-  /// "" if it was taken, else why not. The host's row is locked by the way, and its zone read once more: on
-  /// engines that run writers at once, an aggregate may have changed since it was chosen.
-  std::string take(const placement::Candidate& candidate, const HostState& host) {
+  /// Of equals one whose row nobody else holds, or boots at the same time would all wait for the first, one for the
+  /// commit of the other. With its zone as it is now: on engines that run writers at once, an aggregate may have
+  /// changed since it was chosen. The host's row is locked before what is free there, always.
+  std::pair<size_t, std::optional<std::string>> hold_one(const std::vector<placement::Candidate>& candidates, const std::vector<size_t>& equals) {
+    if (equals.size() > 1 && tx_.dialect() == db::Dialect::mariadb) {
+      std::vector<db::Value> ids;
+      for (const size_t i : equals) ids.emplace_back(candidates[i].provider_id);
+      if (const auto row = tx_.first(fmt::format("SELECT id, zone FROM hosts WHERE id IN ({}) LIMIT 1 FOR UPDATE SKIP LOCKED", db::placeholders(ids.size())), ids))
+        for (const size_t i : equals)
+          if (candidates[i].provider_id == row->view(0)) return {i, row->text(1)};
+    }
+    const auto row = tx_.first(fmt::format("SELECT zone FROM hosts WHERE id = ?{}", db::for_update(tx_)), candidates[equals.front()].provider_id);
+    return {equals.front(), row ? std::optional(row->text(0)) : std::nullopt};
+  }
+
+  /// "" if it was taken, else why not.
+  std::string take(const placement::Candidate& candidate, const HostState& host, const std::optional<std::string>& zone) {
+    if (!zone || (!placing_.ask.zone.empty() && *zone != placing_.ask.zone)) return "it left the availability zone just now";
     try {
       core_.placement.allocate(tx_, placing_.server_id, candidate.provider_id, placing_.demand.amounts,
                                placing_.project_id, placing_.user_id);
@@ -194,16 +211,9 @@ class Search {
       core_.placement.release(tx_, placing_.server_id);
       return fault.message;
     }
-    const auto row =
-        tx_.first(fmt::format("SELECT zone FROM hosts WHERE id = ?{}", db::for_update(tx_)), host.id);
-    const std::string zone = row ? row->text(0) : "";
-    if (!row || (!placing_.ask.zone.empty() && zone != placing_.ask.zone)) {
-      core_.placement.release(tx_, placing_.server_id);
-      return "it left the availability zone just now";
-    }
     placed_.host_id = host.id;
     placed_.hostname = host.hostname;
-    placed_.zone = zone;
+    placed_.zone = *zone;
     return {};
   }
 

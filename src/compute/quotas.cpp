@@ -60,13 +60,6 @@ Uses quota_uses(db::Tx& tx, const std::string& project_id) {
   return uses;
 }
 
-namespace {
-
-/// Limits and uses of a project, of one statement.
-struct Standing {
-  Uses limits, uses;  ///< uses: of what was used ever
-};
-
 Standing standing_of(Core& core, db::Tx& tx, const std::string& project_id) {
   Standing standing{configured_limits(core), {}};
   Uses own;
@@ -80,6 +73,8 @@ Standing standing_of(Core& core, db::Tx& tx, const std::string& project_id) {
   for (const auto& [name, limit] : own) standing.limits[name] = limit;
   return standing;
 }
+
+namespace {
 
 /// How many of the resources were changed: those that had room for the amount, all of one project and in one statement.
 int64_t add_uses(db::Tx& tx, const std::string& project_id, const Uses& amounts, const Uses& limits) {
@@ -133,8 +128,7 @@ void ensure_uses(db::Tx& tx, const std::string& project_id, const Uses& amounts,
 
 }  // namespace
 
-void take_quota(Core& core, db::Tx& tx, const std::string& project_id, const Uses& amounts) {
-  const Standing standing = standing_of(core, tx, project_id);
+void take_quota(db::Tx& tx, const std::string& project_id, const Uses& amounts, const Standing& standing) {
   ensure_uses(tx, project_id, amounts, standing.uses);
   if (add_uses(tx, project_id, amounts, standing.limits) != static_cast<int64_t>(amounts.size()))
     exceeded(tx, project_id, amounts, standing.limits);

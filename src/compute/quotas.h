@@ -24,8 +24,16 @@ const std::vector<QuotaResource>& quota_resources();
 Uses quota_limits(Core& core, db::Tx& tx, const std::string& project_id);
 Uses quota_class_limits(Core& core, db::Tx& tx, const std::string& class_name);
 Uses quota_uses(db::Tx& tx, const std::string& project_id);
-/// Takes the amounts. Throws Fault(forbidden) in nova's words if a limit refuses.
-void take_quota(Core& core, db::Tx& tx, const std::string& project_id, const Uses& amounts);
+/// Limits and uses of a project, read by one statement.
+struct Standing {
+  Uses limits, uses;  ///< uses: of what was used ever
+};
+Standing standing_of(Core& core, db::Tx& tx, const std::string& project_id);
+/// Takes the amounts; `standing` was read in this transaction. Throws Fault(forbidden) in nova's words if a limit refuses.
+void take_quota(db::Tx& tx, const std::string& project_id, const Uses& amounts, const Standing& standing);
+inline void take_quota(Core& core, db::Tx& tx, const std::string& project_id, const Uses& amounts) {
+  take_quota(tx, project_id, amounts, standing_of(core, tx, project_id));
+}
 void give_back_quota(db::Tx& tx, const std::string& project_id, const Uses& amounts);
 
 void add_quota_routes(Routes& routes, Core& core);

@@ -182,8 +182,8 @@ Choice filter(const std::vector<placement::Candidate>& candidates, const HostSta
   return choice;
 }
 
-std::optional<size_t> weigh(const std::vector<placement::Candidate>& candidates,
-                            const std::vector<size_t>& passing, const Ask& ask) {
+std::vector<size_t> weigh(const std::vector<placement::Candidate>& candidates, const std::vector<size_t>& passing,
+                          const Ask& ask) {
   Shares most{};
   std::vector<Shares> free;
   free.reserve(passing.size());
@@ -191,22 +191,24 @@ std::optional<size_t> weigh(const std::vector<placement::Candidate>& candidates,
     free.push_back(free_of(candidates[i]));
     for (size_t c = 0; c < most.size(); ++c) most[c] = std::max(most[c], free.back()[c]);
   }
-  std::optional<size_t> chosen;
+  std::vector<size_t> best;
   std::pair<int64_t, double> highest;
   for (size_t n = 0; n < passing.size(); ++n) {
     double sum = 0;
     for (size_t c = 0; c < most.size(); ++c) sum += most[c] > 0 ? free[n][c] / most[c] : 0;
     const std::pair weight{wish_of(ask, candidates[passing[n]].provider_id), sum};
-    if (chosen && weight <= highest) continue;
-    chosen = passing[n];
+    if (!best.empty() && weight < highest) continue;
+    if (weight > highest) best.clear();
+    best.push_back(passing[n]);
     highest = weight;
   }
-  return chosen;
+  return best;
 }
 
 Choice choose(const std::vector<placement::Candidate>& candidates, const HostStates& hosts, const Ask& ask) {
   Choice choice = filter(candidates, hosts, ask);
-  choice.candidate = weigh(candidates, choice.passing, ask);
+  const auto best = weigh(candidates, choice.passing, ask);
+  if (!best.empty()) choice.candidate = best.front();
   return choice;
 }
 

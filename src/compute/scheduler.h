@@ -8,8 +8,7 @@
 //
 // Weights, of those that pass: first what a soft group wishes (soft-affinity: most members,
 // soft-anti-affinity: fewest). Then the sum of three shares, each a host's free VCPU, MEMORY_MB or DISK_GB by
-// the most that any of them has free; the highest sum wins, so that servers spread evenly. Of equals, the
-// first.
+// the most that any of them has free; the highest sum wins, so that servers spread evenly. Of equals, any.
 
 #include <map>
 #include <optional>
@@ -79,10 +78,10 @@ struct Choice {
 
 /// Who may take it, and why the others may not. Needs no rooms.
 Choice filter(const std::vector<placement::Candidate>& candidates, const HostStates& hosts, const Ask& ask);
-/// The best of those, by their rooms.
-std::optional<size_t> weigh(const std::vector<placement::Candidate>& candidates,
-                            const std::vector<size_t>& passing, const Ask& ask);
-/// Both.
+/// The best of those, by their rooms: several, if they are equal.
+std::vector<size_t> weigh(const std::vector<placement::Candidate>& candidates, const std::vector<size_t>& passing,
+                          const Ask& ask);
+/// Both; of equals the first.
 Choice choose(const std::vector<placement::Candidate>& candidates, const HostStates& hosts, const Ask& ask);
 
 }  // namespace virga::compute

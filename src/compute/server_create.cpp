@@ -244,6 +244,7 @@ Booted boot_in_transaction(Core& core, db::Tx& tx, const api::Call& call, const 
   Booted booted;
   const std::string& project = call.caller().project_id;
   const int64_t count = count_within_quota(core, tx, project, wanted, p.flavor);
+  const Standing standing = standing_of(core, tx, project);
   for (int64_t i = 0; i < count; ++i) {
     ServerRow row = new_row(core, call, wanted, p, new_uuid(), i);
     row.reservation_id = reservation;
@@ -253,8 +254,7 @@ Booted boot_in_transaction(Core& core, db::Tx& tx, const api::Call& call, const 
     if (boot_one(core, tx, call, wanted, std::move(placing), std::move(row)))
       booted.placed.push_back(booted.all.back());
   }
-  take_quota(core, tx, project,
-             {{"instances", count}, {"cores", count * p.flavor.vcpus}, {"ram", count * p.flavor.memory_mb}});
+  take_quota(tx, project, {{"instances", count}, {"cores", count * p.flavor.vcpus}, {"ram", count * p.flavor.memory_mb}}, standing);
   return booted;
 }
 

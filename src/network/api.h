@@ -60,7 +60,8 @@ struct PortInfo {
 };
 
 /// How much of a port is read. `shown`: what a list of servers shows; subnets' settings and the metadata port stay empty.
-enum class PortDetail { shown, all };
+/// `wiring`: what its host plugs it in by; floating IPs and security groups stay empty.
+enum class PortDetail { shown, wiring, all };
 
 /// Security groups for those who show them in other words (nova's proxies). Groups and rules are objects with neutron's
 /// attributes; what neutron refuses, these refuse with the same faults. Others' groups do not exist for a caller.
@@ -125,8 +126,8 @@ class Networks {
   virtual void stop() = 0;
   /// Another controller has changed something (Options::tell_others): looked at soon if this one writes to OVN.
   virtual void look_again() {}
-  /// Makes sure a project has its "default" security group (called at first use too).
-  virtual void ensure_default_group(db::Tx& tx, const std::string& project_id) = 0;
+  /// Makes sure a project has its "default" security group (called at first use too); its id, "" for no project.
+  virtual std::string ensure_default_group(db::Tx& tx, const std::string& project_id) = 0;
 };
 
 struct Options {

@@ -259,6 +259,13 @@ Object find_visible(db::Tx& tx, const Collection& c, const Caller& caller, const
   return find(tx, c, id, std::move(where));
 }
 
+std::optional<db::Row> find_visible_row(db::Tx& tx, const Collection& c, const Caller& caller, const std::string& id, std::string_view columns) {
+  Where where;
+  add_visible(c, caller, where);
+  where.add("id = ?", id);
+  return tx.first(fmt::format("SELECT {} FROM {}{}", columns, c.table, where.sql()), where.values);
+}
+
 Object find_any(db::Tx& tx, const Collection& c, const std::string& id) { return find(tx, c, id, {}); }
 
 std::string text_of(const Object& object, std::string_view key) { return find_string(object, key); }

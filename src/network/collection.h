@@ -61,6 +61,8 @@ void remove_in(db::Tx& tx, const Environment& environment, const Collection& col
 
 /// The row, decorated, if the caller may see it. Throws Fault(not_found).
 Object find_visible(db::Tx& tx, const Collection& collection, const api::Caller& caller, const std::string& id);
+/// Some columns of its row and nothing besides, if the caller may see it.
+std::optional<db::Row> find_visible_row(db::Tx& tx, const Collection& collection, const api::Caller& caller, const std::string& id, std::string_view columns);
 /// The row whoever asks; throws Fault(not_found).
 Object find_any(db::Tx& tx, const Collection& collection, const std::string& id);
 /// Text member, "" if absent or null.

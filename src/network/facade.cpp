@@ -17,23 +17,18 @@ Fault refused(std::string message) {
   return Fault(FaultKind::bad_request, std::move(message));
 }
 
-/// A network that the caller may attach servers to.
-Object attachable_network(NetworkService& s, db::Tx& tx, const api::Caller& caller, const std::string& id) {
-  Object net;
-  try {
-    net = find_visible(tx, s.networks(), caller, id);
-  } catch (const Fault& fault) {
-    if (fault.kind != FaultKind::not_found) throw;
-    throw refused(fmt::format("Network {} could not be found.", id));
-  }
-  if (find_bool(net, "router:external") && !find_bool(net, "shared") && !caller.is_admin())
+/// Whether ports of the network have security groups. Throws Fault if the caller may not attach servers to it.
+bool need_attachable(NetworkService& s, db::Tx& tx, const api::Caller& caller, const std::string& id) {
+  const auto net = find_visible_row(tx, s.networks(), caller, id,
+                                    "external, shared, port_security_enabled, EXISTS (SELECT 1 FROM network_subnets s WHERE s.network_id = "
+                                    "network_networks.id)");
+  if (!net) throw refused(fmt::format("Network {} could not be found.", id));
+  if (net->boolean(0) && !net->boolean(1) && !caller.is_admin())
     throw Fault(FaultKind::forbidden,
                 fmt::format("It is not allowed to create an interface on external network {}", id),
                 "Boot on a tenant network and give the server a floating IP.");
-  const json::array* subnets = find_array(net, "subnets");
-  if (!subnets || subnets->empty())
-    throw refused(fmt::format("Network {} requires a subnet in order to boot instances on.", id));
-  return net;
+  if (!net->boolean(3)) throw refused(fmt::format("Network {} requires a subnet in order to boot instances on.", id));
+  return net->boolean(2);
 }
 
 /// Quota faults as nova words them.
@@ -74,8 +69,7 @@ Object new_port(const NetworkService& s, const Owner& owner, const std::string& 
 
 void make_port(NetworkService& s, db::Tx& tx, const Owner& owner, const NicRequest& request, const json::array& groups,
                bool groups_asked, size_t index) {
-  const Object net = attachable_network(s, tx, owner.caller, request.network_id);
-  const bool secure = find_bool(net, "port_security_enabled", true);
+  const bool secure = need_attachable(s, tx, owner.caller, request.network_id);
   if (!secure && groups_asked)
     throw refused(
         "Network requires port_security_enabled and subnet associated in order to apply security groups.");
@@ -174,10 +168,9 @@ void NetworkService::create_server_ports(db::Tx& tx, const api::Caller& caller, 
                                          const std::vector<NicRequest>& requests,
                                          const std::vector<std::string>& security_groups) {
   if (requests.empty()) return;
-  ensure_default_group(tx, caller.project_id);
+  const std::string standard = ensure_default_group(tx, caller.project_id);
   const bool asked = !security_groups.empty() && security_groups != std::vector<std::string>{"default"};
-  const json::array groups = group_ids(
-      tx, caller.project_id, security_groups.empty() ? std::vector<std::string>{"default"} : security_groups);
+  const json::array groups = asked ? group_ids(tx, caller.project_id, security_groups) : json::array{json::value(standard)};
   const Owner owner{caller, server, std::string(kOwnerCompute) + zone, hostname};
   int64_t made = 0;
   for (size_t i = 0; i < requests.size(); ++i) {

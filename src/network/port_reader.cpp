@@ -37,11 +37,13 @@ std::vector<std::vector<PortInfo>> PortReader::read(const std::vector<ServerId>&
   read_ports(ids);
   if (found_.empty()) return out;
   read_networks();
-  if (detail_ == PortDetail::all) read_subnets();
+  if (detail_ != PortDetail::shown) read_subnets();
   for (auto& found : found_) finish(found);
-  read_floating_ips();
-  read_groups();
-  if (detail_ == PortDetail::all) read_metadata_ports();
+  if (detail_ != PortDetail::wiring) {
+    read_floating_ips();
+    read_groups();
+  }
+  if (detail_ != PortDetail::shown) read_metadata_ports();
   // Sorted here and not in SQL: a server has one port or a few, a list has a thousand.
   std::sort(found_.begin(), found_.end(), [](const Found& a, const Found& b) {
     return std::tie(a.server, a.created_at, a.info.id) < std::tie(b.server, b.created_at, b.info.id);
@@ -120,7 +122,7 @@ void PortReader::finish(Found& found) {
   });
   for (auto& address : found.addresses) {
     FixedIp& ip = port.fixed_ips.emplace_back();
-    if (detail_ == PortDetail::all) {
+    if (detail_ != PortDetail::shown) {
       ip = subnets_.at(address.subnet);
       port.dhcp |= dhcp_.contains(address.subnet);
     } else {

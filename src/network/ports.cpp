@@ -223,9 +223,7 @@ Object NetworkService::insert_port(db::Tx& tx, Object port, const api::Caller* c
   if (groups) {
     add_groups(*this, tx, id, *groups);
   } else if (secure && !own && caller) {
-    ensure_default_group(tx, project);
-    const auto group = tx.first("SELECT id FROM network_security_groups WHERE default_of = ?", project);
-    add_groups(*this, tx, id, json::array{json::value(group->text(0))});
+    add_groups(*this, tx, id, json::array{json::value(ensure_default_group(tx, project))});
   }
   touch(tx, Dirty::Kind::port, id);
   return port;

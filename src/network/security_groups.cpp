@@ -185,13 +185,15 @@ void decorate_groups(NetworkService& s, db::Tx& tx, Objects& rows) {
 
 }  // namespace
 
-void NetworkService::ensure_default_group(db::Tx& tx, const std::string& project_id) {
-  if (project_id.empty() || tx.first("SELECT 1 FROM network_security_groups WHERE default_of = ?", project_id)) return;
+std::string NetworkService::ensure_default_group(db::Tx& tx, const std::string& project_id) {
+  if (project_id.empty()) return "";
+  if (const auto there = tx.first("SELECT id FROM network_security_groups WHERE default_of = ?", project_id)) return there->text(0);
   Object group{{"id", new_uuid()}, {"project_id", project_id}, {"name", "default"}, {"description", "Default security group"}, {"stateful", true},
                {"default_of", project_id}, {"revision_number", 1}, {"created_at", now()}, {"updated_at", now()}};
   api::insert_record(tx, groups_->resource, groups_->table, group);
   count_quota(tx, project_id, "security_group", 1);
   add_default_rules(*this, tx, group, true);
+  return text_of(group, "id");
 }
 
 void NetworkService::define_security_groups() {

@@ -46,7 +46,7 @@ class NetworkService final : public Networks {
   void start() override;
   void stop() override;
   void look_again() override;
-  void ensure_default_group(db::Tx& tx, const std::string& project_id) override;
+  std::string ensure_default_group(db::Tx& tx, const std::string& project_id) override;
 
   // ---- shared by the resources' files ----
   /// After this transaction the reconciler looks at it.

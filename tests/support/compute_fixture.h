@@ -112,7 +112,7 @@ class FakeNetworks final : public network::Networks {
   }
   void start() override {}
   void stop() override {}
-  void ensure_default_group(db::Tx&, const std::string&) override {}
+  std::string ensure_default_group(db::Tx&, const std::string&) override { return ""; }
   void set_status(const std::string& server, const std::string& to) {
     const std::lock_guard lock(mutex_);
     for (auto& port : ports_[server]) port.status = to;
