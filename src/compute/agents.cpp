@@ -59,9 +59,9 @@ bool says_nothing_new(const ServerRow& row, const link::ObservedServer& seen) {
 /// Of the running operation, or of the last that ran.
 void record_steps(db::Tx& tx, const ServerRow& row, const link::ObservedServer& seen, const std::optional<operations::Operation>& running) {
   if (seen.steps.empty()) return;
-  if (running) return record_seen_steps(tx, running->id, row.node, seen.steps);
+  if (running) return record_seen_steps(tx, *running, row.node, seen.steps);
   const auto all = operations::of_resource(tx, "server", row.id);
-  if (!all.empty()) record_seen_steps(tx, all.front().id, row.node, seen.steps);
+  if (!all.empty()) record_seen_steps(tx, all.front(), row.node, seen.steps);
 }
 
 /// The host that has something left to remove then, if any.

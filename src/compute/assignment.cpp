@@ -32,6 +32,7 @@ std::vector<link::Nic> nics_of(const std::vector<network::PortInfo>& ports) {
 
 std::vector<link::Action> actions_of(db::Tx& tx, const ServerRow& row) {
   std::vector<link::Action> actions;
+  if (row.vm_state == "building") return actions;  // its operation is the boot
   const auto o = operations::running(tx, "server", row.id);
   if (o && o->kind == "reboot") actions.push_back({o->id, o->fence, o->detail == "HARD" ? "reboot_hard" : "reboot_soft"});
   if (o && o->kind == kLiveOperation)

@@ -176,6 +176,12 @@ void Core::wake(const ServerId& server, PassOn pass_on) {
   }
 }
 
+void Core::wake(const ServerId& server, const HostId& host) {
+  const auto* agents = hub.load();
+  if (agents && !agents->connected(host)) return tell_others("server", server.str());
+  wake(server);
+}
+
 int64_t next_number(db::Tx& tx, std::string_view counter, int64_t count) {
   tx.exec("UPDATE compute_counters SET value = value + ? WHERE name = ?", count, counter);
   return tx.first("SELECT value FROM compute_counters WHERE name = ?", counter)->integer(0);

@@ -124,6 +124,8 @@ struct Core {
   /// commit, never inside it. What fails is tried again every second.
   enum class PassOn { yes, no };
   void wake(const ServerId& server, PassOn pass_on = PassOn::yes);
+  /// The same for a server that was just put on that host.
+  void wake(const ServerId& server, const HostId& host);
   void tell_others(std::string_view what, const std::string& id) const {
     if (options.tell_others) options.tell_others(what, id);
   }

@@ -287,7 +287,9 @@ std::optional<link::Action> departure_of(db::Tx& tx, const ServerRow& row, const
 // ---- what hosts say ----
 
 std::optional<HostId> observe_incoming(Core& core, db::Tx& tx, ServerRow& row, Migration migration, const link::ObservedServer& seen) {
-  record_seen_steps(tx, OperationId(migration.operation_id), migration.dest_host, seen.steps);
+  if (!seen.steps.empty())
+    if (const auto operation = operations::find(tx, OperationId(migration.operation_id)))
+      record_seen_steps(tx, *operation, migration.dest_host, seen.steps);
   if (seen.permanent && seen.failed_generation >= migration.source_generation)
     return stay(core, tx, row, migration, fmt::format("{} cannot take it: {}", migration.dest_host, seen.cause), seen.hint);
   const auto power = static_cast<int64_t>(seen.power);

@@ -9,7 +9,7 @@
 namespace virga::compute {
 namespace {
 
-constexpr size_t kFirstPage = 16;
+constexpr size_t kFirstPage = 8;
 constexpr size_t kNextPages = 8;  ///< each page is so many times as large as the one before
 constexpr size_t kFewUp = 500;    ///< so many hosts are sooner looked at one by one than come across
 
@@ -189,15 +189,17 @@ class Search {
   /// commit of the other. With its zone as it is now: on engines that run writers at once, an aggregate may have
   /// changed since it was chosen. The host's row is locked before what is free there, always.
   std::pair<size_t, std::optional<std::string>> hold_one(const std::vector<placement::Candidate>& candidates, const std::vector<size_t>& equals) {
+    size_t chosen = equals.front();
     if (equals.size() > 1 && tx_.dialect() == db::Dialect::mariadb) {
       std::vector<db::Value> ids;
       for (const size_t i : equals) ids.emplace_back(candidates[i].provider_id);
       if (const auto row = tx_.first(fmt::format("SELECT id, zone FROM hosts WHERE id IN ({}) LIMIT 1 FOR UPDATE SKIP LOCKED", db::placeholders(ids.size())), ids))
         for (const size_t i : equals)
           if (candidates[i].provider_id == row->view(0)) return {i, row->text(1)};
+      chosen = equals[std::hash<std::string>()(placing_.server_id) % equals.size()];  // all are held: not all wait for one
     }
-    const auto row = tx_.first(fmt::format("SELECT zone FROM hosts WHERE id = ?{}", db::for_update(tx_)), candidates[equals.front()].provider_id);
-    return {equals.front(), row ? std::optional(row->text(0)) : std::nullopt};
+    const auto row = tx_.first(fmt::format("SELECT zone FROM hosts WHERE id = ?{}", db::for_update(tx_)), candidates[chosen].provider_id);
+    return {chosen, row ? std::optional(row->text(0)) : std::nullopt};
   }
 
   /// "" if it was taken, else why not.

@@ -178,9 +178,9 @@ std::vector<operations::Step> steps_of(const Core& core, const Placed& placed) {
   return steps;
 }
 
-/// One server of a request, inside the transaction. Returns true if it got a host. Rows that all boots of a project or a
+/// One server of a request, inside the transaction. The host it got, or "". Rows that all boots of a project or a
 /// network change (its quota of ports, the subnet's next address) come last, since it is held until the commit.
-bool boot_one(Core& core, db::Tx& tx, const api::Call& call, const NewServer& wanted, Placing placing, ServerRow row) {
+HostId boot_one(Core& core, db::Tx& tx, const api::Call& call, const NewServer& wanted, Placing placing, ServerRow row) {
   placing.server_id = row.id;
   placing.project_id = placing.ask.project_id = row.project_id;
   placing.user_id = row.user_id;
@@ -211,14 +211,14 @@ bool boot_one(Core& core, db::Tx& tx, const api::Call& call, const NewServer& wa
     tx.exec("INSERT INTO server_tags (server_id, tag) VALUES (?, ?)", row.id, tag);
   if (!found) {
     operations::finish(tx, core.clock.now(), operation.id, false, row.cause, row.hint);
-    return false;
+    return {};
   }
   const auto groups =
       wanted.security_groups.empty() ? std::vector<std::string>{"default"} : wanted.security_groups;
   core.networks.create_server_ports(tx, call.caller(), row.server_id(), row.zone, row.node,
                                     nic_requests(core, tx, call, wanted), groups);
   kill_point("serve.after_port");
-  return true;
+  return HostId(row.host_id);
 }
 
 /// How many of min..max the quota lets through now; the counters decide in the end.
@@ -235,7 +235,8 @@ int64_t count_within_quota(Core& core, db::Tx& tx, const std::string& project, c
 }
 
 struct Booted {
-  std::vector<ServerId> placed, all;
+  std::vector<ServerId> all;
+  std::vector<std::pair<ServerId, HostId>> placed;
 };
 
 /// The request's one transaction. Throws NoHost, and nothing is written, until it is told why.
@@ -251,8 +252,8 @@ Booted boot_in_transaction(Core& core, db::Tx& tx, const api::Call& call, const 
     booted.all.push_back(row.server_id());
     Placing placing = p.placing;
     placing.why = why;
-    if (boot_one(core, tx, call, wanted, std::move(placing), std::move(row)))
-      booted.placed.push_back(booted.all.back());
+    if (const auto host = boot_one(core, tx, call, wanted, std::move(placing), std::move(row)); !host.empty())
+      booted.placed.emplace_back(booted.all.back(), host);
   }
   take_quota(tx, project, {{"instances", count}, {"cores", count * p.flavor.vcpus}, {"ram", count * p.flavor.memory_mb}}, standing);
   return booted;
@@ -274,7 +275,7 @@ std::vector<ServerId> boot(Core& core, const api::Call& call, const NewServer& w
         core.database.read([&](db::Tx& tx) { return why_not(core, tx, none.placing); })));
   }
   kill_point("serve.after_commit");
-  for (const auto& id : booted.placed) core.wake(id);
+  for (const auto& [id, host] : booted.placed) core.wake(id, host);
   return booted.all;
 }
 

@@ -119,7 +119,7 @@ operations::Operation begin_operation(Core& core, db::Tx& tx, ServerRow& row, st
   return operation;
 }
 
-void record_seen_steps(db::Tx& tx, const OperationId& operation, const std::string& host, const std::vector<link::StepReport>& steps) {
+void record_seen_steps(db::Tx& tx, const operations::Operation& operation, const std::string& host, const std::vector<link::StepReport>& steps) {
   std::vector<operations::Step> all;
   for (const auto& step : steps)
     all.push_back({.step = step.step,

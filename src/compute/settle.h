@@ -18,7 +18,7 @@ void settle(Core& core, db::Tx& tx, ServerRow& row, const std::optional<operatio
 operations::Operation begin_operation(Core& core, db::Tx& tx, ServerRow& row, std::string_view kind,
                                       const operations::Origin& origin, std::string_view detail = {});
 /// What a host reports of its work on an operation, as steps of it.
-void record_seen_steps(db::Tx& tx, const OperationId& operation, const std::string& host, const std::vector<link::StepReport>& steps);
+void record_seen_steps(db::Tx& tx, const operations::Operation& operation, const std::string& host, const std::vector<link::StepReport>& steps);
 /// Gives back quota, allocation and ports and marks the row deleted. `tombstone`: its host has still to
 /// remove it.
 void release_server(Core& core, db::Tx& tx, ServerRow& row, bool tombstone);

@@ -1,5 +1,7 @@
 #include "image/table.h"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 namespace virga::image {
@@ -43,10 +45,14 @@ void load_details(db::Tx& tx, std::vector<ImageRow>& images) {
     ids.emplace_back(i.id);
   }
   const std::string in = db::placeholders(ids.size());
-  for (const auto& r : tx.query(fmt::format("SELECT image_id, name, value FROM image_properties WHERE image_id IN ({})", in), ids))
-    by_id.at(r.text(0))->properties[r.text(1)] = r.text(2);
-  for (const auto& r : tx.query(fmt::format("SELECT image_id, tag FROM image_tags WHERE image_id IN ({}) ORDER BY tag", in), ids))
-    by_id.at(r.text(0))->tags.push_back(r.text(1));
+  ids.insert(ids.end(), ids.begin(), ids.begin() + static_cast<long>(images.size()));
+  for (const auto& r : tx.query(fmt::format("SELECT 0, image_id, name, value FROM image_properties WHERE image_id IN ({0}) UNION ALL "
+                                            "SELECT 1, image_id, tag, '' FROM image_tags WHERE image_id IN ({0})", in), ids)) {
+    auto& image = *by_id.at(r.text(1));
+    if (r.integer(0) == 0) image.properties[r.text(2)] = r.text(3);
+    else image.tags.push_back(r.text(2));
+  }
+  for (auto& image : images) std::sort(image.tags.begin(), image.tags.end());
 }
 
 std::optional<ImageRow> find_image(db::Tx& tx, const std::string& id) {

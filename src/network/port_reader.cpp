@@ -36,7 +36,6 @@ std::vector<std::vector<PortInfo>> PortReader::read(const std::vector<ServerId>&
   }
   read_ports(ids);
   if (found_.empty()) return out;
-  read_networks();
   if (detail_ != PortDetail::shown) read_subnets();
   for (auto& found : found_) finish(found);
   if (detail_ != PortDetail::wiring) {
@@ -56,7 +55,7 @@ void PortReader::read_ports(const std::vector<std::string>& servers) {
   std::unordered_map<std::string, size_t> seen;
   each_row(tx_,
            "SELECT p.device_id, p.id, p.network_id, p.mac_address, p.status, p.made_by_compute, p.created_at, "
-           "a.position, a.subnet_id, a.address FROM network_ports p "
+           "a.position, a.subnet_id, a.address, n.name, n.mtu FROM network_ports p JOIN network_networks n ON n.id = p.network_id "
            "LEFT JOIN network_addresses a ON a.port_id = p.id WHERE p.device_owner LIKE 'compute:%' AND "
            "p.device_id",
            servers, "", [&](const db::Row& r) {
@@ -70,6 +69,8 @@ void PortReader::read_ports(const std::vector<std::string>& servers) {
                found.info.status = r.text(4);
                found.info.made_by_compute = r.boolean(5);
                found.created_at = r.text(6);
+               found.info.network_name = r.text(10);
+               found.info.mtu = static_cast<int>(r.integer(11));
                if (!networks_.contains(r.view(2))) networks_.insert(r.text(2));
              }
              if (!r.is_null(9))
@@ -78,12 +79,6 @@ void PortReader::read_ports(const std::vector<std::string>& servers) {
   port_ids_.reserve(found_.size());
   for (const auto& found : found_) port_ids_.push_back(found.info.id.str());
   for (size_t i = 0; i < port_ids_.size(); ++i) port_at_[port_ids_[i]] = i;
-}
-
-void PortReader::read_networks() {
-  each_row(tx_, "SELECT id, name, mtu FROM network_networks WHERE id", network_ids(), "", [&](const db::Row& r) {
-    network_[r.text(0)] = {r.text(1), static_cast<int>(r.integer(2))};
-  });
 }
 
 void PortReader::read_subnets() {
@@ -114,9 +109,6 @@ void PortReader::read_subnets() {
 
 void PortReader::finish(Found& found) {
   PortInfo& port = found.info;
-  const Network& network = network_.at(port.network_id.str());
-  port.network_name = network.name;
-  port.mtu = network.mtu;
   std::sort(found.addresses.begin(), found.addresses.end(), [](const Address& a, const Address& b) {
     return std::tie(a.position, a.address) < std::tie(b.position, b.address);
   });

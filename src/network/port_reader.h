@@ -18,10 +18,6 @@ class PortReader {
   std::vector<std::vector<PortInfo>> read(const std::vector<ServerId>& servers);
 
  private:
-  struct Network {
-    std::string name;
-    int mtu = 0;
-  };
   struct Address {
     int64_t position;
     std::string subnet, address;
@@ -35,7 +31,6 @@ class PortReader {
   };
 
   void read_ports(const std::vector<std::string>& servers);
-  void read_networks();
   void read_subnets();
   void read_floating_ips();
   void read_groups();
@@ -50,7 +45,6 @@ class PortReader {
   std::vector<Found> found_;
   std::vector<std::string> port_ids_;
   std::set<std::string, std::less<>> networks_, dhcp_;
-  std::map<std::string, Network> network_;
   std::map<std::string, FixedIp> subnets_;
 };
 

@@ -31,6 +31,7 @@ struct Operation {
   int64_t fence = 0;          ///< fencing token; executors refuse smaller ones
   std::string detail;         ///< JSON of the kind's own (requested reboot type, …)
   std::string started_at, finished_at;  ///< database time text
+  int64_t step_count = 0;               ///< when it was read
 };
 
 struct Step {
@@ -64,6 +65,8 @@ std::vector<Operation> of_request(db::Tx& tx, std::string_view request_id);
 std::optional<Operation> running(db::Tx& tx, std::string_view resource_type, std::string_view resource_id);
 /// Appends the outcomes of steps, in this order, to the timeline.
 void record_steps(db::Tx& tx, const OperationId& id, const std::vector<Step>& steps);
+/// The same where the operation was read in this transaction: one statement less, as long as nobody else records steps.
+void record_steps(db::Tx& tx, const Operation& operation, const std::vector<Step>& steps);
 inline void record_step(db::Tx& tx, const OperationId& id, const Step& step) { record_steps(tx, id, {step}); }
 std::vector<Step> steps(db::Tx& tx, const OperationId& id);
 /// Ends it. Ending an ended operation changes nothing (returns false).

@@ -13,7 +13,7 @@ namespace {
 constexpr std::string_view kColumns =
     "id, kind, resource_type, resource_id, project_id, user_id, request_id, state, step, message, hint, "
     "host, attempt, "
-    "fence, detail, started_at, finished_at";
+    "fence, detail, started_at, finished_at, step_count";
 
 Operation from_row(const db::Row& row) {
   Operation o;
@@ -25,6 +25,7 @@ Operation from_row(const db::Row& row) {
   o.attempt = static_cast<int>(row.integer(i++));
   o.fence = row.integer(i++);
   for (auto* field : {&o.detail, &o.started_at, &o.finished_at}) *field = row.text(i++);
+  o.step_count = row.integer(i++);
   return o;
 }
 
@@ -68,6 +69,17 @@ void insert(db::Tx& tx, const Operation& o, size_t steps) {
       "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', '', ?, ?, ?, ?, ?, ?)",
       o.id, o.kind, o.resource_type, o.resource_id, o.project_id, o.user_id, o.request_id, o.state, o.step,
       steps, o.host, o.attempt, o.fence, o.detail, o.started_at, o.started_at);
+}
+
+/// Counts the steps, of an operation that has so many until now. False if there is none, or not with so many.
+/// The counter row serialises writers, so that sequence numbers neither collide nor depend on what a snapshot sees.
+bool count_steps(db::Tx& tx, const OperationId& id, const std::vector<Step>& steps, std::optional<int64_t> before) {
+  std::string host;  // the last that is told
+  for (const auto& step : steps)
+    if (!step.host.empty()) host = step.host;
+  return tx.exec("UPDATE operations SET step_count = step_count + ?, step = ?, host = CASE WHEN ? = '' THEN host ELSE ? END "
+                 "WHERE id = ? AND step_count = COALESCE(?, step_count)",
+                 steps.size(), cut(steps.back().step, kStepLength), host, host, id, before) == 1;
 }
 
 void insert_steps(db::Tx& tx, const OperationId& id, int64_t sequence, const std::vector<Step>& steps) {
@@ -134,20 +146,15 @@ std::optional<Operation> running(db::Tx& tx, std::string_view resource_type, std
 }
 
 void record_steps(db::Tx& tx, const OperationId& id, const std::vector<Step>& steps) {
-  if (steps.empty()) return;
-  std::string host;  // the last that is told
-  for (const auto& step : steps)
-    if (!step.host.empty()) host = step.host;
-  // The counter row serialises writers, so that sequence numbers neither collide nor depend on what a
-  // snapshot sees.
-  const auto count = static_cast<int64_t>(steps.size());
-  if (tx.exec("UPDATE operations SET step_count = step_count + ?, step = ?, host = CASE WHEN ? = '' THEN "
-              "host ELSE ? END "
-              "WHERE id = ?",
-              count, cut(steps.back().step, kStepLength), host, host, id) == 0)
-    return;
+  if (steps.empty() || !count_steps(tx, id, steps, std::nullopt)) return;
   const int64_t last = tx.first("SELECT step_count FROM operations WHERE id = ?", id)->integer(0);
-  insert_steps(tx, id, last - count + 1, steps);
+  insert_steps(tx, id, last - static_cast<int64_t>(steps.size()) + 1, steps);
+}
+
+void record_steps(db::Tx& tx, const Operation& operation, const std::vector<Step>& steps) {
+  if (steps.empty()) return;
+  if (!count_steps(tx, operation.id, steps, operation.step_count)) return record_steps(tx, operation.id, steps);
+  insert_steps(tx, operation.id, operation.step_count + 1, steps);
 }
 
 std::vector<Step> steps(db::Tx& tx, const OperationId& id) {

@@ -50,8 +50,16 @@ TEST_F(Operations, StepsKeepTheirOrderAndOutcome) {
                 {.step = "disk", .ok = true, .host = "h1", .at = to_db(clock_.now()), .took_us = 5});
     record_step(tx, o.id, {.step = "define", .ok = false, .message = "no", .at = to_db(clock_.now())});
   });
+  // Of one that was read before others recorded steps, too.
+  database_->write([&](db::Tx& tx) {
+    const auto now = to_db(clock_.now());
+    record_steps(tx, o, {{.step = "start", .at = now}, {.step = "boot", .at = now}});
+    record_steps(tx, *find(tx, o.id), {{.step = "define", .at = now}});
+  });
   const auto all = database_->read([&](db::Tx& tx) { return steps(tx, o.id); });
-  ASSERT_EQ(all.size(), 2u);
+  ASSERT_EQ(all.size(), 5u);
+  EXPECT_EQ(all[3].step, "boot");
+  EXPECT_EQ(all[4].sequence, 5);
   EXPECT_EQ(all[0].step, "disk");
   EXPECT_EQ(all[0].sequence, 1);
   EXPECT_FALSE(all[1].ok);
