@@ -61,7 +61,7 @@ class Search {
       placed_.choice = *placing_.why;
     } else {  // there was one then, which others have taken, or servers of the same request
       auto all = survey();
-      judge(all, host_states(nullptr));
+      judge(all, host_states(nullptr), true);
     }
     return std::move(placed_);
   }
@@ -148,14 +148,22 @@ class Search {
 
   bool page_by_page(placement::Demand demand) {
     std::optional<placement::Candidate> last;
-    for (size_t limit = kFirstPage;; limit *= kNextPages) {
+    std::vector<placement::Candidate> held;  // a page whose best were all held by others
+    for (size_t limit = kFirstPage;;) {
       auto page = core_.placement.candidates(tx_, demand, limit, last ? &*last : nullptr);
-      if (page.empty()) return false;
-      if (judge(page, host_states(&page))) return true;
-      if (page.size() < limit) return false;
-      last = std::move(page.back());
+      const bool more = page.size() == limit;
+      const auto outcome = judge(page, host_states(&page), !more || !held.empty());
+      if (outcome == Outcome::taken) return true;
+      if (!more) break;
+      last = page.back();
+      if (outcome == Outcome::held) {
+        held = std::move(page);
+        continue;
+      }
       if (limit == kFirstPage) keep_to_those_up(demand);
+      limit *= kNextPages;
     }
+    return !held.empty() && judge(held, host_states(&held), true) == Outcome::taken;
   }
 
   /// Of a whole page nobody would do: after an outage of nearly all hosts a walk would pass by all that are down, so only
@@ -169,35 +177,49 @@ class Search {
       demand.only.emplace(up->begin(), up->end());
   }
 
-  /// Takes the best, or the next if that has filled up meanwhile. True if one was taken.
-  bool judge(std::vector<placement::Candidate>& candidates, const HostStates& hosts) {
+  enum class Outcome { taken, held, none };
+  /// Takes the best, or the next if that has filled up meanwhile; waits for it if others hold it, or not (`held`).
+  Outcome judge(std::vector<placement::Candidate>& candidates, const HostStates& hosts, bool wait) {
     while (true) {
       auto& choice = placed_.choice = filter(candidates, hosts, placing_.ask);
       core_.placement.add_rooms(tx_, candidates, choice.passing);
       const auto best = weigh(candidates, choice.passing, placing_.ask);
-      if (best.empty()) return false;
-      const auto [at, zone] = hold_one(candidates, best);
-      choice.candidate = at;
-      auto& candidate = candidates[at];
-      const std::string why = take(candidate, hosts.at(candidate.provider_id), zone);
-      if (why.empty()) return true;
+      if (best.empty()) return Outcome::none;
+      auto held = hold_free(candidates, best);
+      if (!held && !wait) return Outcome::held;
+      if (!held) held = hold(candidates, best);
+      choice.candidate = held->candidate;
+      auto& candidate = candidates[held->candidate];
+      const std::string why = take(candidate, hosts.at(candidate.provider_id), held->zone);
+      if (why.empty()) return Outcome::taken;
       candidate.shortages.push_back({why, ""});
     }
   }
 
-  /// Of equals one whose row nobody else holds, or boots at the same time would all wait for the first, one for the
-  /// commit of the other. With its zone as it is now: on engines that run writers at once, an aggregate may have
+  /// A host whose row is locked, with its zone as it is now: on engines that run writers at once, an aggregate may have
   /// changed since it was chosen. The host's row is locked before what is free there, always.
-  std::pair<size_t, std::optional<std::string>> hold_one(const std::vector<placement::Candidate>& candidates, const std::vector<size_t>& equals) {
-    size_t chosen = equals.front();
-    if (equals.size() > 1 && tx_.dialect() == db::Dialect::mariadb) {
-      std::vector<db::Value> ids;
-      for (const size_t i : equals) ids.emplace_back(candidates[i].provider_id);
-      if (const auto row = tx_.first(fmt::format("SELECT id, zone FROM hosts WHERE id IN ({}) LIMIT 1 FOR UPDATE SKIP LOCKED", db::placeholders(ids.size())), ids))
-        for (const size_t i : equals)
-          if (candidates[i].provider_id == row->view(0)) return {i, row->text(1)};
-      chosen = equals[std::hash<std::string>()(placing_.server_id) % equals.size()];  // all are held: not all wait for one
-    }
+  struct Held {
+    size_t candidate;
+    std::optional<std::string> zone;  ///< none: it is no host any more
+  };
+
+  /// Of equals one whose row nobody else holds, or boots at the same time would all wait for the first, one for the
+  /// commit of the other. Nothing if others hold all.
+  std::optional<Held> hold_free(const std::vector<placement::Candidate>& candidates, const std::vector<size_t>& equals) {
+    if (tx_.dialect() != db::Dialect::mariadb) return hold(candidates, equals);
+    std::vector<db::Value> ids;
+    for (const size_t i : equals) ids.emplace_back(candidates[i].provider_id);
+    const auto row =
+        tx_.first(fmt::format("SELECT id, zone FROM hosts WHERE id IN ({}) LIMIT 1 FOR UPDATE SKIP LOCKED", db::placeholders(ids.size())), ids);
+    if (!row) return std::nullopt;
+    const auto at = std::find_if(equals.begin(), equals.end(), [&](size_t i) { return candidates[i].provider_id == row->view(0); });
+    return Held{*at, row->text(1)};
+  }
+
+  /// One of them, whoever holds it; which one differs from boot to boot where writers run at once.
+  Held hold(const std::vector<placement::Candidate>& candidates, const std::vector<size_t>& equals) {
+    const bool alone = tx_.dialect() != db::Dialect::mariadb;
+    const size_t chosen = equals[alone ? 0 : std::hash<std::string>()(placing_.server_id) % equals.size()];
     const auto row = tx_.first(fmt::format("SELECT zone FROM hosts WHERE id = ?{}", db::for_update(tx_)), candidates[chosen].provider_id);
     return {chosen, row ? std::optional(row->text(0)) : std::nullopt};
   }
