@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <future>
 #include <thread>
 
 #include "tests/support/compute_fixture.h"
@@ -93,6 +94,39 @@ TEST_F(TwoControllers, WhatIsAskedOfOneIsDoneByTheHostOfTheOther) {
   a.cloud.del("/compute/v2.1/servers/" + id, "demo");
   b.cloud.compute->look_around();
   EXPECT_EQ(a.cloud.show(id).status, 404);
+}
+
+TEST_F(TwoControllers, ABootDoesNotWaitForHostsThatOthersHold) {
+  std::vector<std::string> names;
+  for (int i = 0; i < 9; ++i) names.push_back(fmt::format("cafe{}", i));  // one more than a first page has
+  for (const auto& name : names) host_at_b(name);
+  const auto boot_while_held = [&](const std::vector<std::string>& held) {
+    std::promise<void> locked, go_on;
+    std::thread other([&] {
+      b.database->write([&](db::Tx& tx) {
+        for (const auto& name : held) tx.query("SELECT zone FROM hosts WHERE hostname = ? FOR UPDATE", name);
+        locked.set_value();
+        go_on.get_future().wait();
+      });
+    });
+    locked.get_future().wait();
+    auto made = std::async(std::launch::async, [&] { return a.cloud.boot("one"); });
+    EXPECT_EQ(made.wait_for(std::chrono::seconds(held.size() == names.size() ? 1 : 8)) == std::future_status::ready, held.size() < names.size());
+    go_on.set_value();
+    other.join();
+    const auto answer = made.get();
+    EXPECT_EQ(answer.status, 202) << answer.body;
+    const std::string host = a.cloud.get("/compute/v2.1/servers/" + answer.at("server.id"), "admin").at("server.OS-EXT-SRV-ATTR:host");
+    a.cloud.del("/compute/v2.1/servers/" + answer.at("server.id"), "demo");
+    b.cloud.compute->look_around();
+    return host;
+  };
+  for (const auto& free : {names.front(), names.back()}) {
+    std::vector<std::string> held = names;
+    std::erase(held, free);
+    EXPECT_EQ(boot_while_held(held), free);
+  }
+  EXPECT_NE(boot_while_held(names), "");  // it waits for one
 }
 
 TEST_F(TwoControllers, WhatWasSentIsNotSentAgain) {

@@ -154,7 +154,7 @@ class Search {
       const bool more = page.size() == limit;
       const auto outcome = judge(page, host_states(&page), !more || !held.empty());
       if (outcome == Outcome::taken) return true;
-      if (!more) break;
+      if (!more || !held.empty()) break;
       last = page.back();
       if (outcome == Outcome::held) {
         held = std::move(page);

@@ -128,6 +128,14 @@ void ensure_uses(db::Tx& tx, const std::string& project_id, const Uses& amounts,
 
 }  // namespace
 
+void need_room(db::Tx& tx, const std::string& project_id, const Uses& amounts, const Standing& standing) {
+  for (const auto& [name, amount] : amounts) {
+    const auto used = standing.uses.find(name);
+    const int64_t limit = standing.limits.at(name);
+    if (limit >= 0 && (used == standing.uses.end() ? 0 : used->second) + amount > limit) exceeded(tx, project_id, amounts, standing.limits);
+  }
+}
+
 void take_quota(db::Tx& tx, const std::string& project_id, const Uses& amounts, const Standing& standing) {
   ensure_uses(tx, project_id, amounts, standing.uses);
   if (add_uses(tx, project_id, amounts, standing.limits) != static_cast<int64_t>(amounts.size()))

@@ -29,7 +29,9 @@ struct Standing {
   Uses limits, uses;  ///< uses: of what was used ever
 };
 Standing standing_of(Core& core, db::Tx& tx, const std::string& project_id);
-/// Takes the amounts; `standing` was read in this transaction. Throws Fault(forbidden) in nova's words if a limit refuses.
+/// Throws what take_quota would throw, as far as `standing` shows.
+void need_room(db::Tx& tx, const std::string& project_id, const Uses& amounts, const Standing& standing);
+/// Takes the amounts; `standing` was read a moment ago. Throws Fault(forbidden) in nova's words if a limit refuses.
 void take_quota(db::Tx& tx, const std::string& project_id, const Uses& amounts, const Standing& standing);
 inline void take_quota(Core& core, db::Tx& tx, const std::string& project_id, const Uses& amounts) {
   take_quota(tx, project_id, amounts, standing_of(core, tx, project_id));

@@ -22,7 +22,9 @@ struct Prepared {
   BootPlan plan;
   std::string key_type, public_key;
   Placing placing;  ///< but for what is only known inside the transaction
-  int64_t first_number = 0;  ///< of as many as are asked for at most
+  Standing standing;
+  int64_t most = 0;          ///< servers that the request may come to
+  int64_t first_number = 0;  ///< of that many
 };
 
 link::ImageRef image_ref(const image::BootImage& image) {
@@ -70,6 +72,21 @@ BootPlan plan_of(Core& core, db::Tx& tx, const image::BootImage& image) {
   return plan;
 }
 
+Uses charged_for(int64_t count, const Flavor& flavor) {
+  return {{"instances", count}, {"cores", count * flavor.vcpus}, {"ram", count * flavor.memory_mb}};
+}
+
+/// How many of min..max the quota lets through now; the counters decide in the end.
+int64_t count_within_quota(const Standing& standing, const NewServer& wanted, const Flavor& flavor) {
+  int64_t count = wanted.max_count;
+  for (const auto& [name, each] : charged_for(1, flavor)) {
+    const auto used = standing.uses.find(name);
+    const int64_t limit = standing.limits.at(name);
+    if (limit >= 0 && each > 0) count = std::min(count, (limit - (used == standing.uses.end() ? 0 : used->second)) / each);
+  }
+  return std::max(count, wanted.min_count);
+}
+
 Prepared prepare(Core& core, db::Tx& tx, const api::Call& call, const NewServer& wanted) {
   Prepared p;
   const auto flavor = find_flavor(tx, wanted.flavor_id, call);
@@ -88,16 +105,18 @@ Prepared prepare(Core& core, db::Tx& tx, const api::Call& call, const NewServer&
     p.key_type = key->text(0);
     p.public_key = key->text(1);
   }
-  if (static_cast<int64_t>(wanted.metadata.size()) > 0) {
-    const int64_t limit = quota_limits(core, tx, call.caller().project_id).at("metadata_items");
-    if (limit >= 0 && static_cast<int64_t>(wanted.metadata.size()) > limit)
-      throw Fault(FaultKind::forbidden, fmt::format("Maximum number of metadata items exceeds {}", limit));
-  }
+  p.standing = standing_of(core, tx, call.caller().project_id);
+  const int64_t limit = p.standing.limits.at("metadata_items");
+  if (limit >= 0 && static_cast<int64_t>(wanted.metadata.size()) > limit)
+    throw Fault(FaultKind::forbidden, fmt::format("Maximum number of metadata items exceeds {}", limit));
   if (!wanted.zone.empty() && wanted.host.empty() &&
       !tx.first("SELECT id FROM hosts WHERE zone = ? AND enabled = 1 LIMIT 1", wanted.zone))
     throw bad("The requested availability zone is not available");
   if (!wanted.host.empty() && !tx.first("SELECT id FROM hosts WHERE hostname = ?", wanted.host))
     throw bad(fmt::format("Compute host {} could not be found.", wanted.host));
+  // What cannot be is refused before anything is done for it; the counters decide in the end.
+  p.most = count_within_quota(p.standing, wanted, p.flavor);
+  need_room(tx, call.caller().project_id, charged_for(p.most, p.flavor), p.standing);
   return p;
 }
 
@@ -221,19 +240,6 @@ HostId boot_one(Core& core, db::Tx& tx, const api::Call& call, const NewServer& 
   return HostId(row.host_id);
 }
 
-/// How many of min..max the quota lets through now; the counters decide in the end.
-int64_t count_within_quota(Core& core, db::Tx& tx, const std::string& project, const NewServer& wanted,
-                           const Flavor& flavor) {
-  if (wanted.min_count == wanted.max_count) return wanted.max_count;
-  const Uses limits = quota_limits(core, tx, project), uses = quota_uses(tx, project);
-  int64_t count = wanted.max_count;
-  const std::pair<const char*, int64_t> per_server[] = {
-      {"instances", 1}, {"cores", flavor.vcpus}, {"ram", flavor.memory_mb}};
-  for (const auto& [name, each] : per_server)
-    if (limits.at(name) >= 0 && each > 0) count = std::min(count, (limits.at(name) - uses.at(name)) / each);
-  return std::max(count, wanted.min_count);
-}
-
 struct Booted {
   std::vector<ServerId> all;
   std::vector<std::pair<ServerId, HostId>> placed;
@@ -244,8 +250,9 @@ Booted boot_in_transaction(Core& core, db::Tx& tx, const api::Call& call, const 
                            const std::string& reservation, const std::shared_ptr<const Choice>& why) {
   Booted booted;
   const std::string& project = call.caller().project_id;
-  const int64_t count = count_within_quota(core, tx, project, wanted, p.flavor);
-  const Standing standing = standing_of(core, tx, project);
+  // Of how many there shall be is asked once more only where it is open.
+  const Standing standing = wanted.min_count == wanted.max_count ? p.standing : standing_of(core, tx, project);
+  const int64_t count = std::min(p.most, count_within_quota(standing, wanted, p.flavor));
   for (int64_t i = 0; i < count; ++i) {
     ServerRow row = new_row(core, call, wanted, p, new_uuid(), i);
     row.reservation_id = reservation;
@@ -255,14 +262,14 @@ Booted boot_in_transaction(Core& core, db::Tx& tx, const api::Call& call, const 
     if (const auto host = boot_one(core, tx, call, wanted, std::move(placing), std::move(row)); !host.empty())
       booted.placed.emplace_back(booted.all.back(), host);
   }
-  take_quota(tx, project, {{"instances", count}, {"cores", count * p.flavor.vcpus}, {"ram", count * p.flavor.memory_mb}}, standing);
+  take_quota(tx, project, charged_for(count, p.flavor), standing);
   return booted;
 }
 
 std::vector<ServerId> boot(Core& core, const api::Call& call, const NewServer& wanted,
                            const std::string& reservation) {
   Prepared p = core.database.read([&](db::Tx& tx) { return prepare(core, tx, call, wanted); });
-  p.first_number = core.server_numbers.take(core.database, wanted.max_count);
+  p.first_number = core.server_numbers.take(core.database, p.most);
   const auto write = [&](const std::shared_ptr<const Choice>& why) {
     return core.database.write(
         [&](db::Tx& tx) { return boot_in_transaction(core, tx, call, wanted, p, reservation, why); });

@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "db/api.h"
+#include "db/mariadb_connection.h"
 #include "db/url.h"
 #include "support/mariadb.h"
 
@@ -306,6 +307,19 @@ TEST(Mariadb, ADatabaseThatDoesNotExistYetIsMade) {
   db->migrate({{1, "t", "CREATE TABLE c (id BIGINT NOT NULL PRIMARY KEY);\n"}});
   EXPECT_EQ(db->schema_version(), 1);
   EXPECT_EQ(db->read([](Tx& tx) { return tx.query("SELECT DATABASE()").at(0).text(0); }), "not\"yet");
+}
+
+TEST(Mariadb, AServerThatIsTooOldIsNamed) {
+  for (const unsigned long version : {100600UL, 101106UL, 110402UL}) EXPECT_NO_THROW(need_server_version(version));
+  for (const unsigned long version : {100522UL, 80036UL}) {
+    try {
+      need_server_version(version);
+      FAIL() << version;
+    } catch (const Fault& fault) {
+      EXPECT_EQ(fault.kind, FaultKind::unavailable);
+      EXPECT_NE(fault.message.find(version == 80036 ? "8.0.36" : "10.5.22"), std::string::npos) << fault.message;
+    }
+  }
 }
 
 TEST(Mariadb, AServerThatIsNotThereIsNamed) {

@@ -169,6 +169,12 @@ std::vector<Url> nodes_of(const Url& url) {
 
 }  // namespace
 
+void need_server_version(unsigned long version) {
+  if (version >= 100600) return;
+  throw unavailable(fmt::format("The database server is of version {}.{}.{}; MariaDB 10.6 or newer is needed.", version / 10000, version / 100 % 100, version % 100),
+                    "Upgrade it, or point the database URL at a newer one.");
+}
+
 MariadbConnection::MariadbConnection(const Url& url, unsigned read_timeout_s, Use use) {
   const auto nodes = nodes_of(url);
   is_cluster_ = nodes.size() > 1;
@@ -194,6 +200,7 @@ void MariadbConnection::open(const Url& url, unsigned read_timeout_s) {
   if (read_timeout_s) mysql_optionsv(m, MYSQL_OPT_READ_TIMEOUT, &read_timeout_s);
   mysql_optionsv(m, MYSQL_SET_CHARSET_NAME, "utf8mb4");
   connect(url);
+  need_server_version(mysql_get_server_version(m));
   run("SET NAMES utf8mb4 COLLATE utf8mb4_bin");
   run(kSession);
   if (!is_cluster_) return;

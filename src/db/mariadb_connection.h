@@ -17,6 +17,10 @@ struct UnknownDatabase : Fault {
   using Fault::Fault;
 };
 
+/// Throws Fault(unavailable) if a server of that version (major * 10000 + minor * 100 + patch) lacks what is used: it must know
+/// SKIP LOCKED (MariaDB 10.6). MySQL's numbers are smaller than all of MariaDB's that do.
+void need_server_version(unsigned long version);
+
 class MariadbConnection final : public Connection {
  public:
   /// What the last errors mean for the transaction under way.
