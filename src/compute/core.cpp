@@ -178,8 +178,9 @@ void Core::wake(const ServerId& server, PassOn pass_on) {
 
 void Core::wake(const ServerId& server, const HostId& host) {
   const auto* agents = hub.load();
-  if (agents && !agents->connected(host)) return tell_others("server", server.str());
-  wake(server);
+  if (!agents || agents->connected(host)) return wake(server);
+  kill_point("serve.before_push");
+  tell_others("server", server.str());
 }
 
 int64_t next_number(db::Tx& tx, std::string_view counter, int64_t count) {

@@ -45,9 +45,10 @@ void load_details(db::Tx& tx, std::vector<ImageRow>& images) {
     ids.emplace_back(i.id);
   }
   const std::string in = db::placeholders(ids.size());
-  ids.insert(ids.end(), ids.begin(), ids.begin() + static_cast<long>(images.size()));
+  std::vector<db::Value> twice = ids;
+  twice.insert(twice.end(), ids.begin(), ids.end());
   for (const auto& r : tx.query(fmt::format("SELECT 0, image_id, name, value FROM image_properties WHERE image_id IN ({0}) UNION ALL "
-                                            "SELECT 1, image_id, tag, '' FROM image_tags WHERE image_id IN ({0})", in), ids)) {
+                                            "SELECT 1, image_id, tag, '' FROM image_tags WHERE image_id IN ({0})", in), twice)) {
     auto& image = *by_id.at(r.text(1));
     if (r.integer(0) == 0) image.properties[r.text(2)] = r.text(3);
     else image.tags.push_back(r.text(2));
