@@ -43,14 +43,6 @@ Uses quota_class_limits(Core& core, db::Tx& tx, const std::string& class_name) {
   return limits;
 }
 
-Uses quota_limits(Core& core, db::Tx& tx, const std::string& project_id) {
-  Uses limits = quota_class_limits(core, tx, "default");
-  for (const auto& row :
-       tx.query("SELECT resource, hard_limit FROM compute_quotas WHERE project_id = ?", project_id))
-    limits[row.text(0)] = row.integer(1);
-  return limits;
-}
-
 Uses quota_uses(db::Tx& tx, const std::string& project_id) {
   Uses uses;
   for (const auto& resource : quota_resources()) uses[std::string(resource.name)] = 0;
@@ -73,6 +65,15 @@ Standing standing_of(Core& core, db::Tx& tx, const std::string& project_id) {
   for (const auto& [name, limit] : own) standing.limits[name] = limit;
   return standing;
 }
+
+std::optional<int64_t> Standing::room(const std::string& resource) const {
+  const int64_t limit = limits.at(resource);
+  const auto used = uses.find(resource);
+  if (limit < 0) return std::nullopt;
+  return limit - (used == uses.end() ? 0 : used->second);
+}
+
+Uses quota_limits(Core& core, db::Tx& tx, const std::string& project_id) { return standing_of(core, tx, project_id).limits; }
 
 namespace {
 
@@ -129,11 +130,8 @@ void ensure_uses(db::Tx& tx, const std::string& project_id, const Uses& amounts,
 }  // namespace
 
 void need_room(db::Tx& tx, const std::string& project_id, const Uses& amounts, const Standing& standing) {
-  for (const auto& [name, amount] : amounts) {
-    const auto used = standing.uses.find(name);
-    const int64_t limit = standing.limits.at(name);
-    if (limit >= 0 && (used == standing.uses.end() ? 0 : used->second) + amount > limit) exceeded(tx, project_id, amounts, standing.limits);
-  }
+  for (const auto& [name, amount] : amounts)
+    if (const auto room = standing.room(name); room && amount > *room) exceeded(tx, project_id, amounts, standing.limits);
 }
 
 void take_quota(db::Tx& tx, const std::string& project_id, const Uses& amounts, const Standing& standing) {

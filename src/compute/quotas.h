@@ -3,6 +3,7 @@
 // condition, so that two requests that race for the last unit can never both have it.
 
 #include <map>
+#include <optional>
 #include <string>
 
 #include "compute/core.h"
@@ -27,6 +28,8 @@ Uses quota_uses(db::Tx& tx, const std::string& project_id);
 /// Limits and uses of a project, read by one statement.
 struct Standing {
   Uses limits, uses;  ///< uses: of what was used ever
+  /// How much more of it may be used; nothing if there is no limit.
+  std::optional<int64_t> room(const std::string& resource) const;
 };
 Standing standing_of(Core& core, db::Tx& tx, const std::string& project_id);
 /// Throws what take_quota would throw, as far as `standing` shows.

@@ -79,11 +79,8 @@ Uses charged_for(int64_t count, const Flavor& flavor) {
 /// How many of min..max the quota lets through now; the counters decide in the end.
 int64_t count_within_quota(const Standing& standing, const NewServer& wanted, const Flavor& flavor) {
   int64_t count = wanted.max_count;
-  for (const auto& [name, each] : charged_for(1, flavor)) {
-    const auto used = standing.uses.find(name);
-    const int64_t limit = standing.limits.at(name);
-    if (limit >= 0 && each > 0) count = std::min(count, (limit - (used == standing.uses.end() ? 0 : used->second)) / each);
-  }
+  for (const auto& [name, each] : charged_for(1, flavor))
+    if (const auto room = standing.room(name); room && each > 0) count = std::min(count, *room / each);
   return std::max(count, wanted.min_count);
 }
 
@@ -198,7 +195,7 @@ std::vector<operations::Step> steps_of(const Core& core, const Placed& placed) {
 }
 
 /// One server of a request, inside the transaction. The host it got, or "". Rows that all boots of a project or a
-/// network change (its quota of ports, the subnet's next address) come last, since it is held until the commit.
+/// network change (its quota of ports, the subnet's next address) come last, since each is held until the commit.
 HostId boot_one(Core& core, db::Tx& tx, const api::Call& call, const NewServer& wanted, Placing placing, ServerRow row) {
   placing.server_id = row.id;
   placing.project_id = placing.ask.project_id = row.project_id;
