@@ -56,9 +56,11 @@ class NetworkService final : public Networks {
   /// Counts what nobody asked for (a default group, its rules): a full quota does not refuse it.
   void count_quota(db::Tx& tx, const std::string& project, std::string_view resource, int64_t amount);
 
-  // ports.cpp
+  // facade.cpp
   /// Status of a server's port that was just bound there: without OVN nobody else would say that it is up.
   std::string status_unheard(const std::string& hostname) const;
+
+  // ports.cpp
   /// Writes a port with its addresses and groups. `record` is a validated port with id, project and times; returns it stored.
   Object insert_port(db::Tx& tx, Object record, const api::Caller* caller);
   /// A MAC for a port that asks for none; tests put others in its place.
