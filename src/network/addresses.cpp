@@ -25,6 +25,17 @@ std::vector<Range> pools_of(const Object& subnet) {
   return out;
 }
 
+bool in_pools(const std::vector<Range>& pools, const Ip& ip) {
+  return std::any_of(pools.begin(), pools.end(), [&](const Range& r) { return ip >= r.start && ip <= r.end; });
+}
+
+/// The last of at most `count` addresses that begin with `first`, in the same pool.
+Ip block_end(const std::vector<Range>& pools, const Ip& first, int count) {
+  for (const auto& r : pools)
+    if (first >= r.start && first <= r.end) return std::min(r.end, Ip{first.family, first.value + (count - 1)});
+  return first;
+}
+
 /// The first free address at or after `from`, within the pools, going round once. Probes at most `tries` addresses.
 std::optional<Ip> free_from(db::Tx& tx, const Object& subnet, const std::vector<Range>& pools, Ip from, int tries) {
   const std::string id = text_of(subnet, "id"), gateway = text_of(subnet, "gateway_ip");
@@ -52,10 +63,6 @@ bool by_eui64(const Object& subnet) {
 
 Fault exhausted(const std::string& network) { return conflict(fmt::format("No more IP addresses available on network {}.", network), "IpAddressGenerationFailure"); }
 
-}  // namespace
-
-namespace {
-
 /// False if it is another port's.
 bool give(db::Tx& tx, const std::string& subnet, const std::string& address, const std::string& port_id, int64_t position) {
   try {
@@ -70,30 +77,64 @@ Fault allocated(const std::string& subnet, const std::string& address) {
   return conflict(fmt::format("IP address {} already allocated in subnet {}", address, subnet), "IpAddressAlreadyAllocated");
 }
 
-/// The next free one. With several controllers our snapshot shows neither where the others' cursor stands nor what they gave
-/// away: the cursor is read as it is now, and held, and what turns out to be taken is passed over.
-std::string give_free(db::Tx& tx, const Object& subnet, const std::string& port_id, int64_t position) {
-  constexpr int kProbes = 1 << 20, kCollisions = 1000;
+}  // namespace
+
+std::optional<Ip> AddressBlocks::next(const std::string& subnet) {
+  std::lock_guard lock(mutex_);
+  const auto it = blocks_.find(subnet);
+  if (it == blocks_.end()) return std::nullopt;
+  const Ip next = it->second.next;
+  it->second.next.value += 1;
+  if (next == it->second.last) blocks_.erase(it);
+  return next;
+}
+
+void AddressBlocks::put(const std::string& subnet, Ip next, Ip last) {
+  std::lock_guard lock(mutex_);
+  blocks_[subnet] = {next, last};
+}
+
+void AddressBlocks::forget(const std::string& subnet) {
+  std::lock_guard lock(mutex_);
+  blocks_.erase(subnet);
+}
+
+std::optional<std::string> NetworkService::give_from_block(db::Tx& tx, const Object& subnet, const std::string& port_id, int64_t position) {
+  const std::string id = text_of(subnet, "id");
+  const auto ip = blocks_.next(id);
+  if (!ip) return std::nullopt;
+  if (in_pools(pools_of(subnet), *ip) && ip->str() != text_of(subnet, "gateway_ip") && give(tx, id, ip->str(), port_id, position)) return ip->str();
+  blocks_.forget(id);  // what follows is likely to be taken too: that is for the search
+  return std::nullopt;
+}
+
+/// The next free one. The subnet's cursor (next_address) is one row for all that get an address there, and held until the
+/// commit: so whoever moves it takes a block, from which this controller gives without asking. A transaction that comes to
+/// nothing leaves a gap, as does a controller's end; the cursor goes round, and finds it. With several controllers our
+/// snapshot shows neither where the others' cursor stands nor what they gave away: the cursor is read as it is now, and what
+/// turns out to be taken is passed over.
+std::string NetworkService::give_free(db::Tx& tx, const Object& subnet, const std::string& port_id, int64_t position) {
+  constexpr int kProbes = 1 << 20, kCollisions = 1000, kBlock = 32;
+  if (auto given = give_from_block(tx, subnet, port_id, position)) return *given;
   const std::string id = text_of(subnet, "id");
   const auto pools = pools_of(subnet);
   if (pools.empty()) throw exhausted(text_of(subnet, "network_id"));
   const auto cursor = tx.first(fmt::format("SELECT next_address FROM network_subnets WHERE id = ?{}", db::for_update(tx)), id);
+  // Who waited for the row finds what the one before has put there.
+  if (auto given = give_from_block(tx, subnet, port_id, position)) return *given;
   Ip from = parse_ip(cursor ? cursor->text(0) : "").value_or(pools.front().start);
-  const auto is_in_pools = [&](Ip ip) { return std::any_of(pools.begin(), pools.end(), [&](const Range& r) { return ip >= r.start && ip <= r.end; }); };
-  // Most often the next one is free: then nothing is looked at.
-  const bool next = is_in_pools(from) && from.str() != text_of(subnet, "gateway_ip");
   for (int i = 0; i < kCollisions; ++i) {
-    const auto found = i == 0 && next ? std::optional(from) : free_from(tx, subnet, pools, from, kProbes);
+    const auto found = free_from(tx, subnet, pools, from, kProbes);
     if (!found) break;
     from = Ip{found->family, found->value + 1};
     if (!give(tx, id, found->str(), port_id, position)) continue;
-    tx.exec("UPDATE network_subnets SET next_address = ? WHERE id = ?", from.str(), id);
+    const Ip last = block_end(pools, *found, kBlock);
+    if (last > *found) blocks_.put(id, from, last);
+    tx.exec("UPDATE network_subnets SET next_address = ? WHERE id = ?", Ip{last.family, last.value + 1}.str(), id);
     return found->str();
   }
   throw exhausted(text_of(subnet, "network_id"));
 }
-
-}  // namespace
 
 std::string NetworkService::take_address(db::Tx& tx, const Object& subnet, const std::string& port_id, const std::string& wanted, int64_t position, bool any_in_cidr) {
   if (wanted.empty()) return give_free(tx, subnet, port_id, position);

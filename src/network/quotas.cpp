@@ -1,5 +1,8 @@
 #include <fmt/format.h>
 
+#include <limits>
+#include <optional>
+
 #include "network/service.h"
 
 namespace virga::network {
@@ -14,19 +17,29 @@ const std::map<std::string, int64_t>& default_limits() {
 
 }  // namespace
 
-int64_t NetworkService::quota_limit(db::Tx& tx, const std::string& project, const std::string& resource) {
-  if (const auto row = tx.first("SELECT hard_limit FROM network_quotas WHERE project_id = ? AND resource = ?", project, resource)) return row->integer(0);
+int64_t NetworkService::default_limit(const std::string& resource) const {
   if (const auto it = options_.quotas.find(resource); it != options_.quotas.end()) return it->second;
   const auto it = default_limits().find(resource);
   return it == default_limits().end() ? -1 : it->second;
 }
 
+int64_t NetworkService::quota_limit(db::Tx& tx, const std::string& project, const std::string& resource) {
+  if (const auto row = tx.first("SELECT hard_limit FROM network_quotas WHERE project_id = ? AND resource = ?", project, resource)) return row->integer(0);
+  return default_limit(resource);
+}
+
 namespace {
 
-/// False if more would be used than `limit` (-1: unlimited).
-bool add_usage(db::Tx& tx, const std::string& project, std::string_view resource, int64_t amount, int64_t limit) {
+/// False if more would be used than the project's own limit or, if it has none, `limit` (-1: unlimited). Without `limit`
+/// it is only counted.
+bool add_usage(db::Tx& tx, const std::string& project, std::string_view resource, int64_t amount, std::optional<int64_t> limit) {
+  constexpr std::string_view kAdd = "UPDATE network_quota_usages SET used = used + ? WHERE project_id = ? AND resource = ?";
+  constexpr int64_t kUnlimited = std::numeric_limits<int64_t>::max();
   const auto take = [&] {
-    return tx.exec("UPDATE network_quota_usages SET used = used + ? WHERE project_id = ? AND resource = ? AND (? < 0 OR used + ? <= ?)", amount, project, resource, limit, amount, limit) == 1;
+    if (!limit || amount <= 0) return tx.exec(kAdd, amount, project, resource) == 1;
+    return tx.exec(fmt::format("{} AND used + ? <= COALESCE((SELECT CASE WHEN hard_limit < 0 THEN ? ELSE hard_limit END FROM network_quotas "
+                               "WHERE project_id = ? AND resource = ?), ?)", kAdd),
+                   amount, project, resource, amount, kUnlimited, project, resource, *limit < 0 ? kUnlimited : *limit) == 1;
   };
   if (take()) return true;
   try {
@@ -41,12 +54,11 @@ bool add_usage(db::Tx& tx, const std::string& project, std::string_view resource
 
 void NetworkService::use_quota(db::Tx& tx, const std::string& project, std::string_view resource, int64_t amount) {
   if (project.empty()) return;  // ours, not a project's
-  const int64_t limit = amount > 0 ? quota_limit(tx, project, std::string(resource)) : -1;
-  if (!add_usage(tx, project, resource, amount, limit)) throw conflict(fmt::format("Quota exceeded for resources: ['{}'].", resource), "OverQuota");
+  if (!add_usage(tx, project, resource, amount, default_limit(std::string(resource)))) throw conflict(fmt::format("Quota exceeded for resources: ['{}'].", resource), "OverQuota");
 }
 
 void NetworkService::count_quota(db::Tx& tx, const std::string& project, std::string_view resource, int64_t amount) {
-  if (!project.empty() && amount != 0) add_usage(tx, project, resource, amount, -1);
+  if (!project.empty() && amount != 0) add_usage(tx, project, resource, amount, std::nullopt);
 }
 
 namespace {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "network/address.h"
+#include "network/address_blocks.h"
 #include "network/api.h"
 #include "network/collection.h"
 #include "network/resources.h"
@@ -116,7 +117,11 @@ class NetworkService final : public Networks {
   void add_information_routes();  ///< versions, extensions, availability zones, tags
   void add_explain_route();
   int64_t quota_limit(db::Tx& tx, const std::string& project, const std::string& resource);
+  int64_t default_limit(const std::string& resource) const;
+  std::string give_free(db::Tx& tx, const Object& subnet, const std::string& port_id, int64_t position);
+  std::optional<std::string> give_from_block(db::Tx& tx, const Object& subnet, const std::string& port_id, int64_t position);
 
+  AddressBlocks blocks_;
   Options options_;
   db::Database& database_;
   const Clock& clock_;
