@@ -129,6 +129,43 @@ TEST_F(TwoControllers, ABootDoesNotWaitForHostsThatOthersHold) {
   EXPECT_NE(boot_while_held(names), "");  // it waits for one
 }
 
+TEST_F(TwoControllers, OfManyEqualHostsEachSearchSeesOthers) {
+  auto& placement = *a.cloud.placement;
+  std::set<std::string> all;
+  while (all.size() < 12) all.insert(new_uuid());
+  a.database->write([&](db::Tx& tx) {
+    for (const auto& id : all)
+      placement.ensure_provider(tx, id, id, {{.resource_class = "VCPU", .total = 4, .max_unit = 4}, {.resource_class = "MEMORY_MB", .total = 8000, .max_unit = 8000}});
+  });
+  const placement::Demand demand{.amounts = {{"VCPU", 1}, {"MEMORY_MB", 512}}};
+  const auto look = [&](const placement::Demand& what, size_t limit) {
+    return a.database->write([&](db::Tx& tx) { return placement.some_of_equals(tx, what, limit); });
+  };
+  const auto walk = [&](size_t limit) { return a.database->write([&](db::Tx& tx) { return placement.candidates(tx, demand, limit); }); };
+  EXPECT_TRUE(look(demand, 4).empty());  // nobody has looked yet
+  std::set<std::string> seen;
+  for (int i = 0; i < 300; ++i) {
+    walk(4);
+    const auto some = look(demand, 4);
+    EXPECT_LE(some.size(), 4u);
+    for (const auto& candidate : some) seen.insert(candidate.provider_id);
+  }
+  EXPECT_EQ(seen, all);
+  walk(4);
+  EXPECT_TRUE(look({.amounts = demand.amounts, .only = std::vector<std::string>{"x"}}, 4).empty());
+  EXPECT_TRUE(look({.amounts = {{"VCPU", 5}, {"MEMORY_MB", 512}}}, 4).empty());  // of processors nobody has so many
+  // Whoever has less than those that come first is not among them.
+  const std::string used = *all.begin();
+  a.database->write([&](db::Tx& tx) { placement.allocate(tx, new_uuid(), used, {{"MEMORY_MB", 512}}, "p", "u"); });
+  for (int i = 0; i < 100; ++i) {
+    walk(4);
+    for (const auto& candidate : look(demand, 4)) EXPECT_NE(candidate.provider_id, used);
+  }
+  // Not all are equal: there is no crowd.
+  walk(12);
+  EXPECT_TRUE(look(demand, 4).empty());
+}
+
 TEST_F(TwoControllers, WhatWasSentIsNotSentAgain) {
   host_at_b("cafe1");
   b.cloud.hub->asleep = true;

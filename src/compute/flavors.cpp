@@ -398,10 +398,15 @@ std::optional<Flavor> find_flavor(db::Tx& tx, const std::string& id, const api::
   api::Where where;
   where.add("id = ?", id);
   if (!call.caller().is_admin()) add_access(where, call);
-  const auto rows = tx.query(fmt::format("SELECT {} FROM flavors{}", kColumns, where.sql()), where.values);
+  // One statement: each boot asks for it.
+  const auto rows = tx.query(fmt::format("SELECT {}, spec, value FROM flavors LEFT JOIN (SELECT flavor_id, name AS spec, value FROM "
+                                         "flavor_extra_specs) s ON flavor_id = id{} ORDER BY spec", kColumns, where.sql()),
+                             where.values);
   if (rows.empty()) return std::nullopt;
   auto flavor = from_row(rows.front());
-  flavor.extra_specs = specs_of(tx, flavor.id);
+  constexpr size_t kSpec = 11;
+  for (const auto& row : rows)
+    if (!row.is_null(kSpec)) flavor.extra_specs[row.text(kSpec)] = row.text(kSpec + 1);
   return flavor;
 }
 

@@ -147,6 +147,8 @@ class Search {
   }
 
   bool page_by_page(placement::Demand demand) {
+    auto some = core_.placement.some_of_equals(tx_, demand, kFirstPage);
+    if (!some.empty() && judge(some, host_states(&some), false) == Outcome::taken) return true;
     std::optional<placement::Candidate> last;
     std::vector<placement::Candidate> held;  // a page whose best were all held by others
     for (size_t limit = kFirstPage;;) {

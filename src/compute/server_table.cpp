@@ -152,16 +152,18 @@ void insert_server(db::Tx& tx, const ServerRow& row) {
   tx.exec(sql, values);
 }
 
-std::optional<ServerRow> find_server(db::Tx& tx, const ServerId& id) {
-  static const std::string sql = "SELECT " + server_columns() + " FROM servers WHERE id = ?";
-  if (const auto row = tx.first(sql, id)) return server_from_row(*row);
+namespace {
+
+std::optional<ServerRow> read_server(db::Tx& tx, const ServerId& id, std::string_view lock) {
+  if (const auto row = tx.first(fmt::format("SELECT {} FROM servers WHERE id = ?{}", server_columns(), lock), id)) return server_from_row(*row);
   return std::nullopt;
 }
 
-std::optional<ServerRow> lock_server(db::Tx& tx, const ServerId& id) {
-  if (tx.exec("UPDATE servers SET revision = revision + 1 WHERE id = ?", id) == 0) return std::nullopt;
-  return find_server(tx, id);
-}
+}  // namespace
+
+std::optional<ServerRow> find_server(db::Tx& tx, const ServerId& id) { return read_server(tx, id, ""); }
+
+std::optional<ServerRow> lock_server(db::Tx& tx, const ServerId& id) { return read_server(tx, id, db::for_update(tx)); }
 
 void update_server(db::Tx& tx, const std::string& id, const Changes& changes) {
   if (changes.empty()) return;

@@ -39,7 +39,8 @@ struct ServerRow {
   int64_t number = 0, vcpus = 0, memory_mb = 0, root_gb = 0, ephemeral_gb = 0, swap_mb = 0, config_drive = 0,
           launch_index = 0, power_state = 0, generation = 0, fence = 0, seen_power = 0, seen_generation = 0,
           failed_generation = 0, failed_permanently = 0, fault_code = 0, deleted = 0, tombstone = 0,
-          revision = 0, placed_generation = 0, disk_number = 0, old_disk = -1;  ///< see link::DesiredServer; -1: none
+          revision = 0,  ///< stays 0: programs of the schema before lock the row by adding to it
+          placed_generation = 0, disk_number = 0, old_disk = -1;  ///< see link::DesiredServer; -1: none
 
   ServerId server_id() const { return ServerId(id); }
   std::string instance_name() const;  ///< "instance-0000002a"

@@ -71,9 +71,13 @@ class Placement {
   /// the limit and with how rare the fitting ones are, not with how many providers there are.
   virtual std::vector<Candidate> candidates(db::Tx& tx, const Demand& demand, size_t limit,
                                             const Candidate* after = nullptr) = 0;
+  /// Some at random of those that candidates() would give first, if many have equally much free: where writers run at once,
+  /// each then looks at others. Nothing where that is not known, or writers are alone. A guess that is a second old at most:
+  /// if nobody of them does, ask candidates().
+  virtual std::vector<Candidate> some_of_equals(db::Tx& tx, const Demand& demand, size_t limit) = 0;
   /// Every provider (of demand.only, if given), each with what it lacks: for when no candidate was good. By name.
   virtual std::vector<Candidate> survey(db::Tx& tx, const Demand& demand) = 0;
-  /// Reads the rooms of some candidates: indexes into `all`.
+  /// Reads the rooms of some candidates (indexes into `all`) that have none yet.
   virtual void add_rooms(db::Tx& tx, std::vector<Candidate>& all, const std::vector<size_t>& of) = 0;
   /// Takes the amounts for a consumer (server id). Throws Fault(conflict) if they no longer fit.
   virtual void allocate(db::Tx& tx, const std::string& consumer_id, const std::string& provider_id, const Amounts& amounts,

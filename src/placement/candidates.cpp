@@ -3,10 +3,12 @@
 
 #include <algorithm>
 #include <map>
+#include <numeric>
 #include <set>
 #include <unordered_map>
 #include <unordered_set>
 
+#include "base/ids.h"
 #include "placement/placement.h"
 
 namespace virga::placement {
@@ -100,11 +102,20 @@ void add_conditions(Sql& sql, const Demand& demand) {
   sql.add(")");
 }
 
+std::vector<Candidate> found_by(db::Tx& tx, const Sql& sql) {
+  std::vector<Candidate> all;
+  for (const auto& row : tx.query(sql.text, sql.values)) {
+    all.emplace_back();
+    all.back().provider_id = row.text(0);
+    all.back().order = row.integer(1);
+  }
+  return all;
+}
+
 /// One table and no join: whatever the planner thinks, it can only walk the leading class's index, and asks
 /// EXISTS of each row until there are enough. What is rare (traits, aggregates) is asked before what most
 /// have (room).
-Sql candidates_sql(db::Tx& tx, Scarcity& scarcity, const Demand& demand, size_t limit, const Candidate* after) {
-  const std::string leading = leading_class(tx, scarcity, demand);
+std::vector<Candidate> walk(db::Tx& tx, const std::string& leading, const Demand& demand, size_t limit, const Candidate* after) {
   Sql sql;
   sql.add("SELECT i.provider_uuid, i.free FROM inventories i WHERE ");
   add_fits(sql, "i", leading, demand.amounts.at(leading));
@@ -121,7 +132,32 @@ Sql candidates_sql(db::Tx& tx, Scarcity& scarcity, const Demand& demand, size_t 
   }
   sql.add(fmt::format(" ORDER BY i.free DESC, i.provider_uuid DESC LIMIT {}",
                       std::min<size_t>(limit, INT32_MAX)));
-  return sql;
+  return found_by(tx, sql);
+}
+
+/// Some that have the leading class, from a random place on: along the table itself, since the index of what is free is full
+/// of entries that others move just now. Nothing else is asked, or MariaDB begins with whatever that is about.
+std::vector<Candidate> sample(db::Tx& tx, const std::string& leading, const Demand& demand, size_t limit) {
+  Sql sql;
+  sql.add("SELECT i.provider_uuid, i.free FROM inventories i FORCE INDEX (PRIMARY) WHERE i.provider_uuid >= ? AND ", {new_uuid()});
+  add_fits(sql, "i", leading, demand.amounts.at(leading));
+  add_conditions(sql, demand);
+  sql.add(fmt::format(" ORDER BY i.provider_uuid LIMIT {}", limit));
+  return found_by(tx, sql);
+}
+
+bool has_room(const Candidate& candidate, const Amounts& amounts) {
+  return std::all_of(amounts.begin(), amounts.end(), [&](const auto& wanted) {
+    const auto& [name, amount] = wanted;
+    const auto room = candidate.rooms.find(name);
+    if (amount <= 0) return true;
+    return room != candidate.rooms.end() && room->second.capacity - room->second.used >= amount && room->second.max_unit >= amount;
+  });
+}
+
+/// True if it is about all providers: what is first for one such demand is first for another.
+bool is_plain(const Demand& demand) {
+  return !demand.only && demand.required_traits.empty() && demand.member_of.empty() && demand.exclusions.empty();
 }
 
 /// Of a row of inventories that is short of an amount. `what`: "MEMORY_MB: 512 wanted".
@@ -266,28 +302,57 @@ int64_t Scarcity::free_of_many(db::Tx& tx, const std::string& name) {
   return free;
 }
 
+std::optional<int64_t> Crowd::free(const std::string& name) {
+  const std::lock_guard lock(mutex_);
+  const auto it = known_.find(name);
+  if (it == known_.end() || it->second.until < std::chrono::steady_clock::now()) return std::nullopt;
+  return it->second.free;
+}
+
+void Crowd::note(const std::string& name, std::optional<int64_t> free) {
+  const std::lock_guard lock(mutex_);
+  if (free) known_[name] = {*free, std::chrono::steady_clock::now() + kKnownFor};
+  else known_.erase(name);
+}
+
 std::vector<Candidate> Module::candidates(db::Tx& tx, const Demand& demand, size_t limit,
                                           const Candidate* after) {
-  std::vector<Candidate> all;
-  const Sql sql = candidates_sql(tx, scarcity_, demand, limit, after);
-  for (const auto& row : tx.query(sql.text, sql.values)) {
-    all.emplace_back();
-    all.back().provider_id = row.text(0);
-    all.back().order = row.integer(1);
+  const std::string leading = leading_class(tx, scarcity_, demand);
+  auto all = walk(tx, leading, demand, limit, after);
+  if (!after && is_plain(demand)) {
+    const bool equal = all.size() == limit && all.front().order == all.back().order;
+    crowd_.note(leading, equal ? std::optional(all.front().order) : std::nullopt);
   }
+  return all;
+}
+
+std::vector<Candidate> Module::some_of_equals(db::Tx& tx, const Demand& demand, size_t limit) {
+  if (tx.dialect() != db::Dialect::mariadb || !is_plain(demand)) return {};
+  const std::string leading = leading_class(tx, scarcity_, demand);
+  const auto free = crowd_.free(leading);
+  if (!free) return {};
+  auto all = sample(tx, leading, demand, 2 * limit);
+  std::erase_if(all, [&](const Candidate& c) { return c.order < *free; });
+  if (2 * all.size() < limit) crowd_.note(leading, std::nullopt);  // few are left, or chance was at the end: look again
+  if (all.size() > limit) all.resize(limit);
+  std::vector<size_t> each(all.size());
+  std::iota(each.begin(), each.end(), size_t{0});
+  add_rooms(tx, all, each);
+  std::erase_if(all, [&](const Candidate& c) { return !has_room(c, demand.amounts); });
   return all;
 }
 
 void Module::add_rooms(db::Tx& tx, std::vector<Candidate>& all, const std::vector<size_t>& of) {
   constexpr size_t kPiece = 500;  // ids in one statement
-  for (size_t from = 0; from < of.size(); from += kPiece) {
+  std::vector<Candidate*> without;
+  for (const size_t i : of)
+    if (all[i].rooms.empty()) without.push_back(&all[i]);
+  for (size_t from = 0; from < without.size(); from += kPiece) {
     std::vector<db::Value> ids;
     std::unordered_map<std::string_view, Candidate*> at;
-    for (size_t i = from; i < std::min(of.size(), from + kPiece); ++i) {
-      auto& candidate = all[of[i]];
-      candidate.rooms.clear();
-      at.emplace(candidate.provider_id, &candidate);
-      ids.emplace_back(candidate.provider_id);
+    for (size_t i = from; i < std::min(without.size(), from + kPiece); ++i) {
+      at.emplace(without[i]->provider_id, without[i]);
+      ids.emplace_back(without[i]->provider_id);
     }
     for (const auto& row :
          tx.query("SELECT provider_uuid, resource_class, capacity, used, max_unit FROM inventories WHERE "

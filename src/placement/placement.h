@@ -28,6 +28,25 @@ class Scarcity {
   std::map<std::string, Known> known_;
 };
 
+/// Of a class, how much those have free that come first, where so many have just as much that they fill a page. Searches at
+/// once begin at different places among them, or they would all want the same few. A hint that is a second old at most.
+/// Thread-safe.
+class Crowd {
+ public:
+  std::optional<int64_t> free(const std::string& resource_class);
+  /// Nothing: no crowd.
+  void note(const std::string& resource_class, std::optional<int64_t> free);
+
+ private:
+  struct Known {
+    int64_t free = 0;
+    std::chrono::steady_clock::time_point until;
+  };
+  static constexpr std::chrono::seconds kKnownFor{1};
+  std::mutex mutex_;
+  std::map<std::string, Known> known_;
+};
+
 class Module final : public Placement {
  public:
   Module(db::Database& database, const Clock& clock);
@@ -36,6 +55,7 @@ class Module final : public Placement {
                        const std::vector<Inventory>& inventories) override;
   void remove_provider(db::Tx& tx, const std::string& uuid) override;
   std::vector<Candidate> candidates(db::Tx& tx, const Demand& demand, size_t limit, const Candidate* after) override;
+  std::vector<Candidate> some_of_equals(db::Tx& tx, const Demand& demand, size_t limit) override;
   std::vector<Candidate> survey(db::Tx& tx, const Demand& demand) override;
   void add_rooms(db::Tx& tx, std::vector<Candidate>& all, const std::vector<size_t>& of) override;
   void allocate(db::Tx& tx, const std::string& consumer_id, const std::string& provider_id,
@@ -57,6 +77,7 @@ class Module final : public Placement {
   db::Database& database_;
   const Clock& clock_;
   Scarcity scarcity_;
+  Crowd crowd_;
   api::Service service_;
 };
 
