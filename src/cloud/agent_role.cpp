@@ -11,6 +11,7 @@
 #include "cloud/serve.h"
 #include "host/api.h"
 #include "libvirt/api.h"
+#include "ovn/api.h"
 
 namespace virga::cloud {
 namespace {
@@ -42,6 +43,14 @@ void make_dirs(const Paths& paths) {
   }
 }
 
+/// Another controller may hold OVN's databases one day: ovn-controller tries all.
+void point_chassis(const Config& config, const std::string& ovsdb) try {
+  ovn::LocalSwitch local({.remote = ovsdb, .apply_timeout = std::chrono::milliseconds(0)});
+  if (local.wait_connected(std::chrono::seconds(2))) local.configure({{"ovn-remote", southbound_of(config)}});
+} catch (const std::exception& e) {  // the supervisor says it again at the switch's next start
+  log::warn("Open vSwitch is not told of the controllers: {}", e.what());
+}
+
 bool supervisor_found_kvm() {
   const char* found = std::getenv("VIRGA_VIRT_TYPE");
   return found && std::string_view(found) == "kvm";
@@ -62,6 +71,7 @@ int run_agent_role(const Config& config) {
     return host::run_agent(options, *fake.hypervisor, *fake.storage);
   }
   options.ovsdb = "unix:" + engines.ovs_socket;
+  if (!config.has_control()) options.on_controllers = [config, ovsdb = options.ovsdb] { point_chassis(config, ovsdb); };
   libvirt::Options driver;
   driver.uri = "qemu+unix:///system?socket=" + engines.libvirt_socket;
   driver.virt_type = engines.kvm ? "kvm" : "qemu";

@@ -17,6 +17,7 @@
 #include "cloud/privileges.h"
 #include "cloud/serve.h"
 #include "cloud/switch_database.h"
+#include "host/api.h"
 
 namespace virga::cloud {
 namespace {
@@ -63,7 +64,7 @@ ServiceSpec database_server(const Config& c, const Engines& e, const std::string
   return s;
 }
 
-/// Whom it listens to besides stands in the database itself (open_southbound).
+/// Whom it listens to besides stands in the database itself (serve_chassis).
 void listen_as_told(ServiceSpec& southbound) {
   const std::string of_database = "db:OVN_Southbound,";
   southbound.argv.insert(southbound.argv.end(), {"--remote=" + of_database + "SB_Global,connections", "--private-key=" + of_database + "SSL,private_key",
@@ -100,31 +101,6 @@ ServiceSpec relay(const Config& c, const Engines& e, const std::string& name, co
   return s;
 }
 
-/// Other machines' ovn-controllers come over TLS, and as what their certificates say: each may change only what is its own
-/// chassis' (ovn-architecture(7), "Role-Based Access Controls for the Southbound DB").
-void open_southbound(const Config& c, const std::string& socket) {
-  SwitchDatabase database(socket, "OVN_Southbound");
-  const std::string address = c.hosts_address(), dir = Paths(c).southbound_tls;
-  json::array operations;
-  // There is one row, made by ovn-northd or by us, whoever comes first.
-  if (database.transact({select_all("SB_Global", {"nb_cfg"})}).at(0).at("rows").as_array().empty())
-    operations.push_back({{"op", "insert"}, {"table", "SB_Global"}, {"row", json::object()}});
-  json::object global;
-  if (address.empty()) {
-    global["connections"] = json::array{"set", json::array()};
-    global["ssl"] = json::array{"set", json::array()};
-  } else {
-    operations.push_back({{"op", "insert"}, {"table", "Connection"}, {"uuid-name", "hosts"},
-                          {"row", {{"target", fmt::format("pssl:{}:{}", c.hosts.southbound_port, address)}, {"role", "ovn-controller"}}}});
-    operations.push_back({{"op", "insert"}, {"table", "SSL"}, {"uuid-name", "proof"},
-                          {"row", {{"private_key", dir + "/server.pem"}, {"certificate", dir + "/server.pem"}, {"ca_cert", dir + "/ca.pem"}}}});
-    global["connections"] = json::array{"named-uuid", "hosts"};
-    global["ssl"] = json::array{"named-uuid", "proof"};
-  }
-  operations.push_back({{"op", "update"}, {"table", "SB_Global"}, {"where", json::array()}, {"row", global}});
-  database.transact(std::move(operations));
-}
-
 void add_ovn(std::vector<ServiceSpec>& all, const Config& c, const Engines& e) {
   const std::string state = c.cloud.state_dir + "/ovn", system = kSystemOvnRun;
   ServiceSpec nb = e.own_ovn ? database_server(c, e, "ovn-nb", state + "/ovnnb_db.db", e.nb_socket, {"ovn", "neutron"})
@@ -133,10 +109,10 @@ void add_ovn(std::vector<ServiceSpec>& all, const Config& c, const Engines& e) {
                              : relay(c, e, "ovn-sb", "OVN_Southbound", system + "/ovnsb_db.sock", e.sb_socket);
   if (e.own_ovn) listen_as_told(sb);
   for (auto& [spec, socket] : {std::pair{&nb, e.nb_socket}, std::pair{&sb, e.sb_socket}}) {
-    spec->on_ready = [c, socket = socket, southbound = spec == &sb && e.own_ovn] {
+    spec->on_ready = [c, socket = socket, southbound = spec == &sb && e.own_ovn && !e.stand_in] {
       const Account account = control_account(c);
       chown(socket.c_str(), account.uid, account.gid);  // `serve` writes here
-      if (southbound) open_southbound(c, socket);
+      if (southbound) serve_chassis(c, socket, true);
     };
     all.push_back(std::move(*spec));
   }
@@ -220,17 +196,38 @@ std::string compute_host_name(const Config& config) {
   return name;
 }
 
-namespace {
-
 /// The same machines that serve the agent link serve OVN's southbound database.
 std::string southbound_of(const Config& config) {
   std::string remotes;
-  for (const auto& controller : config.hosts.controllers)
+  for (const auto& controller : host::known_controllers(config.hosts.controllers, Paths(config).agent_state))
     remotes += fmt::format("{}ssl:{}:{}", remotes.empty() ? "" : ",", controller.substr(0, controller.find(':')), config.hosts.southbound_port);
   return remotes;
 }
 
-}  // namespace
+/// They come as what their certificates say: each may change only what is its own chassis' (ovn-architecture(7),
+/// "Role-Based Access Controls for the Southbound DB").
+void serve_chassis(const Config& config, const std::string& southbound_socket, bool open) {
+  SwitchDatabase database(southbound_socket, "OVN_Southbound");
+  const std::string address = config.hosts_address(), dir = Paths(config).southbound_tls;
+  json::array operations;
+  // There is one row, made by ovn-northd or by us, whoever comes first.
+  if (database.transact({select_all("SB_Global", {"nb_cfg"})}).at(0).at("rows").as_array().empty())
+    operations.push_back({{"op", "insert"}, {"table", "SB_Global"}, {"row", json::object()}});
+  json::object global;
+  if (address.empty() || !open) {
+    global["connections"] = json::array{"set", json::array()};
+    global["ssl"] = json::array{"set", json::array()};
+  } else {
+    operations.push_back({{"op", "insert"}, {"table", "Connection"}, {"uuid-name", "hosts"},
+                          {"row", {{"target", fmt::format("pssl:{}:{}", config.hosts.southbound_port, address)}, {"role", "ovn-controller"}}}});
+    operations.push_back({{"op", "insert"}, {"table", "SSL"}, {"uuid-name", "proof"},
+                          {"row", {{"private_key", dir + "/server.pem"}, {"certificate", dir + "/server.pem"}, {"ca_cert", dir + "/ca.pem"}}}});
+    global["connections"] = json::array{"named-uuid", "hosts"};
+    global["ssl"] = json::array{"named-uuid", "proof"};
+  }
+  operations.push_back({{"op", "update"}, {"table", "SB_Global"}, {"where", json::array()}, {"row", global}});
+  database.transact(std::move(operations));
+}
 
 void load_kernel_datapath(const Config& config) {
   if (config.trial() || config.network.datapath == "netdev" || fs::exists("/sys/module/openvswitch")) return;
@@ -250,14 +247,15 @@ Engines find_engines(const Config& config, const std::function<bool()>& kvm_usab
   e.libvirt_home = config.cloud.state_dir + "/libvirt";
   e.chassis = compute_host_name(config);
   e.none = config.compute.hypervisor == "fake";
-  // A controller that joined others leaves OVN's databases where they are.
-  e.central = !e.none && config.has_control() && config.hosts.controllers.empty();
+  // OVN's databases are the first controller's as long as it lives; those that joined it have theirs for when it does not.
+  e.central = !e.none && config.has_control();
+  e.stand_in = e.central && !config.hosts.controllers.empty();
   if (e.none) {
     e.own_ovs = e.own_ovn = e.own_controller = e.own_libvirt = false;
   } else if (!config.trial()) {
     const Distribution system = chosen_distribution(config).value_or(look_at_distribution(socket_answers));
     e.own_ovs = !system.openvswitch;
-    e.own_ovn = !system.ovn;
+    e.own_ovn = !system.ovn || e.stand_in;
     e.own_controller = !system.controller;
     e.own_libvirt = !system.libvirt;
     if (!e.own_ovs) e.ovs_run = kSystemSwitchRun;
@@ -269,7 +267,7 @@ Engines find_engines(const Config& config, const std::function<bool()>& kvm_usab
   e.chassis_remote = "unix:" + (e.own_ovn ? e.sb_socket : std::string(kSystemOvnRun) + "/ovnsb_db.sock");
   if (!config.has_control()) e.chassis_remote = southbound_of(config);
   if (!config.has_compute()) e.own_libvirt = false;
-  if (!config.has_compute() && !e.central) e.own_ovs = e.own_controller = false;
+  if (!config.has_compute() && (!e.central || e.stand_in)) e.own_ovs = e.own_controller = false;
   e.libvirt_socket = e.own_libvirt ? e.libvirt_run + "/libvirt-sock" : kSystemLibvirtSocket;
   const std::string& datapath = config.network.datapath;
   e.userspace_datapath = datapath == "netdev" || (datapath == "auto" && !fs::exists("/sys/module/openvswitch"));

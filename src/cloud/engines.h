@@ -23,6 +23,7 @@ struct Engines {
   std::string chassis;               ///< OVN's name of this host
   bool none = false;                 ///< the fake hypervisor needs no engine at all
   bool central = true;               ///< OVN's databases and ovn-northd are here
+  bool stand_in = false;             ///< …for when the first controller is away, see network::Options
   bool own_ovs = true, own_ovn = true, own_controller = true, own_libvirt = true;
   bool userspace_datapath = false;
   bool kvm = false;                  ///< guests run under KVM
@@ -34,6 +35,10 @@ void load_kernel_datapath(const Config& config);
 /// Decides; changes nothing. `kvm_usable` is asked if virt_type is "auto".
 Engines find_engines(const Config& config, const std::function<bool()>& kvm_usable);
 std::string compute_host_name(const Config& config);
+/// OVN's southbound databases for the ovn-controller of a host that joined, one at each controller: "ssl:…,ssl:…".
+std::string southbound_of(const Config& config);
+/// Lets ovn-controllers of other hosts in to the southbound database here, over TLS, or puts them out.
+void serve_chassis(const Config& config, const std::string& southbound_socket, bool open);
 
 /// Creates or converts the OVS and OVN databases. Idempotent.
 void prepare_databases(const Config& config, const Engines& engines);

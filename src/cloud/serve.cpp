@@ -131,6 +131,8 @@ struct ControlPlane {
     if (config.compute.hypervisor != "fake") {
       o.northbound = paths.northbound;
       o.southbound = paths.southbound;
+      o.stand_in = !config.hosts.controllers.empty();
+      o.serve_chassis = [config, socket = paths.southbound.substr(std::string("unix:").size())](bool open) { serve_chassis(config, socket, open); };
     }
     o.mtu = config.network.mtu;
     o.physical_networks = {config.network.physical_network};
@@ -222,6 +224,10 @@ struct ControlPlane {
     return all;
   }
 
+  void tell_agents() {
+    if (link::AgentHub* const agents = hub) agents->tell_controllers();
+  }
+
   json::array problems() const {
     json::array all;
     for (const auto& p : compute->problems())
@@ -310,7 +316,7 @@ std::unique_ptr<Cooperation> cooperate(ControlPlane& plane, nats::Options bus) {
   if (!plane.self) return nullptr;
   Cooperation::Work work;
   work.looks = {[&plane] { plane.identity->look_at_keys(); }, [&plane] { plane.compute->look_around(); },
-                [&plane] { plane.images->look_around(); }};
+                [&plane] { plane.images->look_around(); }, [&plane] { plane.tell_agents(); }};
   work.slow = [&plane] { return plane.images->fetch_one(); };
   work.heard = [&plane](const std::string& what, const std::string& id) {
     if (what == "network") plane.networks->look_again();

@@ -103,7 +103,7 @@ class Run {
     });
     step("databases", [&] { prepare_databases(config_, engines_); });
     step("libvirt", [&] { prepare_libvirt(config_, engines_); });
-    if (!engines_.own_ovs && !engines_.none && (engines_.central || config_.has_compute())) step("switch", [&] { set_up_switch(config_, engines_); });
+    if (!engines_.own_ovs && !engines_.none && ((engines_.central && !engines_.stand_in) || config_.has_compute())) step("switch", [&] { set_up_switch(config_, engines_); });
     std::vector<ServiceSpec> services = engine_services(config_, engines_);
     add_own_services(services, config_, options_, engines_.kvm);
     std::lock_guard lock(mutex_);

@@ -39,17 +39,16 @@ HostId load_host_id(const AgentOptions& options) {
 
 constexpr const char* kControllers = "controllers";
 
-/// Those it was given, and over TCP those it was told of since.
-std::vector<std::string> known_controllers(const AgentOptions& options) {
-  std::vector<std::string> all = options.link_targets;
-  const std::string file = options.state_dir + "/" + kControllers;
-  if (options.identity_dir.empty() || !std::filesystem::exists(file)) return all;
+}  // namespace
+
+std::vector<std::string> known_controllers(const std::vector<std::string>& given, const std::string& state_dir) {
+  std::vector<std::string> all = given;
+  const std::string file = state_dir + "/" + kControllers;
+  if (!std::filesystem::exists(file)) return all;
   for (const auto& one : split_words(read_file(file), '\n'))
     if (std::find(all.begin(), all.end(), one) == all.end()) all.push_back(one);
   return all;
 }
-
-}  // namespace
 
 Agent::Core::Core(AgentOptions options, Hypervisor& hypervisor, Storage& storage, Clock& clock)
     : options_(std::move(options)),
@@ -87,11 +86,13 @@ void Agent::Core::start() {
     metadata_ = std::make_unique<MetadataService>(
         MetadataService::Options{options_.ovsdb, options_.bridge, host_id_.str().substr(0, 4)},
         [this](const link::MetadataRequest& request) { return connection_->metadata(request); });
-  link::DialOptions dial{known_controllers(options_)};
-  dial.learned = [file = options_.state_dir + "/" + kControllers](const std::vector<std::string>& all) {
+  const bool enrolled = !options_.identity_dir.empty();
+  link::DialOptions dial{enrolled ? known_controllers(options_.link_targets, options_.state_dir) : options_.link_targets};
+  dial.learned = [file = options_.state_dir + "/" + kControllers, then = options_.on_controllers](const std::vector<std::string>& all) {
     write_file(file, fmt::format("{}\n", fmt::join(all, "\n")), 0600);
+    if (then) then();
   };
-  if (!options_.identity_dir.empty()) dial.credentials = [dir = options_.identity_dir] { return read_credentials(dir); };
+  if (enrolled) dial.credentials = [dir = options_.identity_dir] { return read_credentials(dir); };
   connection_ = link::dial(std::move(dial), *this);
   thread_ = std::thread([this] { loop(); });
 }

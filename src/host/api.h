@@ -26,6 +26,7 @@ struct AgentOptions {
   std::string identity_dir = {};  ///< where an enrolled host keeps its proof, for addresses; see read_credentials
   std::string hostname, address, chassis;
   HostId host_id;  ///< empty: kept in state_dir/host_id, made at first start
+  std::function<void()> on_controllers = {};  ///< there are others now than known_controllers() gave before
   std::string status_file = {};  ///< what run_agent writes AgentStatus to, as JSON, when it changes; "": nowhere
   GiB disk;        ///< 0: the size of the file system of the instances
   std::string bridge = "br-int";
@@ -42,6 +43,9 @@ struct AgentOptions {
   std::chrono::milliseconds retry_min{500}, retry_max{30'000};
   int max_attempts = 5;  ///< of a step that fails for an unknown reason; "unavailable" is retried for ever
 };
+
+/// ADDRESS:PORT of the controllers that the host was given, and of those its agent was told of since.
+std::vector<std::string> known_controllers(const std::vector<std::string>& given, const std::string& state_dir);
 
 struct AgentStatus {
   bool connected = false;

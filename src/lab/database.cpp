@@ -36,13 +36,18 @@ std::string replaced(std::string text, std::string_view what, const std::string&
 
 }  // namespace
 
-std::string lab_database_url() { return fmt::format("mariadb://virga:{}@{}:3306/virga", kPassword, node_address(1)); }
+int lab_database_node(int controllers) { return controllers == 1 ? 0 : controllers == 2 ? 1 : controllers; }
 
-void ensure_lab_database(const cloud::ProcessName& init) {
-  const std::string script = replaced(replaced(kScript, "ADDRESS", node_address(1)), "PASSWORD", kPassword);
+std::string lab_database_url(int controllers) {
+  const int node = lab_database_node(controllers);
+  return node == 0 ? "" : fmt::format("mariadb://virga:{}@{}:3306/virga", kPassword, node_address(node));
+}
+
+void ensure_lab_database(int node, const cloud::ProcessName& init) {
+  const std::string script = replaced(replaced(kScript, "ADDRESS", node_address(node)), "PASSWORD", kPassword);
   if (run_inside(init, {"bash", "-c", script}) != 0)
-    throw Fault(FaultKind::internal, fmt::format("The MariaDB of the lab does not start on {}.", node_name(1)),
-                "It needs the package mariadb-server. Its log: virga lab exec node1 -- cat /var/log/virga/mariadb.log");
+    throw Fault(FaultKind::internal, fmt::format("The MariaDB of the lab does not start on {}.", node_name(node)),
+                fmt::format("It needs the package mariadb-server. Its log: virga lab exec {} -- cat /var/log/virga/mariadb.log", node_name(node)));
 }
 
 }  // namespace virga::lab

@@ -150,7 +150,7 @@ void Lab::power(int number, const Shape& shape, const cloud::StepDone& done) con
   const NodeFolders folders(folder_, number);
   fs::create_directories(folders.etc);
   if (access(folders.settings.c_str(), F_OK) != 0)
-    write_file(folders.settings, number == 1 ? controller_settings(userspace_datapath(), shape.controllers > 1 ? lab_database_url() : "")
+    write_file(folders.settings, number == 1 ? controller_settings(userspace_datapath(), lab_database_url(shape.controllers))
                            : machine_settings(),
                0600);
   timed(node_name(number) + " is on", done, [&] { power_on({folder_, program_, shape.packages}, number); });
@@ -196,7 +196,9 @@ bool Lab::has_cloud(int number) const {
 }
 
 void Lab::bring_cloud_up(int number, const cloud::StepDone& done) const {
-  if (number == 1 && shape().controllers > 1) timed("database on node1", done, [&] { ensure_lab_database(*init_of(folder_, 1)); });
+  const int keeper = lab_database_node(shape().controllers);
+  if (const auto init = keeper ? init_of(folder_, keeper) : std::nullopt; init && (number == 1 || number == keeper))
+    timed("database on " + node_name(keeper), done, [&] { ensure_lab_database(keeper, *init); });
   if (number == 1 || has_cloud(number))
     timed("cloud on " + node_name(number), done, [&] { run(number, {"virga", "up"}); });
   else

@@ -253,6 +253,8 @@ class AgentHub {
   virtual bool push(const HostId& host, const Assignment& change) = 0;
   /// Ends the host's connection; whether it may come back is the controller's to say.
   virtual void disconnect(const HostId& host, const std::string& why) = 0;
+  /// Tells the agents that are connected which controllers live, if that is not what they were told last.
+  virtual void tell_controllers() {}
   enum class Console { vnc, serial };
   /// Asks the agent to open a console stream. Throws Fault(conflict) with the cause.
   virtual std::shared_ptr<ByteStream> open_console(const HostId& host, const ServerId& server,
@@ -274,7 +276,7 @@ struct ServeOptions {
   Credentials credentials;  ///< for the address
   /// Address of the living controller that a host is connected to; "" = of none other.
   std::function<std::string(const HostId&)> controller_of = {};
-  /// Addresses of all living controllers, which agents are told when they come.
+  /// Addresses of all living controllers, which agents are told when they come, and by tell_controllers().
   std::function<std::vector<std::string>()> controllers = {};
 };
 /// Serves the link. `controller` must outlive it. `AgentHub` is usable at once; destruction closes all agents' streams.

@@ -332,14 +332,15 @@ class Connection final : public AgentConnection {
       throw Fault(
           FaultKind::precondition_failed,
           fmt::format("the controller speaks version {} of the link, this agent {}", w.major(), kMajor));
+    bool again = false;
     {
       std::lock_guard lock(mutex_);
-      welcomed_ = true;
+      again = std::exchange(welcomed_, true);
       problems_new_ = !problems_.empty();  // to this controller
       session_ = w.session();
       last_error_.clear();
     }
-    log::info("agent link: connected to {}", target_);
+    if (!again) log::info("agent link: connected to {}", target_);
     learn(w);
     changed_.notify_all();
   }

@@ -34,6 +34,7 @@ class TwoHubs : public testing::Test {
     dir_ = mkdtemp(name);
     a_address_ = "127.0.0.1:" + std::to_string(test::free_port());
     b_address_ = "127.0.0.1:" + std::to_string(test::free_port());
+    alive_ = {a_address_, b_address_};
     a_ = start("a", a_address_, b_address_, a_controller_);
     b_ = start("b", b_address_, a_address_, b_controller_);
   }
@@ -47,7 +48,10 @@ class TwoHubs : public testing::Test {
     const auto proof = make_server_certificate(ca_, {kControllerName, "127.0.0.1"}, now_);
     ServeOptions options{dir_ + "/" + name, own, {ca_.certificate, proof.certificate, proof.key}};
     options.controller_of = [other](const HostId& host) { return host == kHost ? other : ""; };
-    options.controllers = [this] { return std::vector<std::string>{a_address_, b_address_}; };
+    options.controllers = [this] {
+      const std::lock_guard lock(alive_mutex_);
+      return alive_;
+    };
     return serve(options, controller);
   }
   Credentials host_proof() const {
@@ -66,6 +70,8 @@ class TwoHubs : public testing::Test {
   const WallTime now_ = std::chrono::system_clock::now();
   const PemPair ca_ = make_ca("hosts", now_);
   std::string dir_, a_address_, b_address_;
+  std::mutex alive_mutex_;
+  std::vector<std::string> alive_;
   FakeControllerWithUploads a_controller_, b_controller_;
   FakeAgent agent_;
   std::unique_ptr<AgentHub> a_, b_;
@@ -196,6 +202,21 @@ TEST_F(TwoHubs, AHostLearnsOfBothAndTurnsToTheOtherWhenItsOwnDies) {
   ASSERT_TRUE(connected(*b_));
   b_.reset();
   EXPECT_TRUE(connected(*a_));
+}
+
+TEST_F(TwoHubs, AHostThatIsConnectedHearsOfAControllerThatComes) {
+  Watched watched;
+  std::vector<std::string> learned;
+  connect_to({a_address_}, [&](const std::vector<std::string>& all) { watched.change([&] { learned = all; }); });
+  ASSERT_TRUE(watched.wait([&] { return learned.size() == 2; }));
+  a_->tell_controllers();  // nothing new
+  {
+    const std::lock_guard lock(alive_mutex_);
+    alive_.push_back("127.0.0.1:1");
+  }
+  a_->tell_controllers();
+  EXPECT_TRUE(watched.wait([&] { return learned.size() == 3; }));
+  EXPECT_TRUE(a_->connected(kHost));
 }
 
 }  // namespace

@@ -104,6 +104,19 @@ class Hub final : public AgentHub, public StreamOwner, public Service, public Ho
     return true;
   }
 
+  void tell_controllers() override {
+    if (!options_.controllers) return;
+    auto all = options_.controllers();
+    std::vector<std::shared_ptr<ControlStream>> streams;
+    {
+      std::lock_guard lock(mutex_);
+      if (all == told_) return;
+      told_ = all;
+      for (const auto& [id, host] : hosts_) streams.push_back(host.stream);
+    }
+    for (const auto& stream : streams) stream->send_after_welcome(welcome(stream->session(), all));
+  }
+
   void disconnect(const HostId& host, const std::string& why) override {
     if (auto stream = find(host)) stream->finish({grpc::PERMISSION_DENIED, why});
   }
@@ -217,6 +230,16 @@ class Hub final : public AgentHub, public StreamOwner, public Service, public Ho
     return pump(opener, tunnel->wait_open(std::chrono::seconds(10)));
   }
 
+  /// A second one says what has changed since the first.
+  static v1::ControllerMessage welcome(const std::string& session, const std::vector<std::string>& controllers) {
+    v1::ControllerMessage message;
+    message.mutable_welcome()->set_major(kMajor);
+    message.mutable_welcome()->set_minor(kMinor);
+    message.mutable_welcome()->set_session(session);
+    for (const auto& address : controllers) message.mutable_welcome()->add_controllers(address);
+    return message;
+  }
+
   // ---- StreamOwner: on pool threads ----
 
   void hello(const std::shared_ptr<ControlStream>& stream, const HostFacts& facts) override {
@@ -225,13 +248,7 @@ class Hub final : public AgentHub, public StreamOwner, public Service, public Ho
     stream->bind(facts.id, session);
     take_over(stream, facts.id);
     const auto assignment = controller_.connect(facts);
-    v1::ControllerMessage welcome;
-    welcome.mutable_welcome()->set_major(kMajor);
-    welcome.mutable_welcome()->set_minor(kMinor);
-    welcome.mutable_welcome()->set_session(session);
-    if (options_.controllers)
-      for (auto& address : options_.controllers()) welcome.mutable_welcome()->add_controllers(std::move(address));
-    stream->send(std::move(welcome));
+    stream->send(welcome(session, options_.controllers ? options_.controllers() : std::vector<std::string>{}));
     auto full = assignment;
     full.full = true;
     for (auto& part : to_wire(full)) {
@@ -511,6 +528,7 @@ class Hub final : public AgentHub, public StreamOwner, public Service, public Ho
   Peers peers_;
   mutable std::mutex mutex_;
   std::map<HostId, Host> hosts_;
+  std::vector<std::string> told_;  ///< by tell_controllers
   std::map<std::string, Session> sessions_;
   std::map<uint64_t, std::shared_ptr<ConsoleCall>>
       consoles_;  // asked for, not yet open; open ones end by their host

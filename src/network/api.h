@@ -142,6 +142,11 @@ struct Options {
   /// With several controllers: who they are. What changes goes through a table then, and the one that holds a lease writes it to
   /// OVN; the others are told after each commit (which may be lost: it looks every second, too).
   const controllers::Controllers* controllers = nullptr;
+  /// OVN's databases here are used only while the first controller, whose own are used else, is away. Each controller makes
+  /// its databases equal to the cloud's when its turn comes: they need not hear of each other.
+  bool stand_in = false;
+  /// Lets other hosts' ovn-controllers in to the southbound database here, or puts them out. May throw.
+  std::function<void(bool open)> serve_chassis = {};
   std::function<void()> tell_others = {};
 };
 

@@ -402,8 +402,9 @@ TEST_F(ReconcilerTest, OneOfTwoControllersWritesAndTheOtherTakesOver) {
   northd.set_up(port, true);
   EXPECT_TRUE(eventually([&] { return ports("s1")[0].status == "ACTIVE"; }));
   EXPECT_EQ(holder(), "a");
-  // It ends, and gives the lease back.
+  // It ends, and gives the lease back; nor is it the first any more.
   other->stop();
+  cloud_.database().write([](db::Tx& tx) { controllers::give_lease(tx, "network.home", "a"); });
   ASSERT_TRUE(eventually([&] { return holder() == "b"; }));
   boot("s2", {{.network_id = net_, .port_id = {}, .fixed_ip = {}}});
   EXPECT_TRUE(eventually([&] { return northd.has_port(ports("s2")[0].id.str()) && queued() == 0; }));
@@ -416,6 +417,47 @@ TEST_F(ReconcilerTest, OneOfTwoControllersWritesAndTheOtherTakesOver) {
   EXPECT_TRUE(eventually([&] { return northd.has_port(ports("s3")[0].id.str()) && queued() == 0; }));
   EXPECT_EQ(holder(), "b");
   networks_->stop();
+}
+
+TEST_F(ReconcilerTest, AStandInWritesAndLetsHostsInOnlyWhileTheFirstIsAway) {
+  OvsdbServer second("ovn-nb");
+  second.tool("ovn-nbctl", {"init", "--", "set", "NB_Global", ".", "sb_cfg=1000"});  // ovn-northd's part
+  controllers::Controllers a({.id = "a", .name = "a"}, cloud_.database()), b({.id = "b", .name = "b"}, cloud_.database());
+  std::atomic<int> door{-1};
+  Options options{.northbound = second.remote(), .southbound = {}};
+  options.controllers = &b;
+  options.stand_in = true;
+  options.serve_chassis = [&](bool open) { door = open; };
+  const std::unique_ptr<Networks> stand_in = make_networks(options, cloud_.database(), cloud_.clock());
+  options = {.northbound = server_.remote(), .southbound = {}};
+  options.controllers = &a;
+  start(options);
+  const auto holder = [&] { return cloud_.database().read([](db::Tx& tx) { return controllers::lease_holder(tx, "network"); }); };
+  Northd northd(server_), other(second);
+  networks_->start();
+  ASSERT_TRUE(eventually([&] { return holder() == "a"; }));
+  stand_in->start();
+  make_private();
+  EXPECT_TRUE(eventually([&] { return northd.count("Logical_Switch") == 1; }));
+  EXPECT_TRUE(eventually([&] { return door == 0; }));  // whatever it was before
+  EXPECT_EQ(other.count("Logical_Switch"), 0u);
+  networks_->stop();  // a restart is no reason to stand in
+  std::this_thread::sleep_for(std::chrono::milliseconds(1500));
+  EXPECT_EQ(holder(), "");
+  cloud_.database().write([](db::Tx& tx) { controllers::give_lease(tx, "network.home", "a"); });  // its time is over
+  ASSERT_TRUE(eventually([&] { return holder() == "b"; }));
+  EXPECT_TRUE(eventually([&] { return door == 1 && other.count("Logical_Switch") == 1; }));
+  const std::string port = boot("s1", {{.network_id = net_, .port_id = {}, .fixed_ip = {}}})[0].id.str();
+  EXPECT_TRUE(eventually([&] { return other.has_port(port); }));
+  other.set_up(port, true);
+  EXPECT_TRUE(eventually([&] { return ports("s1")[0].status == "ACTIVE"; }));
+  networks_->start();
+  ASSERT_TRUE(eventually([&] { return holder() == "a"; }));
+  EXPECT_TRUE(eventually([&] { return northd.has_port(port); }));
+  EXPECT_TRUE(eventually([&] { return door == 0; }));
+  EXPECT_EQ(ports("s1")[0].status, "ACTIVE");  // its host has not come back to the first's databases yet
+  networks_->stop();
+  stand_in->stop();
 }
 
 TEST_F(ReconcilerTest, ADatabaseOlderThanOvnTakesNothingAway) {

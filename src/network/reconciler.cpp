@@ -12,8 +12,11 @@ using std::chrono::milliseconds;
 constexpr milliseconds kFirstPause{100}, kLongestPause{5000}, kConnectWait{2000};
 constexpr size_t kPartLimit = 5000;  ///< more dirty things than this: looking at everything is cheaper
 constexpr size_t kStatusBatch = 200;
-constexpr std::string_view kLease = "network";
+constexpr std::string_view kLease = "network", kHomeLease = "network.home";
 constexpr std::chrono::seconds kLeaseTime{10}, kRenewEvery{3}, kLookEvery{1};
+constexpr std::chrono::seconds kDoorStays{5};     ///< after another has taken over
+constexpr std::chrono::seconds kHostsCome{20};    ///< so long a port that is down may only wait for its host's ovn-controller
+constexpr milliseconds kNorthdWait{10'000};
 
 }  // namespace
 
@@ -168,24 +171,56 @@ void Reconciler::lead() {
       if (leads) service_.database().write([&](db::Tx& tx) { controllers::give_lease(tx, kLease, settings_.holder); });
       leads = false;
     } else if (!leads || now >= renew_at_) {
-      const std::string holder = service_.database().read([](db::Tx& tx) { return controllers::lease_holder(tx, kLease); });
-      leads = (holder.empty() || holder == settings_.holder) && service_.database().write([&](db::Tx& tx) {
-        return controllers::take_lease(tx, kLease, settings_.holder, kLeaseTime);
-      });
-      if (leads) leads_until_ = now + kLeaseTime, renew_at_ = now + kRenewEvery;
+      leads = take_lead(now);
     }
   } catch (const std::exception& e) {
     log::warn("network: the lease cannot be looked at: {}", e.what());  // what is held ends by itself
   }
   // Who had the lease before may have been in the middle of a write: everything is looked at once more when that is over.
-  if (leads && !was) look_once_more_ = now + kLeaseTime;
+  if (leads && !was) look_once_more_ = now + kLeaseTime, filled_ = false;
   const bool again = leads && was && look_once_more_ != Steady{} && now >= look_once_more_;
   if (again) look_once_more_ = {};
   if (leads != was) log::info("network: this controller {} OVN up to date", leads ? "keeps" : "no longer keeps");
+  look_at_door(now, leads);
   const std::lock_guard lock(mutex_);
   leads_ = leads;
   pending_.everything |= (leads && !was) || again;
-  if (leads && !was) wake_status_.notify_one();
+  if (leads && !was) {
+    doubt_until_ = now + kHostsCome;
+    wake_status_.notify_one();
+  }
+}
+
+bool Reconciler::take_lead(Steady now) {
+  auto& database = service_.database();
+  if (!settings_.stand_in && now >= renew_home_at_) {
+    database.write([&](db::Tx& tx) { controllers::take_lease(tx, kHomeLease, settings_.holder, kLeaseTime); });
+    renew_home_at_ = now + kRenewEvery;
+  }
+  const auto [holder, home] =
+      database.read([](db::Tx& tx) { return std::pair(controllers::lease_holder(tx, kLease), controllers::lease_holder(tx, kHomeLease)); });
+  const bool may = home.empty() || home == settings_.holder, mine = holder == settings_.holder;
+  if (!may && mine) database.write([&](db::Tx& tx) { controllers::give_lease(tx, kLease, settings_.holder); });
+  if (!may || !(mine || holder.empty())) return false;
+  if (!database.write([&](db::Tx& tx) { return controllers::take_lease(tx, kLease, settings_.holder, kLeaseTime); })) return false;
+  leads_until_ = now + kLeaseTime, renew_at_ = now + kRenewEvery;
+  return true;
+}
+
+/// Hosts find in a stand-in's databases what they need before they are let in, and in the first controller's before a
+/// stand-in puts them out.
+void Reconciler::look_at_door(Steady now, bool leads) {
+  if (leads) other_leads_since_ = {};
+  else if (other_leads_since_ == Steady{}) other_leads_since_ = now;
+  const bool open = leads && filled_, close = !leads && settings_.stand_in && now >= other_leads_since_ + kDoorStays;
+  if (!settings_.serve_chassis || door_ == open || !(open || close)) return;
+  try {
+    settings_.serve_chassis(open);
+    if (settings_.stand_in && (open || door_)) log::info("network: hosts {} OVN's databases here", open ? "may come to" : "are sent away from");
+    door_ = open;
+  } catch (const std::exception& e) {
+    log::warn("network: OVN's southbound database cannot be {}: {}", open ? "opened to hosts" : "closed to hosts", e.what());
+  }
 }
 
 void Reconciler::take_queued(Work& work) {
@@ -263,7 +298,10 @@ void Reconciler::apply_everything() {
     throw Fault(FaultKind::unavailable, "OVN's southbound database does not answer.");
   update_chassis();
   const Snapshot snapshot = service_.database().read(read_everything);
-  const auto result = northbound_->reconcile(plan(snapshot, plan_options()), false);
+  const bool first = settings_.serve_chassis && !filled_;
+  const auto result = northbound_->reconcile(plan(snapshot, plan_options()), first);
+  if (first && !northbound_->wait_southbound(result.nb_cfg, kNorthdWait)) log::warn("network: ovn-northd takes its time");
+  filled_ = true;
   dhcp_of_network_.clear();
   remember_dhcp(snapshot);
   if (result.operations > 0)
@@ -328,13 +366,20 @@ void Reconciler::run_status() {
     std::map<std::string, bool> batch;
     {
       std::unique_lock lock(mutex_);
-      wake_status_.wait(lock, [this] { return stopping_ || (leads_ && !news_.empty()); });
+      const auto something = [this] { return stopping_ || (leads_ && !news_.empty()); };
+      if (doubted_.empty()) wake_status_.wait(lock, something);
+      else wake_status_.wait_until(lock, doubt_until_, something);
       if (stopping_) return;
-      while (!news_.empty() && batch.size() < kStatusBatch) {
+      const bool doubt = std::chrono::steady_clock::now() < doubt_until_;
+      if (!doubt) news_.merge(std::exchange(doubted_, {}));
+      while (leads_ && !news_.empty() && batch.size() < kStatusBatch) {
         const std::string port = news_.extract(news_.begin()).value();
-        batch[port] = up_.contains(port);
+        const bool up = up_.contains(port);
+        if (!up && doubt) doubted_.insert(port);
+        else batch[port] = up;
       }
     }
+    if (batch.empty()) continue;
     try {
       write_status(batch);
     } catch (const std::exception& e) {

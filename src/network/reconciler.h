@@ -5,7 +5,9 @@
 //
 // With several controllers one at a time does this work: who holds the lease "network". What changes stands in a table then
 // (dirty_queue.h), which the holder looks at every second, and at once when it is told to. Who takes over looks at
-// everything. A controller that OVN does not answer takes no lease.
+// everything. A controller that OVN does not answer takes no lease. Each controller has databases of OVN's of its own; those of
+// the first are used as long as it lives (it holds the lease "network.home", and others then leave "network" to it): hosts'
+// ovn-controllers know all controllers, and a stand-in lets them in only once its databases are filled.
 //
 // Two threads: one writes to OVN (and waits, with growing pauses, while OVN is away), the other writes port
 // status to the cloud's database, so that neither holds up the other.
@@ -34,6 +36,8 @@ class Reconciler {
     PlanOptions plan;
     std::function<void(const ServerId&)> on_server_port;  ///< a server's port changed its status
     std::string holder;  ///< this controller's id, if there may be several; "": it is the only one
+    bool stand_in = false;
+    std::function<void(bool)> serve_chassis;
   };
   Reconciler(NetworkService& service, Settings settings);
   ~Reconciler();
@@ -61,6 +65,8 @@ class Reconciler {
   Work take_work();
   void take_queued(Work& work);
   void lead();
+  bool take_lead(Steady now);
+  void look_at_door(Steady now, bool leads);
   void give_back(const Work& work);
   void do_work(const Work& work);
   void compare_epochs();
@@ -89,12 +95,17 @@ class Reconciler {
   Work pending_;
   std::set<std::string> up_;    ///< ports that are up, as OVN says
   std::set<std::string> news_;  ///< ports whose stored status may differ from that
+  std::set<std::string> doubted_;  ///< that are down, as a database says that hosts only come to
+  Steady doubt_until_{};
 
   // Of the planning thread.
   std::vector<std::string> chassis_;
   std::map<std::string, std::set<std::string>> dhcp_of_network_;  ///< what was written, to find what went
   std::chrono::milliseconds pause_{0};
-  Steady leads_until_{}, renew_at_{}, look_once_more_{};
+  Steady leads_until_{}, renew_at_{}, renew_home_at_{}, look_once_more_{};
+  bool filled_ = false;       ///< since this controller leads, OVN's databases have been made equal once
+  std::optional<bool> door_;  ///< hosts are let in, or not; nothing: what it was before this process is not known
+  Steady other_leads_since_{};  ///< another holds the lease, or nothing is known of that
   std::thread plans_, status_;
 };
 

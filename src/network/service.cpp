@@ -41,6 +41,8 @@ NetworkService::NetworkService(Options options, db::Database& database, const Cl
   settings.plan.dns_servers = options_.dns_servers;
   settings.plan.dns_domain = options_.dns_domain;
   if (options_.controllers) settings.holder = options_.controllers->id();
+  settings.stand_in = options_.stand_in;
+  settings.serve_chassis = options_.serve_chassis;
   settings.on_server_port = [this](const ServerId& server) {
     if (port_status_) port_status_(server);
   };

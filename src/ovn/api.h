@@ -55,6 +55,8 @@ class NorthboundWriter {
   SyncResult sync(const NorthboundChange& change, bool mark = false);
   /// True once every chassis has applied the change with this number (a dead chassis holds this up).
   bool wait_hypervisors(int64_t nb_cfg, std::chrono::milliseconds timeout) const;
+  /// True once ovn-northd has written what follows from that change to the southbound database.
+  bool wait_southbound(int64_t nb_cfg, std::chrono::milliseconds timeout) const;
   /// The newest epoch of the cloud's database that OVN's remembers (NB_Global, external_ids "virga:epoch"); 0
   /// if none.
   int64_t seen_epoch() const;

@@ -140,11 +140,23 @@ SyncResult NorthboundWriter::sync(const NorthboundChange& change, bool mark) {
   });
 }
 
-bool NorthboundWriter::wait_hypervisors(int64_t nb_cfg, std::chrono::milliseconds timeout) const {
-  return client_->wait_for(timeout, [nb_cfg](const Replica& replica) {
+namespace {
+
+auto reaches(const char* reached, int64_t nb_cfg) {
+  return [reached, nb_cfg](const Replica& replica) {
     const auto& table = replica.table("NB_Global");
-    return !table.empty() && column(table.begin()->second, "hv_cfg").as_integer() >= nb_cfg;
-  });
+    return !table.empty() && column(table.begin()->second, reached).as_integer() >= nb_cfg;
+  };
+}
+
+}  // namespace
+
+bool NorthboundWriter::wait_hypervisors(int64_t nb_cfg, std::chrono::milliseconds timeout) const {
+  return client_->wait_for(timeout, reaches("hv_cfg", nb_cfg));
+}
+
+bool NorthboundWriter::wait_southbound(int64_t nb_cfg, std::chrono::milliseconds timeout) const {
+  return client_->wait_for(timeout, reaches("sb_cfg", nb_cfg));
 }
 
 int64_t NorthboundWriter::seen_epoch() const {
