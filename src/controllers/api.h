@@ -60,5 +60,11 @@ bool take_lease(db::Tx& tx, std::string_view name, std::string_view holder, std:
 void give_lease(db::Tx& tx, std::string_view name, std::string_view holder);
 /// Who holds it now; "" = nobody.
 std::string lease_holder(db::Tx& tx, std::string_view name);
+/// True if somebody has it, or had it and did not give it back.
+bool is_lease_known(db::Tx& tx, std::string_view name);
+
+/// Of the controller whose databases of OVN's are used as long as it lives. An orderly end does not give it back: that may be
+/// a restart, and is no reason for another to stand in.
+inline constexpr std::string_view kHomeLease = "network.home";
 
 }  // namespace virga::controllers

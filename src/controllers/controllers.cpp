@@ -25,7 +25,7 @@ void Controllers::beat() {
 void Controllers::leave() {
   database_.write([&](db::Tx& tx) {
     tx.exec("UPDATE controllers SET seen_at = ? WHERE id = ?", db::database_now(tx) - kDeadAfter, me_.id);
-    tx.exec("DELETE FROM leases WHERE holder = ?", me_.id);
+    tx.exec("DELETE FROM leases WHERE holder = ? AND name <> ?", me_.id, kHomeLease);
     tx.exec("UPDATE hosts SET controller_id = '' WHERE controller_id = ?", me_.id);
   });
 }
@@ -65,6 +65,8 @@ bool take_lease(db::Tx& tx, std::string_view name, std::string_view holder, std:
 void give_lease(db::Tx& tx, std::string_view name, std::string_view holder) {
   tx.exec("DELETE FROM leases WHERE name = ? AND holder = ?", name, holder);
 }
+
+bool is_lease_known(db::Tx& tx, std::string_view name) { return tx.first("SELECT holder FROM leases WHERE name = ?", name).has_value(); }
 
 std::string lease_holder(db::Tx& tx, std::string_view name) {
   const auto row = tx.first("SELECT holder FROM leases WHERE name = ? AND until >= ?", name, db::database_now(tx));

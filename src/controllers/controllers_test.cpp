@@ -48,9 +48,12 @@ TEST_P(ControllersTest, AnOrderlyEndGivesEverythingBack) {
   a.beat();
   b.beat();
   ASSERT_TRUE(take("a"));
+  EXPECT_TRUE(db_->write([](db::Tx& tx) { return take_lease(tx, kHomeLease, "a", std::chrono::seconds(10)); }));
   a.leave();
   EXPECT_FALSE(seen_by(b)[0].alive);
   EXPECT_TRUE(take("b"));
+  // It may only start again.
+  EXPECT_EQ(db_->read([](db::Tx& tx) { return lease_holder(tx, kHomeLease); }), "a");
 }
 
 TEST_P(ControllersTest, OneHoldsALeaseUntilItEnds) {

@@ -421,7 +421,8 @@ TEST_F(ReconcilerTest, OneOfTwoControllersWritesAndTheOtherTakesOver) {
 
 TEST_F(ReconcilerTest, AStandInWritesAndLetsHostsInOnlyWhileTheFirstIsAway) {
   OvsdbServer second("ovn-nb");
-  second.tool("ovn-nbctl", {"init", "--", "set", "NB_Global", ".", "sb_cfg=1000"});  // ovn-northd's part
+  second.tool("ovn-nbctl", {"init"});
+  second.tool("ovn-nbctl", {"set", "NB_Global", ".", "sb_cfg=1000"});  // ovn-northd's part
   controllers::Controllers a({.id = "a", .name = "a"}, cloud_.database()), b({.id = "b", .name = "b"}, cloud_.database());
   std::atomic<int> door{-1};
   Options options{.northbound = second.remote(), .southbound = {}};
@@ -444,7 +445,7 @@ TEST_F(ReconcilerTest, AStandInWritesAndLetsHostsInOnlyWhileTheFirstIsAway) {
   networks_->stop();  // a restart is no reason to stand in
   std::this_thread::sleep_for(std::chrono::milliseconds(1500));
   EXPECT_EQ(holder(), "");
-  cloud_.database().write([](db::Tx& tx) { controllers::give_lease(tx, "network.home", "a"); });  // its time is over
+  cloud_.database().write([](db::Tx& tx) { tx.exec("UPDATE leases SET until = ? WHERE name = 'network.home'", Time{}); });
   ASSERT_TRUE(eventually([&] { return holder() == "b"; }));
   EXPECT_TRUE(eventually([&] { return door == 1 && other.count("Logical_Switch") == 1; }));
   const std::string port = boot("s1", {{.network_id = net_, .port_id = {}, .fixed_ip = {}}})[0].id.str();

@@ -12,7 +12,7 @@ using std::chrono::milliseconds;
 constexpr milliseconds kFirstPause{100}, kLongestPause{5000}, kConnectWait{2000};
 constexpr size_t kPartLimit = 5000;  ///< more dirty things than this: looking at everything is cheaper
 constexpr size_t kStatusBatch = 200;
-constexpr std::string_view kLease = "network", kHomeLease = "network.home";
+constexpr std::string_view kLease = "network";
 constexpr std::chrono::seconds kLeaseTime{10}, kRenewEvery{3}, kLookEvery{1};
 constexpr std::chrono::seconds kDoorStays{5};     ///< after another has taken over
 constexpr std::chrono::seconds kHostsCome{20};    ///< so long a port that is down may only wait for its host's ovn-controller
@@ -194,12 +194,17 @@ void Reconciler::lead() {
 bool Reconciler::take_lead(Steady now) {
   auto& database = service_.database();
   if (!settings_.stand_in && now >= renew_home_at_) {
-    database.write([&](db::Tx& tx) { controllers::take_lease(tx, kHomeLease, settings_.holder, kLeaseTime); });
+    database.write([&](db::Tx& tx) { controllers::take_lease(tx, controllers::kHomeLease, settings_.holder, kLeaseTime); });
     renew_home_at_ = now + kRenewEvery;
   }
-  const auto [holder, home] =
-      database.read([](db::Tx& tx) { return std::pair(controllers::lease_holder(tx, kLease), controllers::lease_holder(tx, kHomeLease)); });
-  const bool may = home.empty() || home == settings_.holder, mine = holder == settings_.holder;
+  std::string holder, home;
+  bool known = false;
+  database.read([&](db::Tx& tx) {
+    holder = controllers::lease_holder(tx, kLease), home = controllers::lease_holder(tx, controllers::kHomeLease);
+    known = controllers::is_lease_known(tx, controllers::kHomeLease);
+  });
+  // A first controller of an older version takes no such lease: it would not get the other back from a stand-in.
+  const bool may = home == settings_.holder || (home.empty() && (known || !settings_.stand_in)), mine = holder == settings_.holder;
   if (!may && mine) database.write([&](db::Tx& tx) { controllers::give_lease(tx, kLease, settings_.holder); });
   if (!may || !(mine || holder.empty())) return false;
   if (!database.write([&](db::Tx& tx) { return controllers::take_lease(tx, kLease, settings_.holder, kLeaseTime); })) return false;
