@@ -90,7 +90,9 @@ std::optional<Ip> AddressBlocks::next(const std::string& subnet) {
 }
 
 void AddressBlocks::put(const std::string& subnet, Ip next, Ip last) {
+  constexpr size_t kMost = 10'000;  // subnets; those that went stay here else
   std::lock_guard lock(mutex_);
+  if (blocks_.size() >= kMost) blocks_.clear();
   blocks_[subnet] = {next, last};
 }
 

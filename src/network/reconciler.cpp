@@ -303,7 +303,7 @@ void Reconciler::apply_everything() {
     throw Fault(FaultKind::unavailable, "OVN's southbound database does not answer.");
   update_chassis();
   const Snapshot snapshot = service_.database().read(read_everything);
-  const bool first = settings_.serve_chassis && !filled_;
+  const bool first = shared() && settings_.serve_chassis && !filled_;
   const auto result = northbound_->reconcile(plan(snapshot, plan_options()), first);
   if (first && !northbound_->wait_southbound(result.nb_cfg, kNorthdWait)) log::warn("network: ovn-northd takes its time");
   filled_ = true;
