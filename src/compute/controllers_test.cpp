@@ -132,7 +132,7 @@ TEST_F(TwoControllers, ABootDoesNotWaitForHostsThatOthersHold) {
 TEST_F(TwoControllers, OfManyEqualHostsEachSearchSeesOthers) {
   auto& placement = *a.cloud.placement;
   std::set<std::string> all;
-  while (all.size() < 12) all.insert(new_uuid());
+  for (int i = 1; i <= 12; ++i) all.insert(fmt::format("{:x}0000000-0000-4000-8000-000000000000", i));
   a.database->write([&](db::Tx& tx) {
     for (const auto& id : all)
       placement.ensure_provider(tx, id, id, {{.resource_class = "VCPU", .total = 4, .max_unit = 4}, {.resource_class = "MEMORY_MB", .total = 8000, .max_unit = 8000}});
