@@ -32,9 +32,9 @@ std::vector<ConfigKey> make_keys() {
       {"cloud", "public_url", SLOT(cloud.public_url),
        "Root of the catalogue's endpoints (https://cloud.example.org). Empty: as the request reached us.", F::url},
       {"cloud", "api_address", SLOT(cloud.api_address), "Address on which the API listens.", F::ipv4},
-      {"cloud", "api_port", SLOT(cloud.api_port), "Port of all APIs, the dashboard and consoles.", F::any, 1, 65535},
+      {"cloud", "api_port", SLOT(cloud.api_port), "Port of all APIs and consoles.", F::any, 1, 65535},
       {"cloud", "alias_ports", SLOT(cloud.alias_ports),
-       "More ports that answer likewise, for clients that assume them: [8774, 9696, 9292, 8776, 8778].", F::any, 1, 65535},
+       "More ports that answer likewise, for clients that assume them: [8774, 9696, 9292, 8778].", F::any, 1, 65535},
       {"cloud", "role", SLOT(cloud.role),
        "What of the cloud runs on this machine: allinone, controller (no guests), or compute, which virga join writes.",
        F::any, 0, 0, {"allinone", "controller", "compute"}},
@@ -45,7 +45,7 @@ std::vector<ConfigKey> make_keys() {
       {"hosts", "link_port", SLOT(hosts.link_port), "Port on which agents dial a controller (gRPC over mutual TLS).", F::any, 1, 65535},
       {"hosts", "southbound_port", SLOT(hosts.southbound_port),
        "Port on which ovn-controllers dial OVN's southbound database (mutual TLS).", F::any, 1, 65535},
-      {"hosts", "controllers", SLOT(hosts.controllers), "A compute host's controllers, ADDRESS:PORT of each one's link. virga join writes it.", F::endpoint},
+      {"hosts", "controllers", SLOT(hosts.controllers), "The controllers that a host or a further controller joined, ADDRESS:PORT of each one's link; empty on the first controller. virga join writes it.", F::endpoint},
 
       {"api", "cors_allowed_origins", SLOT(api.cors_allowed_origins),
        "Origins (https://dashboard.example.org) whose pages may call the API from a browser; \"*\": any. Empty: none.", F::origin},
@@ -505,6 +505,8 @@ void check_config(const Config& c, const std::string& file) {
   const std::string one_machine = "A trial is one machine: cloud.role, hosts.address and network.underlay_interface are for network.mode = \"host\".";
   refuse_if(c.trial() && (c.cloud.role != "allinone" || !c.hosts.address.empty() || !n.underlay_interface.empty()), one_machine);
   refuse_if(!c.has_control() && c.hosts.controllers.empty(), "A compute host needs hosts.controllers.", "`virga join` writes them.");
+  refuse_if(c.cloud.role == "allinone" && !c.hosts.controllers.empty() && c.compute.hypervisor != "fake",
+            "Of several controllers only the first, without hosts.controllers, can have guests.", "cloud.role = \"controller\"");
   refuse_if(c.ha.restart == "auto" && c.ha.fence_command.empty(), "ha.restart = \"auto\" needs ha.fence_command.",
             "Without it nobody knows that a silent host is off, and a server must never run twice.");
   refuse_if(!n.underlay_interface.empty() && n.underlay_interface == n.external_interface,

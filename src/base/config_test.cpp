@@ -56,6 +56,7 @@ TEST(Config, ChecksKeysAgainstEachOther) {
 TEST(Config, WhatConcernsOtherMachines) {
   EXPECT_NE(refusal("[hosts]\naddress = \"192.0.2.1\"\n").find("A trial is one machine"), std::string::npos);
   EXPECT_NE(refusal("[cloud]\nrole = \"compute\"\n[network]\nmode = \"host\"\n").find("hosts.controllers"), std::string::npos);
+  EXPECT_NE(refusal("[cloud]\napi_address = \"192.0.2.1\"\n[network]\nmode = \"host\"\nencap_ip = \"192.0.2.1\"\n[hosts]\ncontrollers = [\"192.0.2.2:5001\"]\n").find("only the first"), std::string::npos);
   EXPECT_NE(refusal("[hosts]\ncontrollers = [\"192.0.2.1\"]\n").find("ADDRESS:PORT"), std::string::npos);
   EXPECT_NE(refusal("[ha]\nrestart = \"auto\"\n").find("ha.fence_command"), std::string::npos);
   Config c;
