@@ -12,6 +12,8 @@ CLIENT_PACKAGES="python3-openstackclient"
 
 TEST_PACKAGES="iputils-ping mariadb-server nats-server rsync tempest curl ethtool wrk python3 busybox nftables slapd libfaketime clang-14 libclang-rt-14-dev"
 
+POC_PACKAGES="mmdebstrap e2fsprogs"  # of the proof of concept's machines (virga lab poc)
+
 # Installs what is missing, quietly, and starts none of the distribution's daemons.
 install_packages() {
   local missing=() package
