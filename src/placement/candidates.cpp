@@ -32,15 +32,24 @@ constexpr size_t kFew =
     500;  ///< so many providers are looked at one by one sooner than come across in a walk
 
 
+int64_t free_of_many(db::Tx& tx, Hints& hints, const std::string& name) {
+  if (const auto known = hints.of(name)) return *known;
+  const auto next = tx.first(
+      fmt::format("SELECT free FROM inventories WHERE resource_class = ? ORDER BY free DESC LIMIT 1 OFFSET {}", kFew), name);
+  const int64_t free = next ? next->integer(0) : -1;
+  hints.note(name, free);
+  return free;
+}
+
 /// The class that candidates are ordered by: memory, unless few providers have enough of another one and many
 /// of memory; then that, since those few are at the top of its index.
-std::string leading_class(db::Tx& tx, Scarcity& scarcity, const Demand& demand) {
+std::string leading_class(db::Tx& tx, Hints& hints, const Demand& demand) {
   std::string leading;
   for (const auto& [name, amount] : demand.amounts)
     if (amount > 0 && (leading.empty() || name == "MEMORY_MB")) leading = name;
   if (leading.empty())
     throw Fault(FaultKind::bad_request, "At least one amount of a resource must be asked for.");
-  const auto few_have = [&](const std::string& name, int64_t amount) { return scarcity.free_of_many(tx, name) < amount; };
+  const auto few_have = [&](const std::string& name, int64_t amount) { return free_of_many(tx, hints, name) < amount; };
   if (demand.only || few_have(leading, demand.amounts.at(leading))) return leading;
   for (const auto& [name, amount] : demand.amounts)
     if (amount > 0 && name != leading && few_have(name, amount)) return name;
@@ -287,53 +296,43 @@ void add_member_shortages(db::Tx& tx, const Demand& demand, std::vector<Candidat
 
 }  // namespace
 
-int64_t Scarcity::free_of_many(db::Tx& tx, const std::string& name) {
-  const auto now = std::chrono::steady_clock::now();
-  {
-    const std::lock_guard lock(mutex_);
-    const auto it = known_.find(name);
-    if (it != known_.end() && now < it->second.until) return it->second.free;
-  }
-  const auto next = tx.first(
-      fmt::format("SELECT free FROM inventories WHERE resource_class = ? ORDER BY free DESC LIMIT 1 OFFSET {}", kFew), name);
-  const int64_t free = next ? next->integer(0) : -1;
-  const std::lock_guard lock(mutex_);
-  known_[name] = {free, now + kKnownFor};
-  return free;
-}
-
-std::optional<int64_t> Crowd::free(const std::string& name) {
+std::optional<int64_t> Hints::of(const std::string& name) {
   const std::lock_guard lock(mutex_);
   const auto it = known_.find(name);
   if (it == known_.end() || it->second.until < std::chrono::steady_clock::now()) return std::nullopt;
-  return it->second.free;
+  return it->second.value;
 }
 
-void Crowd::note(const std::string& name, std::optional<int64_t> free) {
+void Hints::note(const std::string& name, int64_t value) {
   const std::lock_guard lock(mutex_);
-  if (free) known_[name] = {*free, std::chrono::steady_clock::now() + kKnownFor};
-  else known_.erase(name);
+  known_[name] = {value, std::chrono::steady_clock::now() + believed_for_};
+}
+
+void Hints::forget(const std::string& name) {
+  const std::lock_guard lock(mutex_);
+  known_.erase(name);
 }
 
 std::vector<Candidate> Module::candidates(db::Tx& tx, const Demand& demand, size_t limit,
                                           const Candidate* after) {
-  const std::string leading = leading_class(tx, scarcity_, demand);
+  const std::string leading = leading_class(tx, free_of_many_, demand);
   auto all = walk(tx, leading, demand, limit, after);
   if (!after && is_plain(demand)) {
     const bool equal = all.size() == limit && all.front().order == all.back().order;
-    crowd_.note(leading, equal ? std::optional(all.front().order) : std::nullopt);
+    if (equal) crowd_.note(leading, all.front().order);
+    else crowd_.forget(leading);
   }
   return all;
 }
 
 std::vector<Candidate> Module::some_of_equals(db::Tx& tx, const Demand& demand, size_t limit) {
   if (tx.dialect() != db::Dialect::mariadb || !is_plain(demand)) return {};
-  const std::string leading = leading_class(tx, scarcity_, demand);
-  const auto free = crowd_.free(leading);
+  const std::string leading = leading_class(tx, free_of_many_, demand);
+  const auto free = crowd_.of(leading);
   if (!free) return {};
   auto all = sample(tx, leading, demand, 2 * limit);
   std::erase_if(all, [&](const Candidate& c) { return c.order < *free; });
-  if (2 * all.size() < limit) crowd_.note(leading, std::nullopt);  // few are left, or chance was at the end: look again
+  if (2 * all.size() < limit) crowd_.forget(leading);  // few are left, or chance was at the end: look again
   if (all.size() > limit) all.resize(limit);
   std::vector<size_t> each(all.size());
   std::iota(each.begin(), each.end(), size_t{0});

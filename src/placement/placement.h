@@ -4,6 +4,7 @@
 #include <chrono>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <span>
 
 #include "placement/api.h"
@@ -11,38 +12,22 @@
 
 namespace virga::placement {
 
-/// How much of a class the providers have that have most of it: what says along which index a search goes. A hint that may be
-/// some seconds old, since reading it means walking past hundreds of rows at each boot. Thread-safe.
-class Scarcity {
+/// What was seen of each resource class a moment ago, believed for so long: hints, since asking at each boot would cost too
+/// much. Thread-safe.
+class Hints {
  public:
-  /// The least that each of many (more than are looked at one by one) providers has free; -1 if there are not so many.
-  int64_t free_of_many(db::Tx& tx, const std::string& resource_class);
+  explicit Hints(std::chrono::seconds believed_for) : believed_for_(believed_for) {}
+  /// Nothing: not known, or not any more.
+  std::optional<int64_t> of(const std::string& resource_class);
+  void note(const std::string& resource_class, int64_t value);
+  void forget(const std::string& resource_class);
 
  private:
   struct Known {
-    int64_t free = 0;
+    int64_t value = 0;
     std::chrono::steady_clock::time_point until;
   };
-  static constexpr std::chrono::seconds kKnownFor{2};
-  std::mutex mutex_;
-  std::map<std::string, Known> known_;
-};
-
-/// Of a class, how much those have free that come first, where so many have just as much that they fill a page. Searches at
-/// once begin at different places among them, or they would all want the same few. A hint that is a second old at most.
-/// Thread-safe.
-class Crowd {
- public:
-  std::optional<int64_t> free(const std::string& resource_class);
-  /// Nothing: no crowd.
-  void note(const std::string& resource_class, std::optional<int64_t> free);
-
- private:
-  struct Known {
-    int64_t free = 0;
-    std::chrono::steady_clock::time_point until;
-  };
-  static constexpr std::chrono::seconds kKnownFor{1};
+  const std::chrono::seconds believed_for_;
   std::mutex mutex_;
   std::map<std::string, Known> known_;
 };
@@ -76,8 +61,12 @@ class Module final : public Placement {
 
   db::Database& database_;
   const Clock& clock_;
-  Scarcity scarcity_;
-  Crowd crowd_;
+  /// The least that each of many (more than are looked at one by one) providers has free, -1 if there are not so many: says
+  /// along which index a search goes. Reading it means walking past hundreds of rows.
+  Hints free_of_many_{std::chrono::seconds(2)};
+  /// How much those have free that come first, where so many have just as much that they fill a page: searches at once begin
+  /// at different places among them, or they would all want the same few.
+  Hints crowd_{std::chrono::seconds(1)};
   api::Service service_;
 };
 
