@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <barrier>
 #include <mutex>
 #include <set>
 #include <thread>
@@ -13,17 +14,21 @@
 namespace virga::network {
 namespace {
 
+api::Caller member_of(const std::string& project) {
+  api::Caller caller;
+  caller.user_id = "user-" + project;
+  caller.project_id = project;
+  caller.role_names = {"member", "reader"};
+  caller.expires = Time::max();
+  return caller;
+}
+
 class NetworkEngines : public ::testing::TestWithParam<db::Dialect> {};
 
 TEST_P(NetworkEngines, RacingPortsGetAnAddressEach) {
   test::TestCloud cloud(GetParam() == db::Dialect::mariadb ? test::mariadb_server().new_database() : "");
   const auto networks = make_networks({}, cloud.database(), cloud.clock());
-  api::Caller demo;
-  demo.user_id = "user-demo";
-  demo.project_id = "demo";
-  demo.role_names = {"member", "reader"};
-  demo.expires = Time::max();
-  cloud.sign_in("demo", demo);
+  cloud.sign_in("demo", member_of("demo"));
   cloud.mount(networks->service());
   const auto net = cloud.post("/network/v2.0/networks", {{"network", {{"name", "n"}}}}, "demo").at("network.id");
   // 61 addresses: 64, without the ends and the gateway
@@ -49,6 +54,28 @@ TEST_P(NetworkEngines, RacingPortsGetAnAddressEach) {
   for (auto& client : clients) client.join();
   EXPECT_EQ(addresses.size(), 61u);
   EXPECT_EQ(full, 3);
+}
+
+// A project's first requests race for the row that counts what it uses: none of them is told that a quota is exceeded.
+TEST_P(NetworkEngines, RacingFirstGroupsAreAllMade) {
+  test::TestCloud cloud(GetParam() == db::Dialect::mariadb ? test::mariadb_server().new_database() : "");
+  const auto networks = make_networks({}, cloud.database(), cloud.clock());
+  cloud.mount(networks->service());
+  constexpr int kClients = 4;
+  for (int n = 0; n < 12; ++n) {
+    const std::string project = "project-" + std::to_string(n);
+    cloud.sign_in(project, member_of(project));
+    std::barrier start(kClients);
+    std::vector<std::thread> clients;
+    for (int i = 0; i < kClients; ++i)
+      clients.emplace_back([&] {
+        start.arrive_and_wait();
+        const auto r = cloud.post("/network/v2.0/security-groups", {{"security_group", {{"name", "g"}}}}, project);
+        EXPECT_EQ(r.status, 201) << r.body;
+      });
+    for (auto& client : clients) client.join();
+    EXPECT_EQ(cloud.get("/network/v2.0/security-groups", project).count("security_groups"), kClients + 1u) << "with the default one";
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Engines, NetworkEngines, test::engines(), test::engine_name);

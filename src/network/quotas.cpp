@@ -44,10 +44,10 @@ bool add_usage(db::Tx& tx, const std::string& project, std::string_view resource
   if (take()) return true;
   try {
     tx.exec("INSERT INTO network_quota_usages (project_id, resource, used) VALUES (?, ?, 0)", project, resource);
-    return take();
   } catch (const db::UniqueViolation&) {
-    return false;  // it was there, and full
+    // It was there and full, or another request made it since.
   }
+  return take();
 }
 
 }  // namespace
