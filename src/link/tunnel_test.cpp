@@ -57,7 +57,7 @@ class Tunnels : public testing::Test {
   }
   /// The far host does this with its end.
   void answer(std::function<void(int socket)> with) {
-    far_agent_.tunnel = [this, with](const std::string&) {
+    const auto open = [this, with](const std::string&) {
       Pair pair;
       threads_.emplace_back([with, socket = pair.ends[1]] {
         with(socket);
@@ -66,6 +66,7 @@ class Tunnels : public testing::Test {
       far_agent_.watched.change([&] { answered_ = true; });
       return pair.ends[0];
     };
+    far_agent_.watched.change([&] { far_agent_.tunnel = open; });
   }
 
   void wait_answered() {

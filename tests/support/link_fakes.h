@@ -161,10 +161,12 @@ struct FakeAgent final : AgentSide {
     if (disk.empty()) throw Fault(FaultKind::conflict, "the server runs", "Stop it.");
     return {disk_size, std::make_unique<StringSource>(disk)};
   }
-  std::function<int(const std::string& channel)> tunnel;
+  std::function<int(const std::string& channel)> tunnel;  ///< set it with `watched`
   int open_tunnel(const ServerId&, const std::string& channel) override {
-    if (!tunnel) throw Fault(FaultKind::conflict, "the server is not coming here");
-    return tunnel(channel);
+    std::function<int(const std::string& channel)> answer;
+    watched.change([&] { answer = tunnel; });
+    if (!answer) throw Fault(FaultKind::conflict, "the server is not coming here");
+    return answer(channel);
   }
 };
 
