@@ -9,6 +9,7 @@
 #include <map>
 
 #include "base/config.h"
+#include "base/crypto.h"
 #include "base/fault.h"
 #include "base/json.h"
 #include "base/process.h"
@@ -36,10 +37,16 @@ void create_token(const Config& config, const TokenWords& w) {
   json::object wanted{{"kind", w.controller ? "controller" : "host"}};
   if (w.expires) wanted["expires_in"] = w.expires;
   if (!w.host.empty()) wanted["hostname"] = w.host;
-  const std::string key = cloud::served_key_fingerprint(config);
+  cloud::JoinToken printed;
+  printed.key_fingerprint = cloud::served_key_fingerprint(config);
+  if (w.controller) {
+    const std::string key = new_secret();
+    if (std::string sealed = cloud::sealed_api_ca(config, key); !sealed.empty()) wanted["sealed"] = std::move(sealed), printed.sealing_key = key;
+  }
   const json::value made = admin_client(config).post("/enrolment/v1/tokens", {{"token", std::move(wanted)}});
   const json::object& token = made.at("token").as_object();
-  const std::string text = cloud::to_text({find_string(token, "secret"), key});
+  printed.secret = find_string(token, "secret");
+  const std::string text = cloud::to_text(printed);
   const std::string url = fmt::format("https://{}:{}", config.hosts_address(), config.cloud.api_port);
   if (w.as_json) {
     std::printf("%s\n", json::serialize(json::object{{"id", find_string(token, "id")},
@@ -72,8 +79,8 @@ void list_tokens(const Config& config, bool as_json) {
   }
 }
 
-/// What would keep guests from running here; warnings are for a person to weigh.
-void examine(const Config& config) {
+/// What would keep it from being that; warnings are for a person to weigh.
+void examine(const Config& config, const char* what) {
   const auto host = cloud::this_host(config, [&config]() -> std::optional<std::string> {
     const qemu::KvmProbe probe = cloud::kvm_verdict(config);
     return probe.usable ? std::nullopt : std::optional(probe.reason);
@@ -81,7 +88,7 @@ void examine(const Config& config) {
   const auto rows = cloud::run_doctor(config, host);
   if (cloud::worst(rows) != cloud::Health::fail) return;
   std::fputs(cloud::render_rows(rows).c_str(), stdout);
-  throw Fault(FaultKind::conflict, "This machine cannot be a host yet.", "`virga doctor` shows each check again; --force joins all the same.");
+  throw Fault(FaultKind::conflict, fmt::format("This machine cannot be a {} yet.", what), "`virga doctor` shows each check again; --force joins all the same.");
 }
 
 std::string kept_file(const std::string& path) {
@@ -97,11 +104,11 @@ void join(Shared& shared, const JoinWords& w) {
   const std::string path = shared.path().empty() ? kDefaultConfig : shared.path();
   const bool is_there = access(path.c_str(), F_OK) == 0;
   const Config base = shared.load();
-  if (!w.force && !w.controller && base.compute.hypervisor != "fake") {
-    Config as_host = base;
-    as_host.network.mode = "host";
-    as_host.cloud.role = "compute";
-    examine(as_host);
+  if (!w.force && base.compute.hypervisor != "fake") {
+    Config as_member = base;
+    as_member.network.mode = "host";
+    as_member.cloud.role = w.controller ? "controller" : "compute";
+    examine(as_member, w.controller ? "controller" : "host");
   }
   const Config joined = w.controller ? cloud::join_as_controller(base, w) : cloud::join(base, w);
   std::filesystem::create_directories(std::filesystem::absolute(path).parent_path());

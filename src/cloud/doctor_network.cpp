@@ -108,16 +108,29 @@ CheckRow openvswitch(const Config& config, const HostView& host) {
   return row;
 }
 
+/// What the programs of this cloud will listen on here.
+std::vector<int> own_ports(const Config& config) {
+  if (!config.has_control()) return {};
+  std::vector<int> all = {config.cloud.api_port};
+  all.insert(all.end(), config.cloud.alias_ports.begin(), config.cloud.alias_ports.end());
+  // The address of a machine that is about to become a controller is known once it has joined.
+  if (!config.hosts_address().empty() || !config.has_compute()) all.insert(all.end(), {config.hosts.link_port, config.hosts.southbound_port});
+  if (config.ha.nats_server) all.push_back(config.ha.nats_port);
+  return all;
+}
+
 CheckRow ports(const Config& config, const HostView& host) {
-  std::vector<int> wanted = {config.cloud.api_port}, used;
-  wanted.insert(wanted.end(), config.cloud.alias_ports.begin(), config.cloud.alias_ports.end());
+  const std::vector<int> wanted = own_ports(config);
+  std::vector<int> used;
   for (const int port : wanted)
     if (!host.port_free(port)) used.push_back(port);
+  if (wanted.empty()) return {"ports", "Ports", Health::pass, "a host listens on none", ""};
   if (used.empty()) return {"ports", "Ports", Health::pass, fmt::format("{} free", fmt::join(wanted, ", ")), ""};
   if (host.socket_answers(config.cloud.run_dir + "/supervisor.sock"))
     return {"ports", "Ports", Health::pass, "this cloud runs", ""};
   return {"ports", "Ports", Health::fail, fmt::format("in use: {}", fmt::join(used, ", ")),
-          "`ss -ltnp` names the program; or change cloud.api_port."};
+          "`ss -ltnp` names the program (4222: systemctl disable --now nats-server); or choose others: cloud.api_port, hosts.link_port, "
+          "hosts.southbound_port, ha.nats_port."};
 }
 
 CheckRow libvirt(const Config& config, const HostView& host) {
@@ -172,6 +185,7 @@ std::vector<CheckRow> check_network(const Config& config, const HostView& host) 
 }
 
 std::vector<CheckRow> check_software(const Config& config, const HostView& host) {
+  if (!config.has_compute()) return {packages(host), openvswitch(config, host)};
   return {packages(host), openvswitch(config, host), libvirt(config, host), guestfs(host)};
 }
 

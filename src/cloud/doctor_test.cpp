@@ -165,6 +165,26 @@ TEST_F(DoctorTest, PortsMemoryAndPackages) {
   EXPECT_EQ(to_json(run_doctor(config_, host_)).size(), run_doctor(config_, host_).size());
 }
 
+TEST_F(DoctorTest, AMachineIsAskedForTheRoleItHas) {
+  used_port_ = 4222;
+  EXPECT_EQ(row("ports").health, Health::pass);
+  config_.network.mode = "host";
+  config_.ha.nats_server = true;
+  EXPECT_EQ(row("ports").health, Health::fail);
+  EXPECT_NE(row("ports").fix.find("disable --now nats-server"), std::string::npos);
+  used_port_ = 5001;
+  EXPECT_EQ(row("ports").health, Health::pass) << "nobody else reaches it";
+  config_.cloud.api_address = "192.0.2.10";
+  EXPECT_EQ(row("ports").health, Health::fail);
+  config_.cloud.api_address = "127.0.0.1";
+  config_.cloud.role = "controller";
+  EXPECT_EQ(row("ports").health, Health::fail);
+  EXPECT_TRUE(check_cpu(config_, host_).empty()) << "it has no guests";
+  config_.cloud.role = "compute";
+  EXPECT_EQ(row("ports").health, Health::pass);
+  EXPECT_FALSE(check_cpu(config_, host_).empty());
+}
+
 TEST_F(DoctorTest, ThisMachineCanBeLookedAt) {
   const auto rows = run_doctor(config_, this_host(config_, [] { return std::optional<std::string>("not probed here"); }));
   EXPECT_GT(rows.size(), 10u);

@@ -6,17 +6,22 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <boost/url.hpp>
 #include <filesystem>
 
 #include "base/certificate.h"
+#include "base/crypto.h"
 #include "base/fault.h"
 #include "base/kill_point.h"
 #include "base/process.h"
 #include "base/scope_exit.h"
+#include "base/sealing.h"
+#include "base/text.h"
 #include "cloud/engines.h"
 #include "cloud/purge.h"
 #include "cloud/serve.h"
+#include "cloud/tls.h"
 #include "controllers/api.h"
 #include "host/api.h"
 #include "http/api.h"
@@ -32,6 +37,7 @@ void keep_own(T& to, const T& own, const T& by_default) {
 }
 
 constexpr std::chrono::milliseconds kTimeout{10'000};
+constexpr std::string_view kApiCa = "api-ca";  ///< what is sealed
 constexpr const char* kJoining = ".joining";  ///< beside the controller's folder, until it has its configuration
 
 bool is_there(const std::string& path) {
@@ -109,6 +115,15 @@ json::object ask(const Attempt& attempt, const std::string& url, const std::stri
   return answer.as_object();
 }
 
+void take_over_api_ca(const Config& config, const JoinToken& token, const std::string& sealed) {
+  const auto opened = unseal(sha256(token.sealing_key), sealed, kApiCa);
+  if (!opened)
+    throw Fault(FaultKind::bad_request, "What the controller has for this machine cannot be opened with this token.",
+                "Copy the whole line that `virga token create --controller` prints.");
+  const json::value ca = parse_json(*opened);
+  adopt_api_ca(config, {find_string(ca.as_object(), "certificate"), find_string(ca.as_object(), "key")});
+}
+
 void refuse_others(const Config& base, const JoinRequest& request) {
   const Paths paths(base);
   if (base.has_control() && is_there(paths.control) && !is_there(paths.control + kJoining))
@@ -122,16 +137,23 @@ void refuse_others(const Config& base, const JoinRequest& request) {
 }  // namespace
 
 std::string to_text(const JoinToken& token) {
-  return token.secret + "." + token.key_fingerprint;
+  return token.secret + "." + token.key_fingerprint + (token.sealing_key.empty() ? "" : "." + token.sealing_key);
 }
 
 JoinToken parse_join_token(const std::string& text) {
-  const size_t dot = text.find('.');
-  const JoinToken token{text.substr(0, dot), dot == std::string::npos ? "" : text.substr(dot + 1)};
-  if (token.secret.empty() || token.key_fingerprint.size() != 64 ||
+  std::vector<std::string> parts = split(text, '.');
+  parts.resize(std::max<size_t>(parts.size(), 3));
+  const JoinToken token{parts[0], parts[1], parts[2]};
+  if (parts.size() > 3 || token.secret.empty() || token.key_fingerprint.size() != 64 ||
       token.key_fingerprint.find_first_not_of("0123456789abcdef") != std::string::npos)
     throw Fault(FaultKind::bad_request, "That is no token.", "Copy the whole line that `virga token create` prints.");
   return token;
+}
+
+std::string sealed_api_ca(const Config& config, const std::string& sealing_key) {
+  const auto ca = api_ca(config);
+  if (!ca) return "";
+  return seal(sha256(sealing_key), json::serialize(json::object{{"certificate", ca->certificate}, {"key", ca->key}}), kApiCa);
 }
 
 bool has_joined(const Config& config) {
@@ -214,6 +236,7 @@ Config join_as_controller(const Config& base, const JoinRequest& request) {
   config.hosts.controllers.clear();
   for (const auto& one : *find_array(answer, "controllers")) config.hosts.controllers.push_back(str(one));
   check_config(config, "The configuration of a controller");
+  if (const std::string sealed = find_string(answer, "sealed"); !sealed.empty()) take_over_api_ca(config, token, sealed);
   write_file(paths.master_key, find_string(answer, "master_key"), 0600);
   kill_point("join.controller_keyed");
   write_file(paths.controller_id, read_file(id_file), 0600);

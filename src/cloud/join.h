@@ -5,6 +5,9 @@
 // itself. So the new machine knows whom it talks to before it has anybody to trust: a controller that shows another key
 // gets nothing from it.
 //
+// A token that makes a controller has a third part: the key with which root of the controller that made it has sealed the API's CA
+// (tls.h), so that all controllers show certificates of one. What gave up root, the one `serve` and the other, never see that CA's key.
+//
 // Each step is remembered before the next, so that a join that was broken off goes on when it is run again with the same
 // token: the key first, then what the controller answered, then the configuration.
 
@@ -18,10 +21,14 @@ namespace virga::cloud {
 struct JoinToken {
   std::string secret;
   std::string key_fingerprint;  ///< SHA-256 of the public key of the API's certificate, hexadecimal
+  std::string sealing_key;      ///< of what is sealed for the machine; "": nothing is
 };
 std::string to_text(const JoinToken& token);
 /// Throws Fault(bad_request) if the text is no token.
 JoinToken parse_join_token(const std::string& text);
+
+/// The API's CA of this machine, sealed with `sealing_key` for one that becomes a controller; "" if it has none.
+std::string sealed_api_ca(const Config& config, const std::string& sealing_key);
 
 struct JoinRequest {
   std::string url;    ///< of a controller's API: https://192.0.2.1:5000

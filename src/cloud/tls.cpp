@@ -38,6 +38,12 @@ struct Files {
               api_key = dir + "/api.key", served = dir + "/serve.pem";
 };
 
+void make_folder(const Files& files) {
+  if (::mkdir(files.dir.c_str(), 0755) != 0 && errno != EEXIST)
+    throw Fault(FaultKind::internal, fmt::format("{} cannot be made: {}.", files.dir, std::strerror(errno)));
+  ::chmod(files.dir.c_str(), 0755);  // ca.pem is for everyone, whatever the umask
+}
+
 bool is_given(const Config& config) {
   return !config.tls.certificate.empty() || !config.tls.key.empty();
 }
@@ -217,6 +223,26 @@ std::string served_key_fingerprint(const Config& config) {
   return key_fingerprint(read_certificates(read_file(files.served), files.served).front());
 }
 
+std::optional<PemPair> api_ca(const Config& config) {
+  if (!config.tls.enabled || is_given(config)) return std::nullopt;
+  const Files files(config);
+  const auto certificate = try_read(files.ca), key = try_read(files.ca_key);
+  if (!certificate || !key) return std::nullopt;
+  return PemPair{*certificate, *key};
+}
+
+void adopt_api_ca(const Config& config, const PemPair& ca) {
+  const auto now = std::chrono::system_clock::now();
+  const PemPair proof = make_server_certificate(ca, {"localhost"}, now);
+  if (!signed_by(read_certificates(proof.certificate, "the proof").front(), read_certificates(ca.certificate, "the CA").front()))
+    throw Fault(FaultKind::bad_request, "The key of the API's CA is not its certificate's.");
+  const Files files(config);
+  make_folder(files);
+  const FolderLock lock(files.dir);
+  write_file(files.ca_key, ca.key, 0600);
+  write_file(files.ca, ca.certificate, 0644);
+}
+
 bool refresh_certificate(const Config& config, WallTime now) {
   if (!config.tls.enabled) return false;
   if (config.cloud.public_url.rfind("http://", 0) == 0)
@@ -224,9 +250,7 @@ bool refresh_certificate(const Config& config, WallTime now) {
                 "cloud.public_url says http, and tls.enabled makes the API speak https.",
                 "Write https:// in cloud.public_url.");
   const Files files(config);
-  if (::mkdir(files.dir.c_str(), 0755) != 0 && errno != EEXIST)
-    throw Fault(FaultKind::internal, fmt::format("{} cannot be made: {}.", files.dir, std::strerror(errno)));
-  ::chmod(files.dir.c_str(), 0755);  // ca.pem is for everyone, whatever the umask
+  make_folder(files);
   const FolderLock lock(files.dir);
   const PemPair pair = is_given(config) ? given_pair(config) : own_pair(config, files, now);
   if (is_given(config)) check_given(config, pair, now);

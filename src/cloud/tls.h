@@ -12,6 +12,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 
@@ -37,6 +38,12 @@ std::string served_key_fingerprint(const Config& config);
 /// Fault(bad_request) if an operator's files cannot be used, or the settings do not fit together; then
 /// nothing has changed.
 bool refresh_certificate(const Config& config, WallTime now = std::chrono::system_clock::now());
+
+/// As root: the CA that this cloud made for the API, with its key, for another controller to sign with. Nothing if there is
+/// none: no TLS, or an operator's files.
+std::optional<PemPair> api_ca(const Config& config);
+/// As root: from now on this machine's API is signed by that CA. Throws Fault(bad_request) if it is none.
+void adopt_api_ca(const Config& config, const PemPair& ca);
 
 /// The text of a configuration file with tls.enabled = true, all else as it was.
 std::string with_tls_enabled(const std::string& toml);

@@ -101,6 +101,26 @@ TEST_F(TlsFiles, ADeathBetweenTwoFilesIsMadeGood) {
   EXPECT_TRUE(signed_by(served(), read_certificates(text("ca.pem"), "ca").front()));
 }
 
+TEST_F(TlsFiles, AnotherControllersCaIsTakenOverAndSignsFromThenOn) {
+  EXPECT_FALSE(api_ca(config_)) << "there is none yet";
+  refresh_certificate(config_);
+  const PemPair mine = *api_ca(config_), other = make_ca("another controller's", kNow);
+  try {
+    adopt_api_ca(config_, {other.certificate, mine.key});
+    ADD_FAILURE() << "a key that is not the certificate's";
+  } catch (const Fault& fault) {
+    EXPECT_EQ(fault.kind, FaultKind::bad_request);
+  }
+  EXPECT_EQ(text("ca.pem"), mine.certificate);
+  adopt_api_ca(config_, other);
+  EXPECT_TRUE(refresh_certificate(config_)) << "what the former CA signed is not trusted by clients of this one";
+  EXPECT_TRUE(signed_by(served(), read_certificates(other.certificate, "ca").front()));
+  EXPECT_EQ(mode("ca.key"), 0600u);
+  EXPECT_EQ(api_ca(config_)->key, other.key);
+  give({"127.0.0.1"});
+  EXPECT_FALSE(api_ca(config_)) << "an operator's certificate is of no CA that we could hand on";
+}
+
 TEST_F(TlsFiles, AnOperatorsFilesAreCheckedBeforeTheyCount) {
   give({"127.0.0.1"});
   EXPECT_TRUE(refresh_certificate(config_));

@@ -13,7 +13,8 @@
 //
 // A token of the kind "controller" makes of a machine another controller: for it that machine gets the configuration, database
 // URL included, and the master key. So it is as good as the cloud itself, lives ten minutes unless told otherwise, and serves
-// one machine.
+// one machine. It may have something with it that is for that machine alone, `sealed` with a key that the token's text has and the
+// database has not (the key of the API's CA: cloud/join.h).
 //
 // A token is used once, but a host that lost the answer may ask again with the same key.
 //

@@ -26,14 +26,16 @@ http::Response EnrolmentService::join_controller(api::Call& call) {
   if (!database_.read([&](db::Tx& tx) { return find_token(tx, secret).has_value(); })) throw unknown_token();
   ca();  // makes the master key, if there was no use for it yet
   const std::string master_key = read_file(options_.master_key_file);
+  std::string sealed;
   database_.write([&](db::Tx& tx) {
     const TokenRow token = need_token(tx, "controller", secret, id, name, clock_.now());
+    sealed = token.sealed;
     if (token.used_at) return;  // the answer was lost: the same machine again
     if (!use_token(tx, token, HostId(id), id, clock_.now()))
       throw Fault(FaultKind::forbidden, "This token was used already.");
   });
   log::warn("{} ({}) becomes a controller of this cloud: it was given the master key", name, id);
-  return api::reply(200, json::object{{"config", options_.controller_config}, {"master_key", master_key}, {"controllers", links()}});
+  return api::reply(200, json::object{{"config", options_.controller_config}, {"master_key", master_key}, {"controllers", links()}, {"sealed", sealed}});
 }
 
 http::Response EnrolmentService::list_controllers(api::Call&) {

@@ -106,6 +106,7 @@ TEST_F(EnrolmentTest, BadRequestsAreRefusedAndUseNothingUp) {
   EXPECT_EQ(enrol(secret, "node2", {torn, ""}).status, 400);
   EXPECT_EQ(cloud_.post("/enrolment/v1/tokens", {{"token", {{"expires_in", 0}}}}, "admin").status, 400);
   EXPECT_EQ(cloud_.post("/enrolment/v1/tokens", {{"token", {{"colour", 1}}}}, "admin").status, 400);
+  EXPECT_EQ(cloud_.post("/enrolment/v1/tokens", {{"token", {{"sealed", "x"}}}}, "admin").status, 400) << "of a host";
   EXPECT_EQ(cloud_.post("/enrolment/v1/tokens", {{"token", json::object()}}, "member").status, 403);
   EXPECT_EQ(enrol(secret, "node2", good).status, 201);
 }

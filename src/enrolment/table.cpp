@@ -6,14 +6,14 @@ namespace virga::enrolment {
 namespace {
 
 constexpr std::string_view kTokenColumns =
-    "SELECT id, hostname, created_by, created_at, expires_at, used_at, used_by, used_key, kind FROM enrolment_tokens ";
+    "SELECT id, hostname, created_by, created_at, expires_at, used_at, used_by, used_key, kind, sealed FROM enrolment_tokens ";
 constexpr std::string_view kHostColumns =
     "SELECT host_id, hostname, address, fingerprint, next_fingerprint, certificate_until, enrolled_at FROM "
     "enrolled_hosts ";
 constexpr std::string_view kCa = "hosts";
 
 TokenRow token_from(const db::Row& r) {
-  return {r.text(0), r.text(1), r.text(2), r.text(3), r.text(4), r.maybe_text(5), r.text(6), r.text(7), r.text(8)};
+  return {r.text(0), r.text(1), r.text(2), r.text(3), r.text(4), r.maybe_text(5), r.text(6), r.text(7), r.text(8), r.maybe_text(9).value_or("")};
 }
 
 HostRow host_from(const db::Row& r) {
@@ -28,9 +28,10 @@ std::string token_digest(const std::string& secret) {
 
 void insert_token(db::Tx& tx, const std::string& secret, const TokenRow& token) {
   tx.exec(
-      "INSERT INTO enrolment_tokens (digest, id, hostname, created_by, created_at, expires_at, used_by, used_key, kind) "
-      "VALUES (?, ?, ?, ?, ?, ?, '', '', ?)",
-      token_digest(secret), token.id, token.hostname, token.created_by, token.created_at, token.expires_at, token.kind);
+      "INSERT INTO enrolment_tokens (digest, id, hostname, created_by, created_at, expires_at, used_by, used_key, kind, sealed) "
+      "VALUES (?, ?, ?, ?, ?, ?, '', '', ?, ?)",
+      token_digest(secret), token.id, token.hostname, token.created_by, token.created_at, token.expires_at, token.kind,
+      token.sealed.empty() ? db::Value() : db::Value(token.sealed));
 }
 
 std::optional<TokenRow> find_token(db::Tx& tx, const std::string& secret) {

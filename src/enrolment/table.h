@@ -17,6 +17,7 @@ struct TokenRow {
   std::optional<std::string> used_at;
   std::string used_by, used_key;  ///< host, and its key's fingerprint; of a controller its id twice
   std::string kind = "host";      ///< what it makes: or "controller"
+  std::string sealed;             ///< for the machine alone, see api.h; "": nothing
 };
 
 struct HostRow {

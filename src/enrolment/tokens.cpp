@@ -8,6 +8,7 @@ namespace virga::enrolment {
 namespace {
 
 constexpr int64_t kDefaultLife = 3600, kControllerLife = 600, kMostLife = 7 * 24 * 3600;  // seconds
+constexpr size_t kMostSealed = 16 << 10;                                                 // bytes; a CA takes 1.5 KiB
 
 json::object view(const TokenRow& t) {
   return {{"id", t.id},
@@ -32,9 +33,9 @@ int64_t life_of(const json::object& token, const std::string& kind) {
 http::Response EnrolmentService::create_token(api::Call& call) {
   const json::object& given = call.body_of("token");
   for (const auto& [name, value] : given)
-    if (name != "expires_in" && name != "hostname" && name != "kind")
+    if (name != "expires_in" && name != "hostname" && name != "kind" && name != "sealed")
       throw Fault(FaultKind::bad_request, fmt::format("A token has no {}.", std::string_view(name)),
-                  "It may have expires_in (seconds), hostname and kind.");
+                  "It may have expires_in (seconds), hostname, kind and sealed.");
   if (options_.address.empty())
     throw Fault(FaultKind::conflict, "No other machine reaches this controller.",
                 "Set cloud.api_address (or hosts.address) to an address that hosts reach, with network.mode = \"host\"; "
@@ -46,6 +47,10 @@ http::Response EnrolmentService::create_token(api::Call& call) {
   if (token.kind == "controller" && !options_.controllers)
     throw Fault(FaultKind::conflict, "This cloud's database is a file of this controller.",
                 "Several controllers share a MariaDB: database.url. See \"Several controllers\" in docs/operations.md.");
+  if (has_value(given, "sealed")) {
+    if (token.kind != "controller") throw Fault(FaultKind::bad_request, "Only a token that makes a controller has something sealed for it.");
+    token.sealed = need_text(given, "sealed", kMostSealed);
+  }
   token.id = new_uuid();
   token.hostname = find_string(given, "hostname");
   if (!token.hostname.empty()) check_hostname(token.hostname);

@@ -5,6 +5,8 @@ import hashlib
 import json
 import os
 import signal
+import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -28,6 +30,8 @@ def took(began):
 with first.check("a token for a controller makes a machine the second one"):
     url, text = controller_token(first)
     began = time.monotonic()
+    code, said = join(program, folder, url, text[:-1] + ("0" if text[-1] != "0" else "1"))
+    assert code == 1 and "cannot be opened with this token" in said, said
     for point in ("join.controller_answered", "join.controller_keyed"):
         equal((point, join(program, folder, url, text, VIRGA_KILL_POINT=point)[0]), (point, 137))
     code, said = join(program, folder, url, text)
@@ -39,6 +43,13 @@ with first.check("a token for a controller makes a machine the second one"):
     assert again.returncode == 1, again.stdout
 
 second = second_controller(first, program, folder)
+
+with first.check("clients that trust the first trust the second too: the API's CA is one"):
+    certificate = ssl.create_default_context(cafile=folder + "/state/tls/ca.pem")
+    with socket.create_connection(("127.0.0.1", int(second.url.rsplit(":", 1)[1]))) as plain, certificate.wrap_socket(plain, server_hostname="127.0.0.1") as tls:
+        subset([("IP Address", "127.0.0.1")], tls.getpeercert()["subjectAltName"])
+    equal(oct(os.stat(other_dir + "/state/tls/ca.key").st_mode & 0o777), "0o600")
+
 both = (first, second)
 
 with first.check("each knows the other, and NATS carries their wake-ups"):
