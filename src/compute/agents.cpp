@@ -128,7 +128,8 @@ void Agents::observe(const HostId& host, bool full, const std::vector<link::Obse
 void Agents::take_observation(db::Tx& tx, const HostId& host, const link::ObservedServer& seen, After& after) {
   auto row = lock_server(tx, seen.id);
   const bool own = row && row->host_id == host.str();
-  if (!own && observe_remains(tx, host, seen)) {
+  const bool is_over = row && row->deleted && !row->tombstone;
+  if ((!own || is_over) && observe_remains(tx, host, seen)) {
     if (!row || row->move != kReturning) return;
     advance_move(core_, tx, *row);  // which waited for that
     settle(core_, tx, *row);
@@ -142,7 +143,7 @@ void Agents::take_observation(db::Tx& tx, const HostId& host, const link::Observ
   if (!own && !coming)
     return log::warn("host {} has server {}, which belongs to host {}; the report is ignored", host.str(), row->id, row->host_id);
   const int64_t generation = row->generation;
-  const bool lingers = row->deleted && !row->tombstone && seen.power != link::Power::absent;
+  const bool lingers = is_over && seen.power != link::Power::absent;
   std::optional<HostId> left;
   if (coming) {
     left = observe_incoming(core_, tx, *row, *coming, seen);

@@ -6,6 +6,7 @@
 #include "compute/moves.h"
 #include "compute/placing.h"
 #include "compute/prefetch.h"
+#include "compute/move_parts.h"
 #include "compute/remains.h"
 #include "compute/servers.h"
 #include "compute/settle.h"
@@ -107,10 +108,13 @@ void rebuild_elsewhere(Core& core, db::Tx& tx, ServerRow& row, const std::string
   row.node = placed.hostname;
   row.zone = placed.zone;
   row.placed_generation = row.generation;
+  // A disk with a number of its own: that host may have been the server's before, and have one of then, which goes.
+  row.old_disk = row.disk_number;
+  row.disk_number = row.generation;
   row.state_override.clear();
   row.forget_observed();
   row.updated_at = to_db(core.clock.now());
-  update_server(tx, row.id, {{"host_id", row.host_id}, {"node", row.node}, {"zone", row.zone}, {"placed_generation", row.placed_generation}});
+  save_place(tx, row);
   core.networks.bind_server_ports(tx, row.server_id(), row.node);
   operations::record_step(tx, operation.id,
                           {.step = "schedule", .ok = true, .message = fmt::format("from {}, which is lost, to {}", from, placed.hostname),

@@ -103,6 +103,39 @@ TEST_F(EvacuateTest, TheOldHostIsToldToRemoveItAndThenForgets) {
   EXPECT_EQ(host(), "cafe2");
 }
 
+TEST_F(EvacuateTest, ADiskThatTheNewHostHasOfBeforeIsNotUsedButRemoved) {
+  lose("cafe1");
+  declare_off("cafe1");
+  cloud.hub->asleep = true;
+  EXPECT_EQ(evacuate().status, 200);
+  const auto told = cloud.compute->connect(host_facts("cafe2")).servers;
+  ASSERT_EQ(told.size(), 1u);
+  EXPECT_EQ(told[0].disk, told[0].generation) << "no earlier one had this number";
+  EXPECT_EQ(told[0].old_disks, std::vector<int64_t>{0});
+  cloud.hub->asleep = false;
+  cloud.hub->push(host_facts("cafe2").id, cloud.compute->connect(host_facts("cafe2")));
+  EXPECT_EQ(status(), "ACTIVE");
+  EXPECT_TRUE(cloud.compute->connect(host_facts("cafe2")).servers.at(0).old_disks.empty());
+}
+
+TEST_F(EvacuateTest, ALostHostThatWasRemovedAndComesBackIsStillToldWhatIsToGo) {
+  const std::string deleted = cloud.boot("deleted", {{"availability_zone", "nova:cafe1"}}, "admin").at("server.id");
+  lose("cafe1");
+  EXPECT_EQ(cloud.del("/compute/v2.1/servers/" + deleted, "admin").status, 204);
+  declare_off("cafe1");
+  EXPECT_EQ(evacuate().status, 200);
+  const std::string service = cloud.get("/compute/v2.1/os-services?binary=nova-compute&host=cafe1", "admin", kNew).at("services.0.id");
+  EXPECT_EQ(cloud.del("/compute/v2.1/os-services/" + service, "admin", kNew).status, 204);
+  cloud.hub->away.clear();
+  const auto back = cloud.compute->connect(host_facts("cafe1"));
+  std::set<std::string> gone;
+  for (const auto& server : back.servers)
+    if (server.state == link::DesiredServer::State::absent) gone.insert(server.id.str());
+  EXPECT_EQ(gone, (std::set<std::string>{id, deleted}));
+  cloud.hub->push(host_facts("cafe1").id, back);
+  EXPECT_TRUE(cloud.compute->connect(host_facts("cafe1")).servers.empty());
+}
+
 TEST_F(EvacuateTest, WithoutRoomElsewhereNothingChanges) {
   cloud.make_flavor("big", "big", 8192, 4);
   EXPECT_EQ(cloud.boot("filler", {{"flavorRef", "big"}, {"availability_zone", "nova:cafe2"}}, "admin").status, 202);

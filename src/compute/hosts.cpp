@@ -209,15 +209,18 @@ http::Response remove_service(Core& core, api::Call& call) {
   if (call.since(2, 53) && !looks_like_uuid(key)) throw Fault(FaultKind::bad_request, fmt::format("Invalid uuid {}", key));
   const HostId removed = core.database.write([&](db::Tx& tx) {
     const HostRow h = need_host(tx, key, false);
-    // Of a host that is off for good nothing can be removed.
-    if (h.forced_down) tx.exec("UPDATE servers SET tombstone = 0 WHERE host_id = ? AND deleted = 1", h.id);
+    // A host that is off may be off for good: what it has of deleted servers goes if it ever comes back.
+    if (h.forced_down) {
+      for (const auto& server : tx.query("SELECT id FROM servers WHERE host_id = ? AND deleted = 1 AND tombstone = 1", h.id))
+        leave_remains(tx, *find_server(tx, server.id<ServerId>(0)), h.id, core.clock.now());
+      tx.exec("UPDATE servers SET tombstone = 0 WHERE host_id = ? AND deleted = 1", h.id);
+    }
     const auto left = tx.first("SELECT COUNT(*), SUM(deleted) FROM servers WHERE host_id = ? AND (deleted = 0 OR tombstone = 1)", h.id);
     if (const int64_t servers = left->integer(0); servers > 0)
       throw Fault(FaultKind::conflict, "Unable to delete compute service that is hosting instances. Migrate or delete all instances first.",
                   fmt::format("On {}: {} servers, of which {} are deleted and wait for it.", h.hostname, servers, left->integer(1)));
     core.placement.remove_provider(tx, h.id);
     tx.exec("DELETE FROM aggregate_hosts WHERE host_id = ?", h.id);
-    forget_remains(tx, h.id);
     give_up_prefetches(core, tx, HostId(h.id), "The host was removed.");
     tx.exec("DELETE FROM hosts WHERE id = ?", h.id);
     if (core.options.forget_host) core.options.forget_host(tx, HostId(h.id));

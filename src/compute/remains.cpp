@@ -54,8 +54,4 @@ bool observe_remains(db::Tx& tx, const HostId& host, const link::ObservedServer&
   return true;
 }
 
-void forget_remains(db::Tx& tx, const std::string& host_id) {
-  tx.exec("DELETE FROM server_remains WHERE host_id = ?", host_id);
-}
-
 }  // namespace virga::compute

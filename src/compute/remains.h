@@ -1,7 +1,7 @@
 #pragma once
 // What a server has left behind on a host that it is no longer on: domain and disks, which that host is told to remove when
 // it comes back. Absence never destroys, so each has a row here, and a tombstone in the host's assignment, until the host
-// has said that it is gone.
+// has said that it is gone. They outlive the host's removal from the cloud: the machine may be switched on again.
 
 #include <set>
 #include <string>
@@ -24,7 +24,5 @@ std::vector<link::DesiredServer> remains_on(db::Tx& tx, const HostId& host);
 std::set<std::string> hosts_with_remains(db::Tx& tx, const std::string& server_id);
 /// Takes note of what a host says of a server that is not on it. True if the host was told to remove it.
 bool observe_remains(db::Tx& tx, const HostId& host, const link::ObservedServer& seen);
-/// The host is none any more.
-void forget_remains(db::Tx& tx, const std::string& host_id);
 
 }  // namespace virga::compute
