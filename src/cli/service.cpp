@@ -47,7 +47,7 @@ void show(const Config& config, const std::string& only) {
   json::object status = cloud::supervisor_status(config);
   if (only.empty()) {
     print_service_table(status);
-    print_apis(config);
+    if (config.has_control()) print_apis(config);
     print_problems(problems(config));
     return;
   }

@@ -141,6 +141,7 @@ void service_command(const Config& config, const std::string& command, const std
   ask(supervisor_socket(config), {{"command", command}, {"service", service}});
   const auto deadline = steady_clock::now() + std::chrono::seconds(30);
   const char* wished = command == "stop" ? "stopped" : "ready";
+  std::string problem;
   while (steady_clock::now() < deadline) {
     std::this_thread::sleep_for(milliseconds(50));
     const json::object status = supervisor_status(config);
@@ -149,11 +150,13 @@ void service_command(const Config& config, const std::string& command, const std
       const json::object& s = value.as_object();
       bool meant = find_string(s, "name") == service;
       for (const json::value& alias : *find_array(s, "aliases")) meant |= str(alias) == service;
-      if (meant) all &= find_string(s, "state") == wished;
+      if (!meant) continue;
+      all &= find_string(s, "state") == wished;
+      problem = find_string(s, "problem");
     }
     if (all) return;
   }
-  throw Fault(FaultKind::timeout, fmt::format("{} is not {} after 30 s.", service, wished), "`virga service status` says why.");
+  throw Fault(FaultKind::timeout, fmt::format("{} is not {} after 30 s. {}", service, wished, problem), "`virga service status` says how it is.");
 }
 
 void tear_down(const Config& config, bool purge, const StepDone& done) {

@@ -21,6 +21,7 @@
 #include "base/scope_exit.h"
 #include "cloud/api_outputs.h"
 #include "cloud/cooperation.h"
+#include "cloud/database_wait.h"
 #include "cloud/engines.h"
 #include "cloud/novnc.h"
 #include "cloud/policy_report.h"
@@ -437,6 +438,14 @@ int run_serve(const Config& config, std::vector<int> listeners) {
   }
 
   ServedCertificate certificate(config);
+  if (listeners.empty()) listeners.push_back(http::listen_tcp(config.cloud.api_address, static_cast<uint16_t>(config.cloud.api_port)));
+  http::ServerOptions api_server;
+  api_server.max_body = static_cast<size_t>(config.api.max_body_kib) << 10;
+  api_server.tls = certificate.server();
+  if (const int received = wait_for_database(paths.database_url, api_server, listeners, control_socket)) {
+    log::info("ending on signal {}", received);
+    return 0;
+  }
   ControlPlane plane(config, outputs.conventions(), admin_password);
   plane.identity->bootstrap({admin_password, {}});
   plane.images->collect_garbage();
@@ -467,11 +476,7 @@ int run_serve(const Config& config, std::vector<int> listeners) {
     return json::object{{"token_keys", done.token_keys}, {"credentials_sealed", done.credentials_sealed}, {"credentials_unreadable", done.credentials_unreadable}};
   });
 
-  http::ServerOptions api_server;
-  api_server.max_body = static_cast<size_t>(config.api.max_body_kib) << 10;
-  api_server.tls = certificate.server();
   auto server = http::make_server(api_server, plane.dispatcher);
-  if (listeners.empty()) listeners.push_back(http::listen_tcp(config.cloud.api_address, static_cast<uint16_t>(config.cloud.api_port)));
   for (int fd : listeners) server->listen(fd);
   http::ServerOptions small;
   small.io_threads = 1;

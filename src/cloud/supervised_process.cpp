@@ -213,7 +213,7 @@ std::string log_tail(const std::string& path, size_t lines) {
   while (!text.empty() && text.back() == '\n') text.pop_back();
   size_t at = text.size();
   while (lines-- > 0 && at != std::string::npos && at > 0) at = text.rfind('\n', at - 1);
-  return at == std::string::npos ? text : text.substr(at);
+  return at == std::string::npos ? text : text.substr(text[at] == '\n' ? at + 1 : at);
 }
 
 }  // namespace virga::cloud

@@ -16,6 +16,12 @@ namespace virga::cloud {
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
+namespace {
+
+constexpr auto kSlowStart = std::chrono::seconds(3);  ///< a start that takes longer shows what the program says
+
+}  // namespace
+
 struct Supervisor::Service {
   explicit Service(ServiceSpec s) : spec(std::move(s)), wake_fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
   ~Service() { close(wake_fd); }
@@ -164,6 +170,7 @@ bool Supervisor::become_ready(Service& s) {
       }
       std::lock_guard lock(mutex_);
       if (leave(s)) return false;
+      if (steady_clock::now() > s.started + kSlowStart) s.problem = log_tail(s.spec.log_file, 1);
     }
     if (s.spec.on_ready) s.spec.on_ready();
   } catch (const std::exception& e) {

@@ -55,6 +55,7 @@ void add_serve(std::vector<ServiceSpec>& all, const Config& c, const LaunchOptio
   serve.argv = own_command(options, "serve");
   serve.environment = thread_caches_environment();
   serve.log_file = c.cloud.log_dir + "/serve.log";
+  serve.ready_timeout = std::chrono::hours(1);  // it waits for its database itself, and says so to clients
   serve.ready_sockets = {c.cloud.run_dir + "/link/agent.sock", c.cloud.run_dir + "/serve.sock"};
   serve.listeners = [c, held = std::make_shared<std::vector<int>>()] {
     if (held->empty()) *held = open_api_listeners(c);
