@@ -174,6 +174,7 @@ void add_guest_commands(CLI::App& app, Shared& shared) {
   auto* virsh = app.add_subcommand("virsh", "virsh on this cloud's libvirt");
   virsh->prefix_command()->fallthrough(false);
   virsh->callback([&shared, virsh] {
+    if (!shared.load().has_compute()) throw Fault(FaultKind::conflict, "This machine is a controller without guests: it has no libvirt.", "`virga host list` names the hosts.");
     std::vector<std::string> argv{"virsh", "-c", "qemu+unix:///system?socket=" + cloud::find_engines(shared.load(), {}).libvirt_socket};
     const auto rest = virsh->remaining();
     argv.insert(argv.end(), rest.begin(), rest.end());

@@ -58,11 +58,11 @@ void create_token(const Config& config, const TokenWords& w) {
   }
   if (w.controller)
     std::printf("Who has this line before %s gets the cloud: its database, and the key to what is sealed in it. One machine becomes "
-                "a controller with it, as root:\n\nvirga join --controller %s --token %s\n",
-                find_string(token, "expires_at").c_str(), url.c_str(), text.c_str());
+                "a controller with it, as root (virga token revoke %s takes it back):\n\nvirga join --controller %s --token %s\n",
+                find_string(token, "expires_at").c_str(), find_string(token, "id").c_str(), url.c_str(), text.c_str());
   else
-    std::printf("Until %s one machine may join with this, as root:\n\nvirga join %s --token %s\n",
-                find_string(token, "expires_at").c_str(), url.c_str(), text.c_str());
+    std::printf("Until %s one machine may join with this, as root (virga token revoke %s takes it back):\n\nvirga join %s --token %s\n",
+                find_string(token, "expires_at").c_str(), find_string(token, "id").c_str(), url.c_str(), text.c_str());
 }
 
 void list_tokens(const Config& config, bool as_json) {
@@ -73,8 +73,9 @@ void list_tokens(const Config& config, bool as_json) {
   }
   for (const auto& entry : answer.at("tokens").as_array()) {
     const json::object& t = entry.as_object();
-    std::printf("%s  until %s  %s%s\n", find_string(t, "id").c_str(), find_string(t, "expires_at").c_str(),
-                find_string(t, "hostname", "any host").c_str(),
+    const std::string kind = find_string(t, "kind");
+    std::printf("%s  until %s  for %s%s\n", find_string(t, "id").c_str(), find_string(t, "expires_at").c_str(),
+                kind == "controller" ? "a controller" : find_string(t, "hostname", "any host").c_str(),
                 has_value(t, "used_at") ? fmt::format(", used at {}", find_string(t, "used_at")).c_str() : "");
   }
 }
@@ -99,15 +100,29 @@ struct JoinWords : cloud::JoinRequest {
   bool controller = false, force = false;
 };
 
-void join(Shared& shared, const JoinWords& w) {
+/// The same line once more, after it was broken off late or with other words: nothing is asked of the controller again.
+void go_on(Shared& shared, Config config, const JoinWords& w) {
+  if (!w.underlay_interface.empty()) config.network.underlay_interface = w.underlay_interface;
+  if (!w.external_interface.empty()) config.network.external_interface = w.external_interface;
+  check_config(config, shared.path());
+  write_file(shared.path(), commented_config(config), 0600);
+  std::printf("This machine belongs to that cloud already.\n");
+  up(shared, false);
+}
+
+void join(Shared& shared, JoinWords w) {
   require_root();
+  w.url = cloud::url_with_port(w.url);
   const std::string path = shared.path().empty() ? kDefaultConfig : shared.path();
   const bool is_there = access(path.c_str(), F_OK) == 0;
   const Config base = shared.load();
+  if (is_there && cloud::is_member(base, w.url)) return go_on(shared, base, w);
   if (!w.force && base.compute.hypervisor != "fake") {
     Config as_member = base;
     as_member.network.mode = "host";
     as_member.cloud.role = w.controller ? "controller" : "compute";
+    if (!w.underlay_interface.empty()) as_member.network.underlay_interface = w.underlay_interface;
+    if (!w.external_interface.empty()) as_member.network.external_interface = w.external_interface;
     examine(as_member, w.controller ? "controller" : "host");
   }
   const Config joined = w.controller ? cloud::join_as_controller(base, w) : cloud::join(base, w);
@@ -166,7 +181,7 @@ void list_hosts(const Config& config, bool as_json) {
   };
   for (const auto& entry : services.at("services").as_array()) {
     const json::object& s = entry.as_object();
-    add(find_string(s, "host"), find_string(s, "state"), find_string(s, "status"), find_string(s, "zone"));
+    add(find_string(s, "host"), find_string(s, "state"), find_bool(s, "forced_down") ? "fenced" : find_string(s, "status"), find_string(s, "zone"));
   }
   for (const auto& [name, proof] : proofs)
     if (!facts.count(name)) add(name, "never connected", "enrolled", "");
@@ -180,7 +195,7 @@ void list_hosts(const Config& config, bool as_json) {
     const std::string until = find_string(h, "certificate_expires_at");
     std::printf("%-24s %-16s %-9s %-12s %-16s %7lld  %s\n", find_string(h, "name").c_str(), find_string(h, "state").c_str(),
                 find_string(h, "status").c_str(), find_string(h, "zone").c_str(), find_string(h, "address").c_str(),
-                static_cast<long long>(find_int(h, "servers")), until.empty() ? "(this machine)" : until.c_str());
+                static_cast<long long>(find_int(h, "servers")), until.empty() ? "(a controller's own host)" : until.c_str());
   }
 }
 

@@ -191,11 +191,19 @@ void print_what_next(const Config& config, const std::string& home) {
   std::printf(
       "\nThe API:          %s  (identity at %s/v3)\n"
       "Credentials:      source %s/keystonerc_admin   or  keystonerc_demo; clouds.yaml has virga-admin and virga\n"
-      "\nTry next:\n"
-      "  source %s/keystonerc_demo && openstack server list\n"
-      "  virga ssh demo            virga console demo        virga explain server demo\n"
-      "  virga service status      virga virsh list          virga down [--purge]\n",
-      cloud::api_url(config).c_str(), cloud::api_url(config).c_str(), home.c_str(), home.c_str());
+      "\nTry next:\n",
+      cloud::api_url(config).c_str(), cloud::api_url(config).c_str(), home.c_str());
+  if (config.has_compute())
+    std::printf(
+        "  source %s/keystonerc_demo && openstack server list\n"
+        "  virga ssh demo            virga console demo        virga explain server demo\n"
+        "  virga service status      virga virsh list          virga down [--purge]\n",
+        home.c_str());
+  else
+    std::printf(
+        "  source %s/keystonerc_admin && openstack hypervisor list\n"
+        "  virga controller list     virga service status      virga status\n",
+        home.c_str());
 }
 
 /// An answer file's settings become the configuration file.
@@ -276,7 +284,7 @@ void warn_of_emulation(const Config& config) {
 /// A host whose tunnels cannot work looks well until guests on two hosts want to talk.
 void warn_of_tunnels(const Config& config) {
   const bool others = !config.has_control() || !config.hosts_address().empty();
-  if (config.compute.hypervisor == "fake" || config.trial() || !others || !config.network.underlay_interface.empty()) return;
+  if (config.compute.hypervisor == "fake" || config.trial() || !others || !config.has_compute() || !config.network.underlay_interface.empty()) return;
   if (find_bool(cloud::supervisor_status(config), "userspace_datapath"))
     std::printf("  WARNING: guests here and on other hosts will not hear each other: network.underlay_interface is missing. `virga doctor` says more.\n");
 }

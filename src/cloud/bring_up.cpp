@@ -184,13 +184,16 @@ void tear_down(const Config& config, bool purge, const StepDone& done) {
   if (purge) leave_engines(config, find_engines(config, {}));
   if (!purge) return;
   std::optional<Fault> left;
-  if (!config.database.url.empty()) timed("database emptied", [&] {
-      try {
-        empty_database(config);
-      } catch (const Fault& f) {
-        left = f;
-      }
-    });
+  if (!config.database.url.empty()) {
+    const auto start = steady_clock::now();
+    bool emptied = false;
+    try {
+      emptied = empty_database(config);
+    } catch (const Fault& f) {
+      left = f;
+    }
+    if (done) done(emptied ? "database emptied" : "database left as it is", std::chrono::duration_cast<milliseconds>(steady_clock::now() - start));
+  }
   timed("state removed", [&] { remove_all_traces(config); });
   if (left)
     throw Fault(left->kind, "Everything is gone but what lies in the database of database.url. " + left->message,

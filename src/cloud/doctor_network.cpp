@@ -68,6 +68,10 @@ CheckRow tunnels(const Config& config, const HostView& host) {
   const char* title = "Tunnels to other hosts";
   const auto& n = config.network;
   if (config.trial()) return {"tunnels", title, Health::pass, "a trial has none", ""};
+  if (!config.has_compute()) return {"tunnels", title, Health::pass, "no guests here", ""};
+  if (!n.underlay_interface.empty() && !host.exists("/sys/class/net/" + n.underlay_interface))
+    return {"tunnels", title, Health::fail, fmt::format("{} is not an interface of this host", n.underlay_interface),
+            "network.underlay_interface (or virga join --underlay-interface); `ip link` lists them."};
   if (kernel_datapath(config, host)) return {"tunnels", title, Health::pass, fmt::format("the kernel's, from {}", n.encap_ip), ""};
   if (!n.underlay_interface.empty()) return {"tunnels", title, Health::pass, fmt::format("through {}", n.underlay_interface), ""};
   return {"tunnels", title, Health::warn,

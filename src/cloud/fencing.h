@@ -3,7 +3,10 @@
 // `serve`, which then builds their servers again elsewhere. What is lost, and what follows, `serve` decides; it has not the
 // rights to run programs.
 
+#include <chrono>
 #include <condition_variable>
+#include <filesystem>
+#include <map>
 #include <mutex>
 #include <string>
 #include <thread>
@@ -14,17 +17,28 @@ namespace virga::cloud {
 
 class Fencing {
  public:
-  /// Does nothing without ha.fence_command.
-  explicit Fencing(const Config& config);
+  /// Does nothing without ha.fence_command. `config_path` is read again when it changes ("": `config` for good).
+  Fencing(Config config, std::string config_path);
   ~Fencing();
   Fencing(const Fencing&) = delete;
   Fencing& operator=(const Fencing&) = delete;
 
  private:
+  /// Of a host that could not be fenced.
+  struct Failure {
+    int times = 0;
+    std::chrono::steady_clock::time_point again;
+  };
   void run();
+  void read_again();
   void look();
+  /// False if it is not known to be off, and for a while after a try that failed.
+  bool is_off(const std::string& name, const std::string& address, int64_t servers);
 
-  const Config config_;
+  Config config_;
+  const std::string config_path_;
+  std::filesystem::file_time_type read_at_;
+  std::map<std::string, Failure> failures_;
   std::mutex mutex_;
   std::condition_variable changed_;
   bool ending_ = false;

@@ -131,7 +131,7 @@ void refuse_others(const Config& base, const JoinRequest& request) {
                 "`virga down --purge` removes that cloud, with everything in it.");
   if (!base.has_control() && has_joined(base))
     throw Fault(FaultKind::conflict, fmt::format("This machine is a host of the cloud at {} already.", base.hosts.controllers.front()),
-                fmt::format("`virga up` starts it. To join {} instead: virga leave", request.url));
+                fmt::format("`virga up` starts it. To become one of the cloud at {}: virga leave", request.url));
 }
 
 }  // namespace
@@ -154,6 +154,19 @@ std::string sealed_api_ca(const Config& config, const std::string& sealing_key) 
   const auto ca = api_ca(config);
   if (!ca) return "";
   return seal(sha256(sealing_key), json::serialize(json::object{{"certificate", ca->certificate}, {"key", ca->key}}), kApiCa);
+}
+
+std::string url_with_port(const std::string& url) {
+  const auto parsed = boost::urls::parse_uri(url);
+  return parsed && !parsed->has_port() ? fmt::format("{}://{}:5000", std::string(parsed->scheme()), std::string(parsed->encoded_host())) : url;
+}
+
+bool is_member(const Config& config, const std::string& url) {
+  const auto parsed = boost::urls::parse_uri(url);
+  if (!parsed || !(has_joined(config) || config.cloud.role == "controller") || is_there(Paths(config).control + kJoining)) return false;
+  const std::string host(parsed->host_address());
+  return std::any_of(config.hosts.controllers.begin(), config.hosts.controllers.end(),
+                     [&](const std::string& link) { return link.substr(0, link.rfind(':')) == host; });
 }
 
 bool has_joined(const Config& config) {

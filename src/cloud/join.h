@@ -24,6 +24,8 @@ struct JoinToken {
   std::string sealing_key;      ///< of what is sealed for the machine; "": nothing is
 };
 std::string to_text(const JoinToken& token);
+/// The URL, with the API's usual port if it names none.
+std::string url_with_port(const std::string& url);
 /// Throws Fault(bad_request) if the text is no token.
 JoinToken parse_join_token(const std::string& text);
 
@@ -31,12 +33,15 @@ JoinToken parse_join_token(const std::string& text);
 std::string sealed_api_ca(const Config& config, const std::string& sealing_key);
 
 struct JoinRequest {
-  std::string url;    ///< of a controller's API: https://192.0.2.1:5000
+  std::string url;    ///< of a controller's API: https://192.0.2.1:5000; without a port it is that one
   std::string token;  ///< as `virga token create` printed it
   std::string name;   ///< of this host; "": the machine's
   std::string address;  ///< of this host to the others; "": the one with which it reaches the controller
   std::string underlay_interface, external_interface;  ///< see Config::Network
 };
+
+/// This machine belongs to the cloud of the controller at this URL already, as a host or as a controller.
+bool is_member(const Config& config, const std::string& url);
 
 /// Enrols this machine and returns its configuration as a compute host: `base` with what follows from the answer. Throws
 /// Fault(conflict) if it is a controller, or a host of another cloud; Fault(forbidden) if the controller is not the one

@@ -144,8 +144,8 @@ bool is_shared(const Config& config, db::Database& database) {
 
 }  // namespace
 
-void empty_database(const Config& config) {
-  if (config.database.url.empty() || (config.has_control() && !config.hosts.controllers.empty())) return;  // a controller that joined others
+bool empty_database(const Config& config) {
+  if (config.database.url.empty() || (config.has_control() && !config.hosts.controllers.empty())) return false;  // a controller that joined others
   std::vector<std::string> tables = {"schema_migrations", "schema_migration_progress"};
   for (const db::Migration& m : db::migrations()) {
     constexpr std::string_view kMakes = "CREATE TABLE ";
@@ -155,15 +155,16 @@ void empty_database(const Config& config) {
     }
   }
   const auto database = db::open({config.database_url()});
-  if (database->schema_version() == 0) return;
+  if (database->schema_version() == 0) return true;
   if (is_shared(config, *database)) {
     log::warn("other controllers live: the database stays as it is");
-    return;
+    return false;
   }
   database->write([&](db::Tx& tx) {
     tx.exec("SET SESSION foreign_key_checks = 0");  // of a connection that ends with this function
     for (const std::string& table : tables) tx.exec("DROP TABLE IF EXISTS " + table);
   });
+  return true;
 }
 
 void remember_made(const Config& config, const std::string& what) {

@@ -27,8 +27,9 @@ void undo_made(const Config& config);
 /// guests and `serve` must have ended; Open vSwitch and OVN run. Done twice, it finds nothing the second time.
 /// Throws Fault(unavailable) if a daemon of the distribution that must be cleaned does not run.
 void leave_engines(const Config& config, const Engines& engines);
-/// On a MariaDB server: drops this cloud's tables. The (then empty) database stays: it may be an operator's.
-void empty_database(const Config& config);
+/// On a MariaDB server: drops this cloud's tables. The (then empty) database stays: it may be an operator's. False, and nothing is
+/// dropped, if the cloud goes on: other controllers live, or this one joined others.
+bool empty_database(const Config& config);
 /// Removes folders, namespaces and what was remembered. Everything must have ended before.
 void remove_all_traces(const Config& config);
 

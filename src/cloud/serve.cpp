@@ -45,9 +45,9 @@ namespace {
 
 /// All services, in the order in which one knows another.
 struct ControlPlane {
-  explicit ControlPlane(const Config& config, api::ConventionOptions conventions = {}, std::string admin = {})
+  explicit ControlPlane(const Config& config, api::ConventionOptions conventions = {}, Passwords known = {})
       : paths(config),
-        admin_password(std::move(admin)),
+        secrets(std::move(known)),
         policy({config.policy.file, config.policy.new_defaults, config.policy.enforce_scope}),
         database(db::open({paths.database_url, config.database.readers})),
         self(make_self(config)),
@@ -171,7 +171,8 @@ struct ControlPlane {
     c.ha.nats_url = c.nats();
     c.ha.nats_server = false;
     c.demo.enabled = false;
-    c.identity.admin_password = admin_password;
+    c.identity.admin_password = secrets.admin;
+    c.identity.demo_password = secrets.demo;
     return c;
   }
 
@@ -237,7 +238,7 @@ struct ControlPlane {
   }
 
   Paths paths;
-  std::string admin_password;
+  Passwords secrets;
   SystemClock clock;
   api::Policy policy;
   std::unique_ptr<db::Database> database;
@@ -424,7 +425,7 @@ int run_serve(const Config& config, std::vector<int> listeners) {
   make_dir(config.cloud.run_dir, 0755);
   const std::string link_dir = config.cloud.run_dir + "/link";
   make_dir(link_dir, 0700);
-  const std::string admin_password = passwords(config).admin;
+  const Passwords secrets = passwords(config);
   refresh_certificate(config);
   const int control_socket = http::listen_unix(paths.serve_control, 0600);
   std::optional<Account> account;
@@ -446,8 +447,8 @@ int run_serve(const Config& config, std::vector<int> listeners) {
     log::info("ending on signal {}", received);
     return 0;
   }
-  ControlPlane plane(config, outputs.conventions(), admin_password);
-  plane.identity->bootstrap({admin_password, {}});
+  ControlPlane plane(config, outputs.conventions(), secrets);
+  plane.identity->bootstrap({secrets.admin, {}});
   plane.images->collect_garbage();
   ServiceControl control(plane.services, paths.control + "/stopped-services", [&plane] { return plane.problems(); }, outputs.metrics());
   control.add("GET /policy", [&plane](const http::Request&) -> json::value { return list_rules(plane.policy); });

@@ -241,7 +241,7 @@ int run_supervisor(const Config& config, const LaunchOptions& options) {
     return 1;
   }
   CertificateKeeper certificate(config, options.watched_config);
-  const Fencing fencing(config);
+  const Fencing fencing(config, options.watched_config);
   int received = 0;
   while (received != SIGUSR1 && received != SIGTERM && received != SIGINT) {
     sigwait(&signals, &received);

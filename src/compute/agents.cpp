@@ -273,7 +273,7 @@ std::vector<Problem> Agents::problems() const {
       const HostId id(host.id);
       if (!core_.liveness.is_connected(id) && !core_.liveness.is_elsewhere(id)) {
         const auto seen = core_.liveness.last_seen(id);
-        all.push_back({host.hostname, "its agent is not connected", seen.value_or(core_.clock.now())});
+        all.push_back({host.hostname, "its agent is not connected", std::max(seen.value_or(Time{}), parse_time(host.last_seen))});
       }
       for (const auto& [what, since] : core_.liveness.problems(id)) all.push_back({host.hostname, what, since});
     }

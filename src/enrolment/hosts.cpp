@@ -48,7 +48,7 @@ Fault unknown_token() {
 TokenRow need_token(db::Tx& tx, std::string_view kind, const std::string& secret, const std::string& key, const std::string& hostname, Time now) {
   const auto token = find_token(tx, secret);
   if (!token) throw unknown_token();
-  if (token->kind != kind) throw refused(fmt::format("This token is for a {}.", token->kind), "virga token create, or with --controller");
+  if (token->kind != kind) throw refused(fmt::format("This token is for a {}.", token->kind), "For a compute host: virga token create. For a controller: virga token create --controller.");
   if (token->expires_at <= to_db(now))
     throw refused(fmt::format("This token ended at {}.", db_to_iso(token->expires_at)),
                   "Make another on a controller: virga token create");
@@ -141,9 +141,9 @@ http::Response EnrolmentService::list_hosts(api::Call&) {
 bool EnrolmentService::admit(db::Tx& tx, const PeerProof& proof, const std::string& hostname) {
   const auto host = find_host(tx, proof.host);
   if (!host)
-    throw refused("This host is not enrolled here, or was removed.", "Enrol it: virga token create; virga join");
+    throw refused("This host is not enrolled here, or was removed.", "On it: virga leave. Then a token (virga token create) and virga join.");
   if (proof.fingerprint != host->fingerprint && proof.fingerprint != host->next_fingerprint)
-    throw refused("This certificate of the host was replaced.", "Enrol it anew: virga host remove; virga token create; virga join");
+    throw refused("This certificate of the host was replaced.", "virga host remove on a controller, virga leave on it; then virga token create and virga join.");
   if (hostname != host->hostname)
     throw refused(fmt::format("This host was enrolled as {}, not as {}.", host->hostname, hostname),
                   "Give it its name back (compute.host_name), or remove it and enrol it under the new one.");

@@ -41,6 +41,8 @@ with first.check("a token for a controller makes a machine the second one"):
     assert oct(os.stat(other_dir + "/state/control/master.key").st_mode & 0o777) == "0o600"
     again = subprocess.run([program, "--config", folder + "/third.toml", "join", "--controller", url, "--token", text], capture_output=True, text=True, timeout=60)
     assert again.returncode == 1, again.stdout
+    code, said = join(program, folder, url, text)
+    assert code == 0 and "belongs to that cloud already" in said, said
 
 second = second_controller(first, program, folder)
 
