@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <filesystem>
 
@@ -141,12 +142,12 @@ class Run {
   /// Agent first, so that it starts no guest again; then guests; then the rest.
   void shutdown() {
     if (!supervisor_) return;
-    if (!options_.program.empty()) stop_and_wait("agent");
+    stop_and_wait("agent");
     if (graceful_) shut_guests_down(engines_, std::chrono::seconds(30));
     stop_guests(engines_, std::chrono::seconds(10));
     tolerate([&] { end_system_guests(engines_, false); });
     if (purge_ && !config_.trial()) {  // while the engines run; `serve` would write its rows again
-      if (!options_.program.empty()) stop_and_wait("serve");
+      stop_and_wait("serve");
       tolerate([&] { leave_engines(config_, engines_); });
     }
     supervisor_->shutdown();
@@ -180,7 +181,10 @@ class Run {
     if (!supervisor_) throw Fault(FaultKind::unavailable, "The cloud is still being prepared.", "Try again in a second.");
     return *supervisor_;
   }
+  /// Nothing if the machine's role has no such service.
   void stop_and_wait(const std::string& service) {
+    const auto all = supervisor_->status();
+    if (std::none_of(all.begin(), all.end(), [&](const ServiceStatus& s) { return s.name == service; })) return;
     supervisor_->stop(service);
     const auto runs = [&] {
       for (const ServiceStatus& s : supervisor_->status())
