@@ -126,6 +126,8 @@ TEST_F(DoctorTest, TunnelsOfTheUserspaceDatapathNeedAnInterface) {
   EXPECT_EQ(row("tunnels").health, Health::warn);
   EXPECT_NE(row("tunnels").fix.find("192.0.2.10"), std::string::npos);
   config_.network.underlay_interface = "eth0";
+  EXPECT_EQ(row("tunnels").health, Health::fail) << "there is none";
+  file("/sys/class/net/eth0/operstate", "up");
   EXPECT_EQ(row("tunnels").health, Health::pass);
   config_.network.underlay_interface = "";
   config_.network.mode = "trial";

@@ -103,6 +103,17 @@ TEST_F(EvacuateTest, TheOldHostIsToldToRemoveItAndThenForgets) {
   EXPECT_EQ(host(), "cafe2");
 }
 
+TEST_F(EvacuateTest, ExplainSaysThatTheHostIsDown) {
+  const auto text = [&] { return cloud.get("/compute/virga/explain/server/" + id, "admin").at("text"); };
+  EXPECT_EQ(text().find("host:"), std::string::npos) << text();
+  lose("cafe1");
+  EXPECT_NE(text().find("host: cafe1 is down, and was heard of last at"), std::string::npos) << text();
+  EXPECT_EQ(cloud.post("/compute/v2.1/servers/" + id + "/action", {{"os-stop", nullptr}}, "demo").status, 202);
+  EXPECT_NE(text().find("waiting for the agent of cafe1 to apply generation"), std::string::npos) << text();
+  declare_off("cafe1");
+  EXPECT_NE(text().find("host: cafe1 was declared off"), std::string::npos) << text();
+}
+
 TEST_F(EvacuateTest, ADiskThatTheNewHostHasOfBeforeIsNotUsedButRemoved) {
   lose("cafe1");
   declare_off("cafe1");

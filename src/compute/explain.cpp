@@ -36,6 +36,20 @@ std::string power_name(int64_t power) {
   return power >= 0 && power < 6 ? kNames[power] : "unknown";
 }
 
+/// What is to be known of the server's host before what it last said is believed; "" if it is up.
+std::string host_trouble(Core& core, db::Tx& tx, const ServerRow& row) {
+  if (row.host_id.empty() || row.deleted) return "";
+  const auto host = tx.first("SELECT last_seen, forced_down FROM hosts WHERE id = ?", row.host_id);
+  if (!host) return fmt::format("{} is no host of this cloud any more", row.node);
+  if (host->boolean(1)) return fmt::format("{} was declared off; the server can be built again elsewhere: virga host evacuate {}", row.node, row.node);
+  const HostId id(row.host_id);
+  if (core.is_up(id, host->text(0))) return "";
+  const auto seen = core.liveness.last_seen(id);
+  return fmt::format("{} is down, and was heard of last at {}: what is seen is of then, and what is asked of the server waits for that host "
+                     "(or, if it is off for good: virga host evacuate {} --fenced)",
+                     row.node, std::max(seen ? to_db(*seen) : std::string(), host->text(0)), row.node);
+}
+
 std::string text_of(const json::object& in, std::string_view key) {
   return find_string(in, key);
 }
@@ -99,7 +113,8 @@ json::object explain_server(Core& core, db::Tx& tx, const std::string& id) {
       {"ports", std::move(ports)},
       {"cause", row->cause.empty() ? row->fault_message : row->cause},
       {"hint", row->hint}};
-  if (row->vm_state == "building" && !row->host_id.empty())
+  if (auto trouble = host_trouble(core, tx, *row); !trouble.empty()) server["host_trouble"] = std::move(trouble);
+  if ((row->vm_state == "building" || row->seen_generation < row->generation) && !row->host_id.empty() && !row->deleted)
     server["waiting_for"] =
         row->seen_generation < row->generation
             ? fmt::format("the agent of {} to apply generation {}", row->node, row->generation)
@@ -124,6 +139,7 @@ std::string explain_text(const json::object& explained) {
       for (const auto& p : *ports)
         out += fmt::format("  port {} on {}: {}\n", text_of(p.as_object(), "id"),
                            text_of(p.as_object(), "network"), text_of(p.as_object(), "status"));
+    if (s->contains("host_trouble")) out += "  host: " + text_of(*s, "host_trouble") + "\n";
     if (s->contains("waiting_for")) out += "  waiting for " + text_of(*s, "waiting_for") + "\n";
     if (!text_of(*s, "cause").empty()) out += "  cause: " + text_of(*s, "cause") + "\n";
     if (!text_of(*s, "hint").empty()) out += "  next:  " + text_of(*s, "hint") + "\n";

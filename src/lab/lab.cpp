@@ -226,8 +226,9 @@ void Lab::up(const UpOptions& options, const cloud::StepDone& done) const {
   prepare_machine();
   timed("wires", done, [&] { ensure_fabric(shape.hosts, Cuts::parse(text_of(folder_ + "/cuts"))); });
   for (int n = 1; n <= shape.hosts; ++n) power(n, shape, done);
+  // What `virga up` needs in a host, which cannot fetch it from there. Who names a folder of packages has them.
+  if (!options.bare || options.packages.empty()) prepare_guest(shape, done);
   if (options.bare) return;
-  prepare_guest(shape, done);
   for (int n = 1; n <= shape.hosts; ++n) bring_cloud_up(n, done);
 }
 
