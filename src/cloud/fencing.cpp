@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <set>
+
 #include "base/fault.h"
 #include "base/json.h"
 #include "base/log.h"
@@ -27,9 +30,9 @@ void fence(const Config& config, const std::string& name, const std::string& add
   command.argv = {config.ha.fence_command, name, address};
   command.timeout = std::chrono::seconds(60);
   const Outcome outcome = run(command);
+  const std::string how = outcome.timed_out ? "it did not end within a minute" : fmt::format("exit code {}", outcome.exit_code);
   if (!outcome.ok())
-    throw Fault(FaultKind::conflict,
-                fmt::format("{} did not fence {} ({}): {}", config.ha.fence_command, name, outcome.timed_out ? "it did not end within a minute" : fmt::format("exit code {}", outcome.exit_code), outcome.err.empty() ? outcome.out : outcome.err),
+    throw Fault(FaultKind::conflict, fmt::format("{} did not fence {} ({}): {}", config.ha.fence_command, name, how, outcome.err.empty() ? outcome.out : outcome.err),
                 "As long as nobody knows that the host is off, its servers are not started elsewhere.");
 }
 
@@ -89,6 +92,9 @@ bool Fencing::is_off(const std::string& name, const std::string& address, int64_
 
 void Fencing::look() {
   const json::value answer = ask_serve(config_, "GET", kLostHosts);
+  std::set<std::string> lost;
+  for (const auto& entry : answer.at("hosts").as_array()) lost.insert(str(entry.at("name")));
+  std::erase_if(failures_, [&](const auto& failure) { return !lost.contains(failure.first); });
   for (const auto& entry : answer.at("hosts").as_array()) {
     const json::object& host = entry.as_object();
     const std::string name = find_string(host, "name");
