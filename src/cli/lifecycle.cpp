@@ -289,6 +289,16 @@ void warn_of_tunnels(const Config& config) {
     std::printf("  WARNING: guests here and on other hosts will not hear each other: network.underlay_interface is missing. `virga doctor` says more.\n");
 }
 
+/// What came up and did not stay: a program that ends at once counts as ready until then.
+void warn_of_failures(const Config& config) {
+  const json::object status = cloud::supervisor_status(config);
+  for (const auto& entry : *find_array(status, "services")) {
+    const json::object& service = entry.as_object();
+    if (find_string(service, "state") == "backoff")
+      std::printf("  WARNING: %s ends again and again: %s\n", find_string(service, "name").c_str(), find_string(service, "problem").c_str());
+  }
+}
+
 /// Until a controller has let this host in.
 void wait_connected(const Config& config) {
   const auto deadline = steady_clock::now() + std::chrono::seconds(60);
@@ -368,6 +378,7 @@ void up(const Shared& shared, bool foreground) {
       print_console(config, server.id);
     }
   }
+  warn_of_failures(config);
   print_step("in all", std::chrono::duration_cast<milliseconds>(steady_clock::now() - start));
   print_what_next(config, home);
 }
