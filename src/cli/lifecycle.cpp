@@ -113,8 +113,8 @@ class Unreached {
   /// True, having said so, once the guest is up and its address lies where this host does not reach.
   bool is_beyond() {
     if (config_.trial() || is_connected()) return false;
-    if (!up_since_ && has_prompt()) up_since_ = steady_clock::now();
-    if (!up_since_ || steady_clock::now() - *up_since_ < std::chrono::seconds(5)) return false;
+    if (up_since_ == kNever && has_prompt()) up_since_ = steady_clock::now();
+    if (up_since_ == kNever || steady_clock::now() - up_since_ < std::chrono::seconds(5)) return false;
     std::printf("  %s does not answer from this host, which is not connected to %s. Its console has a login prompt.\n"
                 "  Try it from the network behind %s.\n",
                 server_.floating_ip.c_str(), config_.network.external_cidr.c_str(),
@@ -138,7 +138,8 @@ class Unreached {
 
   const Config& config_;
   const cloud::DemoServer& server_;
-  std::optional<steady_clock::time_point> up_since_;
+  static constexpr steady_clock::time_point kNever{};
+  steady_clock::time_point up_since_ = kNever;
 };
 
 /// ping and SSH to the demo server's floating IP, from inside the data plane's namespace, or in host mode from this host.
