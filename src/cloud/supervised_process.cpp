@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -208,8 +209,13 @@ bool socket_answers(const std::string& path) {
 }
 
 std::string log_tail(const std::string& path, size_t lines) {
-  std::string text = slurp(path);
-  if (text.size() > 16384) text.erase(0, text.size() - 16384);
+  constexpr std::streamoff kMost = 16384;  // a log may be large
+  std::ifstream in(path, std::ios::binary | std::ios::ate);
+  const std::streamoff size = in ? std::max(std::streamoff(in.tellg()), std::streamoff(0)) : 0;
+  std::string text(static_cast<size_t>(std::min(size, kMost)), '\0');
+  in.seekg(size - static_cast<std::streamoff>(text.size()));
+  in.read(text.data(), static_cast<std::streamsize>(text.size()));
+  text.resize(static_cast<size_t>(std::max<std::streamsize>(in.gcount(), 0)));
   while (!text.empty() && text.back() == '\n') text.pop_back();
   size_t at = text.size();
   while (lines-- > 0 && at != std::string::npos && at > 0) at = text.rfind('\n', at - 1);

@@ -18,7 +18,8 @@ using std::chrono::steady_clock;
 
 namespace {
 
-constexpr auto kSlowStart = std::chrono::seconds(3);  ///< a start that takes longer shows what the program says
+constexpr auto kSlowStart = std::chrono::seconds(3);  ///< a start that takes longer shows what the program says…
+constexpr auto kLookAtLog = std::chrono::seconds(1);  ///< …looked at so often
 
 }  // namespace
 
@@ -157,6 +158,7 @@ bool Supervisor::become_ready(Service& s) {
     if (!begin(s)) return false;
     set_state(s, ServiceState::starting);
     const auto deadline = steady_clock::now() + s.spec.ready_timeout;
+    auto look_at = steady_clock::now() + kSlowStart;
     const auto& sockets = s.spec.ready_sockets;
     std::string status;
     while (!std::all_of(sockets.begin(), sockets.end(), socket_answers)) {
@@ -168,9 +170,12 @@ bool Supervisor::become_ready(Service& s) {
         set_state(s, ServiceState::backoff, fmt::format("does not answer; {}", log_tail(s.spec.log_file, 3)));
         return false;
       }
+      const auto now = steady_clock::now();
+      const std::string said = now > look_at ? log_tail(s.spec.log_file, 1) : "";
+      if (now > look_at) look_at = now + kLookAtLog;
       std::lock_guard lock(mutex_);
       if (leave(s)) return false;
-      if (steady_clock::now() > s.started + kSlowStart) s.problem = log_tail(s.spec.log_file, 1);
+      if (!said.empty()) s.problem = said;
     }
     if (s.spec.on_ready) s.spec.on_ready();
   } catch (const std::exception& e) {

@@ -183,6 +183,34 @@ TEST_F(SupervisorTest, LeavesProcessesOfAnotherMachineAlone) {
   EXPECT_TRUE(soon([&] { return !elsewhere.alive(); }));
 }
 
+TEST_F(SupervisorTest, ASlowStartShowsWhatTheProgramSays) {
+  ServiceSpec spec = sleeper("a");
+  spec.argv = {"sh", "-c", "echo waiting for something; exec sleep 1000"};
+  spec.log_file = dir_ + "/a.log";
+  spec.ready_sockets = {dir_ + "/never"};
+  Supervisor supervisor(options(), {spec});
+  supervisor.run();
+  EXPECT_TRUE(soon([&] { return supervisor.status().front().problem == "waiting for something"; }));
+  EXPECT_EQ(supervisor.status().front().state, ServiceState::starting);
+  supervisor.shutdown();
+}
+
+TEST(LogTail, IsTheLastLines) {
+  const std::string path = "/tmp/virga-log-tail-" + new_hex_id();
+  const auto tail = [&](const std::string& text, size_t lines) {
+    write_file(path, text);
+    return log_tail(path, lines);
+  };
+  EXPECT_EQ(tail("a\nb\nc\n", 1), "c");
+  EXPECT_EQ(tail("a\nb\nc\n", 2), "b\nc");
+  EXPECT_EQ(tail("a\nb", 5), "a\nb");
+  EXPECT_EQ(tail("\n\n", 1), "");
+  EXPECT_EQ(tail(std::string(100'000, 'x') + "\nend\n", 1), "end");
+  EXPECT_EQ(tail(std::string(100'000, 'x'), 1).size(), 16384u);
+  std::filesystem::remove(path);
+  EXPECT_EQ(log_tail(path, 3), "");
+}
+
 TEST_F(SupervisorTest, RefusesServicesThatStandOnUnknownOnes) {
   EXPECT_THROW(Supervisor(options(), {sleeper("a", {"b"}), sleeper("b")}), Fault);
 }
