@@ -18,8 +18,7 @@ using std::chrono::steady_clock;
 
 namespace {
 
-constexpr auto kSlowStart = std::chrono::seconds(3);  ///< a start that takes longer shows what the program says…
-constexpr auto kLookAtLog = std::chrono::seconds(1);  ///< …looked at so often
+constexpr auto kLookAtLog = std::chrono::seconds(1);  ///< of a slow start
 
 }  // namespace
 
@@ -158,7 +157,7 @@ bool Supervisor::become_ready(Service& s) {
     if (!begin(s)) return false;
     set_state(s, ServiceState::starting);
     const auto deadline = steady_clock::now() + s.spec.ready_timeout;
-    auto look_at = steady_clock::now() + kSlowStart;
+    auto look_at = steady_clock::now() + options_.slow_start;
     const auto& sockets = s.spec.ready_sockets;
     std::string status;
     while (!std::all_of(sockets.begin(), sockets.end(), socket_answers)) {

@@ -22,6 +22,7 @@ struct SupervisorOptions {
   std::chrono::milliseconds backoff_min{200};
   std::chrono::milliseconds backoff_max{30'000};
   std::chrono::milliseconds backoff_reset{60'000};  ///< having run that long, the next failure waits backoff_min again
+  std::chrono::milliseconds slow_start{3'000};      ///< a start that takes longer shows what the program says
 };
 
 enum class ServiceState { stopped, waiting, starting, ready, backoff, stopping };

@@ -188,7 +188,9 @@ TEST_F(SupervisorTest, ASlowStartShowsWhatTheProgramSays) {
   spec.argv = {"sh", "-c", "echo waiting for something; exec sleep 1000"};
   spec.log_file = dir_ + "/a.log";
   spec.ready_sockets = {dir_ + "/never"};
-  Supervisor supervisor(options(), {spec});
+  SupervisorOptions impatient = options();
+  impatient.slow_start = milliseconds(100);
+  Supervisor supervisor(impatient, {spec});
   supervisor.run();
   EXPECT_TRUE(soon([&] { return supervisor.status().front().problem == "waiting for something"; }));
   EXPECT_EQ(supervisor.status().front().state, ServiceState::starting);
