@@ -100,10 +100,18 @@ struct JoinWords : cloud::JoinRequest {
   bool controller = false, force = false;
 };
 
+/// Interfaces that the line names.
+void take_interfaces(Config& config, const JoinWords& w) {
+  if (!w.underlay_interface.empty()) config.network.underlay_interface = w.underlay_interface;
+  if (w.external_interface.empty()) return;
+  config.network.external_interface = w.external_interface;
+  // A host that joined without one has none of these either (cloud/join.cpp).
+  if (config.network.bridge_mappings.empty()) config.network.bridge_mappings = Config().network.bridge_mappings;
+}
+
 /// The same line once more, after it was broken off late or with other words: nothing is asked of the controller again.
 void go_on(Shared& shared, Config config, const JoinWords& w) {
-  if (!w.underlay_interface.empty()) config.network.underlay_interface = w.underlay_interface;
-  if (!w.external_interface.empty()) config.network.external_interface = w.external_interface;
+  take_interfaces(config, w);
   check_config(config, shared.path());
   write_file(shared.path(), commented_config(config), 0600);
   std::printf("This machine belongs to that cloud already.\n");
@@ -121,8 +129,7 @@ void join(Shared& shared, JoinWords w) {
     Config as_member = base;
     as_member.network.mode = "host";
     as_member.cloud.role = w.controller ? "controller" : "compute";
-    if (!w.underlay_interface.empty()) as_member.network.underlay_interface = w.underlay_interface;
-    if (!w.external_interface.empty()) as_member.network.external_interface = w.external_interface;
+    take_interfaces(as_member, w);
     examine(as_member, w.controller ? "controller" : "host");
   }
   const Config joined = w.controller ? cloud::join_as_controller(base, w) : cloud::join(base, w);

@@ -27,6 +27,7 @@ std::optional<Fault> database_fault(const std::string& url) {
 
 class Refusal final : public http::Handler {
  public:
+  explicit Refusal(Fault fault) : fault_(std::move(fault)) {}
   void because(const Fault& fault) {
     const std::lock_guard lock(mutex_);
     fault_ = fault;
@@ -34,7 +35,7 @@ class Refusal final : public http::Handler {
   http::BodyMode body_mode(const http::Request&) override { return http::BodyMode::buffered; }
   void handle(http::Request request, std::shared_ptr<http::Responder> responder) override {
     const std::lock_guard lock(mutex_);
-    responder->send(api::render_fault(*fault_, style_of(request.path), ""));
+    responder->send(api::render_fault(fault_, style_of(request.path), ""));
   }
 
  private:
@@ -46,7 +47,7 @@ class Refusal final : public http::Handler {
   }
 
   std::mutex mutex_;
-  std::optional<Fault> fault_;
+  Fault fault_;
 };
 
 int asked_to_end() {
@@ -63,19 +64,19 @@ int asked_to_end() {
 int wait_for_database(const std::string& url, const http::ServerOptions& api, const std::vector<int>& listeners, int control_socket) {
   auto fault = database_fault(url);
   if (!fault) return 0;
-  Refusal refusal;
-  refusal.because(*fault);
+  Refusal refusal(*fault);
   const auto server = http::make_server(api, refusal), control = http::make_server({}, refusal);
   for (const int fd : listeners) server->listen(::dup(fd));
   control->listen(::dup(control_socket));
   server->start();
   control->start();
   int received = 0;
-  for (std::string said; fault && received == 0; fault = database_fault(url)) {
+  for (std::string said; fault && received == 0;) {
     refusal.because(*fault);
     if (fault->message != said) log::warn("waiting for the database: {} {}", fault->message, fault->hint);
     said = fault->message;
     received = asked_to_end();
+    if (received == 0) fault = database_fault(url);
   }
   server->stop();
   control->stop();

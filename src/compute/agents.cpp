@@ -272,8 +272,7 @@ std::vector<Problem> Agents::problems() const {
     for (const auto& host : all_hosts(tx)) {
       const HostId id(host.id);
       if (!core_.liveness.is_connected(id) && !core_.liveness.is_elsewhere(id)) {
-        const auto seen = core_.liveness.last_seen(id);
-        all.push_back({host.hostname, "its agent is not connected", std::max(seen.value_or(Time{}), parse_time(host.last_seen))});
+        all.push_back({host.hostname, "its agent is not connected", parse_time(last_seen(core_, id, host.last_seen))});
       }
       for (const auto& [what, since] : core_.liveness.problems(id)) all.push_back({host.hostname, what, since});
     }

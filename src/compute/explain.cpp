@@ -1,5 +1,6 @@
 #include "compute/explain.h"
 
+#include "compute/hosts.h"
 #include "compute/materialise.h"
 #include "compute/server_table.h"
 #include "operations/api.h"
@@ -44,10 +45,9 @@ std::string host_trouble(Core& core, db::Tx& tx, const ServerRow& row) {
   if (host->boolean(1)) return fmt::format("{} was declared off; the server can be built again elsewhere: virga host evacuate {}", row.node, row.node);
   const HostId id(row.host_id);
   if (core.is_up(id, host->text(0))) return "";
-  const auto seen = core.liveness.last_seen(id);
   return fmt::format("{} is down, and was heard of last at {}: what is seen is of then, and what is asked of the server waits for that host "
                      "(or, if it is off for good: virga host evacuate {} --fenced)",
-                     row.node, std::max(seen ? to_db(*seen) : std::string(), host->text(0)), row.node);
+                     row.node, last_seen(core, id, host->text(0)), row.node);
 }
 
 std::string text_of(const json::object& in, std::string_view key) {

@@ -43,8 +43,7 @@ json::value number_or_uuid(const api::Call& call, const HostRow& h) {
 }
 
 std::string seen_text(const Core& core, const HostRow& h) {
-  const auto seen = core.liveness.last_seen(HostId(h.id));
-  std::string text = seen ? std::max(to_db(*seen), h.last_seen) : h.last_seen;
+  std::string text = last_seen(core, HostId(h.id), h.last_seen);
   if (text.size() > 10) text[10] = 'T';
   return text;
 }
@@ -373,7 +372,7 @@ void add_hypervisor_routes(Routes& routes, Core& core) {
              [by_name](api::Call& call) { return by_name(call, true); }, {}, {2, 52});
 }
 
-http::Response zones(Core& core, api::Call& call, bool detail) {
+http::Response zones(Core& core, api::Call&, bool detail) {
   std::map<std::string, json::object> hosts_of;
   std::map<std::string, bool> available;
   for (const auto& h : core.database.read([](db::Tx& tx) { return all_hosts(tx); })) {
@@ -404,6 +403,11 @@ http::Response zones(Core& core, api::Call& call, bool detail) {
 }
 
 }  // namespace
+
+std::string last_seen(const Core& core, const HostId& host, const std::string& in_row) {
+  const auto heard = core.liveness.last_seen(host);
+  return heard ? std::max(to_db(*heard), in_row) : in_row;
+}
 
 std::vector<HostRow> all_hosts(db::Tx& tx) {
   std::vector<HostRow> all;

@@ -16,6 +16,8 @@ struct HostRow {
   int64_t vcpus_used = 0, memory_used = 0, disk_used = 0, servers = 0;
 };
 std::vector<HostRow> all_hosts(db::Tx& tx);
+/// The host's latest sign of life, of those that this controller heard and the one in its row: database text.
+std::string last_seen(const Core& core, const HostId& host, const std::string& in_row);
 void add_host_routes(Routes& routes, Core& core);
 /// Inserts or refreshes a host's row and its resource provider.
 void register_host(Core& core, db::Tx& tx, const link::HostFacts& facts);
